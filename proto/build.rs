@@ -26,7 +26,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler.open_file("vendor/google/rpc/error_details.proto")?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     // protox's own bytes keep the HTTP annotations, which prost's types would drop.
-    fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
+    fs::write(
+        out.join("descriptors.bin"),
+        compiler.encode_file_descriptor_set(),
+    )?;
     let set = compiler.file_descriptor_set();
     debug_assert!(set.encoded_len() > 0);
     tonic_prost_build::configure()

@@ -10,7 +10,13 @@ use std::sync::LazyLock;
 /// Generated from `proto/chirm/v1`.
 pub mod chirm {
     /// Version 1.
-    #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, rustdoc::all)]
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::pedantic,
+        rustdoc::all
+    )]
     pub mod v1 {
         tonic::include_proto!("chirm.v1");
     }

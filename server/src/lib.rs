@@ -1,1 +1,11 @@
-//! .
+//! The Chirm server. Modules, outermost first:
+//!
+//! - [`frames`]: what encodes frames.
+//! - [`store`]: the seam to durable state.
+//! - [`bus`]: the seam to topics at positions, reservations, sessions' cache.
+//! - [`model`]: plain data and pure rules.
+
+pub mod bus;
+pub mod frames;
+pub mod model;
+pub mod store;

@@ -1,0 +1,169 @@
+//! The seam to what is shared and fast and may be forgotten: topics at positions, reservations of ids
+//! and nonces, the cache of sessions. Forgetting shows: a topic's epoch changes whenever its memory was,
+//! or may have been, lost. `local` is in process.
+
+pub mod local;
+
+use crate::model::{Id, Position, Session, Signal, TopicKey, UnixMs};
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Why the bus refused.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// It can't be reached now; nothing was published or reserved.
+    #[error("bus unavailable: {0}")]
+    Unavailable(String),
+    /// The clock is too far behind the ids that exist; try again later.
+    #[error("clock is behind by {0} ms")]
+    ClockBehind(i64),
+    /// A bound of the bus is reached.
+    #[error("overloaded")]
+    Overloaded,
+}
+
+/// An event to publish to a channel's topic.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// The channel's topic.
+    pub topic: TopicKey,
+    /// `frames::encode_body` of what happened.
+    pub payload: Bytes,
+    /// What it asks of the gateways.
+    pub signal: Signal,
+    /// The new message's id; 0 for other events.
+    pub message_id: Id,
+}
+
+/// A published event, as every subscriber gets it.
+#[derive(Debug)]
+pub struct Publication {
+    /// The topic.
+    pub topic: TopicKey,
+    /// The topic's position after it.
+    pub position: Position,
+    /// The whole `ServerFrame` with its gRPC prefix: the same bytes for every recipient.
+    pub frame: Bytes,
+    /// What it asks of the gateways.
+    pub signal: Signal,
+    /// The new message's id; 0 for other events.
+    pub message_id: Id,
+}
+
+/// What happened after a position.
+#[derive(Debug)]
+pub enum Since {
+    /// These, ascending and complete; none if the position is current.
+    Events(Vec<Arc<Publication>>),
+    /// They aren't all remembered.
+    Gone,
+}
+
+/// Topics at positions.
+#[async_trait]
+pub trait Topics: Send + Sync + 'static {
+    /// One atomic step: raises `seq`, appends to the ring, tells the subscribers. Answers the position.
+    async fn publish(&self, draft: Draft) -> Result<Position, Error>;
+    /// The topic's position now. Of a channel never heard of: its epoch, seq 0.
+    async fn position(&self, topic: TopicKey) -> Result<Position, Error>;
+    /// The events after `position`, from the ring (1,000 events, 1 MiB or 10 minutes).
+    async fn since(&self, topic: TopicKey, position: Position) -> Result<Since, Error>;
+    /// A new subscriber with no topics yet.
+    fn subscriber(&self) -> (Arc<dyn Subscriber>, Feed);
+}
+
+/// A gateway's changing set of topics.
+#[async_trait]
+pub trait Subscriber: Send + Sync {
+    /// Confirmed before it answers: every later event reaches the feed. Answers the position now.
+    async fn subscribe(&self, topic: TopicKey) -> Result<Position, Error>;
+    /// Ends it; events under way may still come.
+    fn unsubscribe(&self, topic: TopicKey);
+}
+
+/// What a subscriber's feed brings.
+#[derive(Debug)]
+pub enum Delivery {
+    /// An event.
+    Event(Arc<Publication>),
+    /// The feed overflowed or was cut: events of this topic may be missing here.
+    Dirty(TopicKey),
+}
+
+/// Where a subscriber's events come out, in the order of their positions per topic. Bounded.
+pub type Feed = tokio::sync::mpsc::Receiver<Delivery>;
+
+/// A reservation asked for.
+#[derive(Clone, Debug)]
+pub struct Reserve {
+    /// The channel.
+    pub channel: Id,
+    /// The author.
+    pub author: Id,
+    /// The author's nonce; empty for none.
+    pub nonce: String,
+    /// A hash of what is sent under the nonce.
+    pub content_hash: u64,
+    /// The new id must be above this one (the message answered, or edited); 0 for none.
+    pub above: Id,
+}
+
+/// How a reservation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// The caller has this new id, above all that were accepted in the channel before.
+    New(Id),
+    /// The nonce is in use: by this id, with this hash of content. It may not be persisted yet.
+    Existing {
+        /// The earlier message's id.
+        id: Id,
+        /// The hash of its content.
+        content_hash: u64,
+    },
+}
+
+/// Ids and nonces.
+#[async_trait]
+pub trait Reservations: Send + Sync + 'static {
+    /// Reserves an id, and the nonce for ten minutes.
+    async fn reserve(&self, reserve: Reserve) -> Result<Reserved, Error>;
+    /// Gives a nonce back whose message is known not to have been stored.
+    async fn release(&self, channel: Id, author: Id, nonce: &str);
+    /// A Snowflake for anything that isn't a message, and for revisions: above `above`.
+    fn mint(&self, above: Id) -> Result<Id, Error>;
+}
+
+/// What the cache knows of a session.
+#[derive(Clone, Debug)]
+pub enum Cached {
+    /// Nothing.
+    Unknown,
+    /// It was ended within the last 60 s.
+    Revoked,
+    /// It was good up to 25 s ago.
+    Valid(Arc<Session>),
+}
+
+/// A cache of sessions: 25 s, so that ending one takes effect everywhere within 30 s even if word of
+/// it is lost.
+#[async_trait]
+pub trait SessionCache: Send + Sync + 'static {
+    /// What is known.
+    async fn get(&self, id: Id, now: UnixMs) -> Cached;
+    /// Remembers one, unless it is marked as ended.
+    async fn put(&self, session: Arc<Session>, now: UnixMs);
+    /// Marks one as ended for 60 s.
+    async fn revoke(&self, id: Id, now: UnixMs);
+}
+
+/// All of a bus, shared.
+#[derive(Clone)]
+pub struct Handle {
+    /// Topics.
+    pub topics: Arc<dyn Topics>,
+    /// Ids and nonces.
+    pub reservations: Arc<dyn Reservations>,
+    /// Sessions.
+    pub sessions: Arc<dyn SessionCache>,
+}

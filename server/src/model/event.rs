@@ -1,0 +1,76 @@
+//! What happens to topics.
+
+use super::{Channel, Id, Member, Message, Server, TopicKey, User};
+
+/// What happened to a topic. `frames::encode_body` makes its bytes.
+#[derive(Clone, Debug)]
+pub enum EventBody {
+    /// Channel: a new message.
+    MessageCreated(Message),
+    /// Channel: an edited message.
+    MessageUpdated(Message),
+    /// Channel: a deleted message.
+    MessageDeleted(Message),
+    /// Server: a new open channel.
+    ChannelCreated(Channel),
+    /// Server (open channels) or the channel itself.
+    ChannelUpdated(Channel),
+    /// Server (open channels) or the channel itself: its id.
+    ChannelDeleted(Id),
+    /// Server of at most 250 members, or the member's own topic.
+    MemberJoined(Member, User),
+    /// As `MemberJoined`.
+    MemberUpdated(Member, User),
+    /// As `MemberJoined`: server and user.
+    MemberLeft(Id, Id),
+    /// Server: it changed.
+    ServerUpdated(Server),
+    /// Server: it is gone.
+    ServerDeleted(Id),
+    /// User: a topic became visible.
+    TopicAdded(TopicKey),
+    /// User: a topic is no longer visible.
+    TopicRemoved(TopicKey),
+    /// User: a session was ended.
+    SessionRevoked(Id),
+    /// User: its profile changed.
+    UserUpdated(User),
+    /// User: somebody mentioned it: channel and message.
+    Mentioned(Id, Id),
+}
+
+/// What an event asks of the gateways besides its delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Nothing.
+    None,
+    /// Sessions that hold the topic must look anew at what they may see.
+    Recheck,
+    /// The session of this id ends.
+    Revoked(Id),
+}
+
+impl EventBody {
+    /// What the event asks of the gateways.
+    #[must_use]
+    pub fn signal(&self) -> Signal {
+        match self {
+            EventBody::SessionRevoked(session) => Signal::Revoked(*session),
+            EventBody::ChannelCreated(_)
+            | EventBody::ChannelDeleted(_)
+            | EventBody::ServerDeleted(_)
+            | EventBody::MemberUpdated(..)
+            | EventBody::MemberLeft(..)
+            | EventBody::TopicAdded(_)
+            | EventBody::TopicRemoved(_) => Signal::Recheck,
+            EventBody::ChannelUpdated(_)
+            | EventBody::MemberJoined(..)
+            | EventBody::MessageCreated(_)
+            | EventBody::MessageUpdated(_)
+            | EventBody::MessageDeleted(_)
+            | EventBody::ServerUpdated(_)
+            | EventBody::UserUpdated(_)
+            | EventBody::Mentioned(..) => Signal::None,
+        }
+    }
+}

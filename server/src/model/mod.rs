@@ -1,0 +1,269 @@
+//! Plain data and pure rules. No I/O, no protobuf.
+
+mod event;
+mod topic;
+
+pub use event::{EventBody, Signal};
+pub use topic::{Position, TopicKey, TopicKind};
+
+use std::collections::BTreeMap;
+
+/// A Snowflake: 41 bits of milliseconds since 2025-01-01T00:00Z, 10 bits of worker, 12 of sequence.
+pub type Id = i64;
+
+/// What an integrator attached: at most 16 keys, 4 KiB in all.
+pub type Metadata = BTreeMap<String, String>;
+
+/// Milliseconds since the Unix epoch.
+pub type UnixMs = i64;
+
+/// Milliseconds from the Unix epoch to 2025-01-01T00:00Z, where Snowflakes start.
+pub const SNOWFLAKE_EPOCH_MS: i64 = 1_735_689_600_000;
+
+/// When a Snowflake was made, in milliseconds since the Unix epoch.
+#[must_use]
+pub fn id_time_ms(id: Id) -> UnixMs {
+    (id >> 22) + SNOWFLAKE_EPOCH_MS
+}
+
+/// A user, bot or service key's system user.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct User {
+    /// Snowflake.
+    pub id: Id,
+    /// Unique name; a placeholder once deleted.
+    pub username: String,
+    /// What people see.
+    pub display_name: String,
+    /// A program, not a person.
+    pub bot: bool,
+    /// The account was deleted.
+    pub deleted: bool,
+    /// What the integrator attached.
+    pub metadata: Metadata,
+}
+
+/// What a member may do. Ordered: each may do all that the next lower may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(i32)]
+pub enum Role {
+    /// Reads and writes.
+    Member = 1,
+    /// Also deletes others' messages, kicks, bans, announces.
+    Moderator = 2,
+    /// Also makes channels, sees private ones, changes roles.
+    Admin = 3,
+    /// Everything.
+    Owner = 4,
+}
+
+impl Role {
+    /// The role of a stored or received number.
+    #[must_use]
+    pub fn from_i32(value: i32) -> Option<Role> {
+        Some(match value {
+            1 => Role::Member,
+            2 => Role::Moderator,
+            3 => Role::Admin,
+            4 => Role::Owner,
+            _ => return None,
+        })
+    }
+}
+
+/// A community of users.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Server {
+    /// Snowflake.
+    pub id: Id,
+    /// 1 to 100 characters.
+    pub name: String,
+    /// At most 1,024 characters.
+    pub description: String,
+    /// The one member whose role is [`Role::Owner`].
+    pub owner_id: Id,
+    /// Whether anyone may join by id.
+    pub open: bool,
+    /// How many members it has.
+    pub member_count: i32,
+    /// What the integrator attached.
+    pub metadata: Metadata,
+}
+
+/// A user's membership of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The server.
+    pub server_id: Id,
+    /// The user.
+    pub user_id: Id,
+    /// What it may do.
+    pub role: Role,
+    /// When it joined.
+    pub joined_at: UnixMs,
+}
+
+/// Who sees a channel and who writes to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum ChannelType {
+    /// Every member sees it and writes to it.
+    Text = 1,
+    /// Every member sees it; moderators and above write.
+    Announcement = 2,
+    /// Named members and admins.
+    Private = 3,
+    /// Two to ten users, no server.
+    Direct = 4,
+}
+
+impl ChannelType {
+    /// The type of a stored or received number.
+    #[must_use]
+    pub fn from_i32(value: i32) -> Option<ChannelType> {
+        Some(match value {
+            1 => ChannelType::Text,
+            2 => ChannelType::Announcement,
+            3 => ChannelType::Private,
+            4 => ChannelType::Direct,
+            _ => return None,
+        })
+    }
+}
+
+/// A place that holds messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// Snowflake.
+    pub id: Id,
+    /// The server; 0 for [`ChannelType::Direct`].
+    pub server_id: Id,
+    /// Who sees it and who writes to it.
+    pub kind: ChannelType,
+    /// 1 to 100 characters; empty for direct channels.
+    pub name: String,
+    /// At most 1,024 characters.
+    pub description: String,
+    /// Place in the server's list.
+    pub rank: i32,
+    /// Members of a private or direct channel, ascending; empty otherwise.
+    pub member_ids: Vec<Id>,
+    /// What the integrator attached.
+    pub metadata: Metadata,
+}
+
+/// One message of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Message {
+    /// Snowflake.
+    pub id: Id,
+    /// The channel.
+    pub channel_id: Id,
+    /// Who wrote it.
+    pub author_id: Id,
+    /// The text; empty when deleted.
+    pub content: String,
+    /// The message that it answers; 0 for none.
+    pub reply_to: Id,
+    /// The author's nonce; empty for none.
+    pub nonce: String,
+    /// 0 until the first edit; the highest wins.
+    pub revision: i64,
+    /// When last edited, 0 for never.
+    pub edited_at: UnixMs,
+    /// Deleted is final.
+    pub deleted: bool,
+    /// Users mentioned.
+    pub mentions: Vec<Id>,
+    /// What the integrator attached.
+    pub metadata: Metadata,
+}
+
+/// A way into a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invite {
+    /// 10 characters.
+    pub code: String,
+    /// The server.
+    pub server_id: Id,
+    /// Who made it.
+    pub creator_id: Id,
+    /// 0 for no limit.
+    pub max_uses: i32,
+    /// How often used.
+    pub uses: i32,
+    /// 0 for never.
+    pub expires_at: UnixMs,
+}
+
+/// A user that is kept out of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ban {
+    /// The server.
+    pub server_id: Id,
+    /// Who.
+    pub user_id: Id,
+    /// By whom.
+    pub banned_by: Id,
+    /// At most 512 characters.
+    pub reason: String,
+    /// When.
+    pub created_at: UnixMs,
+}
+
+/// What kind of credential a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum SessionKind {
+    /// A person's device.
+    User = 1,
+    /// A bot's lasting token.
+    Bot = 2,
+    /// A service key.
+    Service = 3,
+    /// A service key that may also administer.
+    Admin = 4,
+}
+
+impl SessionKind {
+    /// The kind of a stored number.
+    #[must_use]
+    pub fn from_i32(value: i32) -> Option<SessionKind> {
+        Some(match value {
+            1 => SessionKind::User,
+            2 => SessionKind::Bot,
+            3 => SessionKind::Service,
+            4 => SessionKind::Admin,
+            _ => return None,
+        })
+    }
+}
+
+/// A credential as stored: hashes only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Snowflake; part of the tokens.
+    pub id: Id,
+    /// Whose.
+    pub user_id: Id,
+    /// What it is.
+    pub kind: SessionKind,
+    /// The device's or key's name.
+    pub name: String,
+    /// SHA-256 of the access token.
+    pub access_hash: [u8; 32],
+    /// When the access token ends; 0 for never.
+    pub access_expires_at: UnixMs,
+    /// SHA-256 of the refresh token; all zero for none.
+    pub refresh_hash: [u8; 32],
+    /// When the refresh token ends.
+    pub refresh_expires_at: UnixMs,
+    /// SHA-256 of the refresh token before, for noticing reuse; all zero for none.
+    pub previous_refresh_hash: [u8; 32],
+    /// When the refresh token was last changed.
+    pub refreshed_at: UnixMs,
+    /// When made.
+    pub created_at: UnixMs,
+    /// When last seen, to the minute.
+    pub last_seen_at: UnixMs,
+}

@@ -1,0 +1,376 @@
+//! The seam to durable state. Small traits, each with its contract; `sqlite` implements them all, and
+//! `suite` holds every backend to the contracts.
+//!
+//! Every write is durable when its future answers `Ok` (committed and synced). `Err(Error::Unavailable)`
+//! means *unknown*: the write may or may not have happened; callers read again before they decide.
+//! Changes of servers and users carry the events of their topics: the store numbers them in the change's
+//! own transaction (one outbox row each, kept for ten minutes) and, after the commit, hands them to the
+//! [`Relay`] in the order of their positions.
+
+use crate::model::{
+    Ban, Channel, EventBody, Id, Invite, Member, Message, Position, Role, Server, Session, Signal,
+    TopicKey, UnixMs, User,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Why a store refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A unique name or key is taken, or a concurrent change won; nothing was written.
+    #[error("conflict: {0}")]
+    Conflict(&'static str),
+    /// What the change is about doesn't exist (any more); nothing was written.
+    #[error("not found: {0}")]
+    NotFound(&'static str),
+    /// A stored bound (members, channels, servers a user) is reached; nothing was written.
+    #[error("limit reached: {0}")]
+    LimitReached(&'static str),
+    /// The queue of writes is full; nothing was written.
+    #[error("overloaded")]
+    Overloaded,
+    /// The disk is full, broken or busy. Whether it was written is unknown.
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+    /// The file is damaged, or of a newer version. The message says what to do.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// An event to be numbered and published with a change.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// A server's or user's topic.
+    pub topic: TopicKey,
+    /// What happened.
+    pub body: EventBody,
+}
+
+/// A numbered event of a server's or user's topic.
+#[derive(Clone, Debug)]
+pub struct OutboxEvent {
+    /// The topic.
+    pub topic: TopicKey,
+    /// The topic's position after it.
+    pub position: Position,
+    /// `frames::encode_body` of the event.
+    pub payload: Bytes,
+    /// What it asks of the gateways.
+    pub signal: Signal,
+}
+
+/// Takes committed events, in the order of their positions. Never blocks.
+pub trait Relay: Send + Sync + 'static {
+    /// The events of one commit.
+    fn relay(&self, events: Vec<OutboxEvent>);
+}
+
+/// How a message's insertion ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is durable under its own id.
+    New,
+    /// The author used the nonce before in this channel: the earlier message, deleted or not.
+    Repeat(Message),
+}
+
+/// A page's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// The newest.
+    Newest,
+    /// Ids below, the newest of them.
+    Before(Id),
+    /// Ids above, the oldest of them.
+    After(Id),
+    /// Both sides, itself included.
+    Around(Id),
+}
+
+/// A page of history, ascending by id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Messages that aren't deleted.
+    pub messages: Vec<Message>,
+    /// Deleted ids within the page's range; at most 1,000.
+    pub deleted_ids: Vec<Id>,
+    /// Older ones exist.
+    pub has_older: bool,
+    /// Newer ones exist.
+    pub has_newer: bool,
+}
+
+/// Messages.
+#[async_trait]
+pub trait Messages: Send + Sync {
+    /// Inserts; (channel, author, nonce) is unique where the nonce isn't empty.
+    async fn insert(&self, message: Message) -> Result<Inserted, Error>;
+    /// Writes a new content at a revision, unless the row is deleted or has a higher revision. Answers
+    /// the row as it now is.
+    async fn edit(
+        &self,
+        channel: Id,
+        id: Id,
+        content: String,
+        mentions: Vec<Id>,
+        revision: i64,
+        edited_at: UnixMs,
+    ) -> Result<Message, Error>;
+    /// Deletes softly: content, metadata and mentions go, the row stays. Idempotent. Answers the row.
+    async fn delete(&self, channel: Id, id: Id, revision: i64) -> Result<Message, Error>;
+    /// The row, deleted or not.
+    async fn get(&self, channel: Id, id: Id) -> Result<Option<Message>, Error>;
+    /// A page of at most `limit` (1 to 100) messages.
+    async fn page(&self, channel: Id, anchor: Anchor, limit: u32) -> Result<Page, Error>;
+    /// The newest id of each channel (deleted included), 0 for none.
+    async fn newest(&self, channels: &[Id]) -> Result<Vec<Id>, Error>;
+    /// The highest message id of all, 0 for none: where minting may start.
+    async fn highest(&self) -> Result<Id, Error>;
+    /// Removes the content of all messages of an author. Answers their ids by channel.
+    async fn erase_author(&self, author: Id) -> Result<Vec<(Id, Id)>, Error>;
+}
+
+/// Servers, members, invitations, bans.
+#[async_trait]
+pub trait Servers: Send + Sync {
+    /// Makes a server, its owner's membership and its first channel. `request` (caller, id) makes a
+    /// repeat within 24 hours answer with the first call's server.
+    async fn create_server(
+        &self,
+        server: Server,
+        owner: Member,
+        general: Channel,
+        request: Option<(Id, String)>,
+        events: Vec<NewEvent>,
+    ) -> Result<(Server, Id), Error>;
+    /// The server.
+    async fn server(&self, id: Id) -> Result<Option<Server>, Error>;
+    /// Writes name, description, open and metadata.
+    async fn update_server(&self, server: Server, events: Vec<NewEvent>) -> Result<(), Error>;
+    /// Deletes it with members, channels, invitations, bans.
+    async fn delete_server(&self, id: Id, events: Vec<NewEvent>) -> Result<(), Error>;
+    /// The servers of a user with its role, by id.
+    async fn servers_of(&self, user: Id) -> Result<Vec<(Server, Role)>, Error>;
+    /// Adds a member, or answers the membership that is there. With an invitation's code, counts its use
+    /// and refuses (`NotFound`) one that is spent or over. A ban is `Conflict("banned")`. `max_members`
+    /// and `max_servers` are bounds. Events are published only if the membership is new.
+    async fn add_member(
+        &self,
+        member: Member,
+        invite: Option<String>,
+        max_members: u32,
+        max_servers: u32,
+        events: Vec<NewEvent>,
+    ) -> Result<(Member, bool), Error>;
+    /// One membership.
+    async fn member(&self, server: Id, user: Id) -> Result<Option<Member>, Error>;
+    /// Members with ids above `after`, ascending, at most `limit`, with their users.
+    async fn members(
+        &self,
+        server: Id,
+        after: Id,
+        limit: u32,
+    ) -> Result<Vec<(Member, User)>, Error>;
+    /// Sets a role; `Role::Owner` hands the server on (the old owner becomes admin).
+    async fn set_role(
+        &self,
+        server: Id,
+        user: Id,
+        role: Role,
+        events: Vec<NewEvent>,
+    ) -> Result<Member, Error>;
+    /// Takes a member out, and out of the server's private channels. Idempotent: false if it was none.
+    async fn remove_member(
+        &self,
+        server: Id,
+        user: Id,
+        events: Vec<NewEvent>,
+    ) -> Result<bool, Error>;
+    /// Bans, and takes the member out. Idempotent.
+    async fn ban(&self, ban: Ban, events: Vec<NewEvent>) -> Result<(), Error>;
+    /// Lifts a ban; false if there was none.
+    async fn unban(&self, server: Id, user: Id) -> Result<bool, Error>;
+    /// Bans of user ids above `after`, ascending.
+    async fn bans(&self, server: Id, after: Id, limit: u32) -> Result<Vec<Ban>, Error>;
+    /// Stores an invitation; at most 1,000 a server.
+    async fn create_invite(&self, invite: Invite) -> Result<(), Error>;
+    /// An invitation by its code, spent or not.
+    async fn invite(&self, code: &str) -> Result<Option<Invite>, Error>;
+    /// The invitations still open at `now`.
+    async fn invites(&self, server: Id, now: UnixMs) -> Result<Vec<Invite>, Error>;
+    /// Ends one; false if there was none.
+    async fn revoke_invite(&self, server: Id, code: &str) -> Result<bool, Error>;
+}
+
+/// Channels.
+#[async_trait]
+pub trait Channels: Send + Sync {
+    /// Makes a channel with its members. `Direct` ones of two users are unique: the earlier one is
+    /// answered. `request` as of servers. `max_channels` bounds a server's.
+    async fn create_channel(
+        &self,
+        channel: Channel,
+        request: Option<(Id, String)>,
+        max_channels: u32,
+        events: Vec<NewEvent>,
+    ) -> Result<(Channel, bool), Error>;
+    /// The channel with its members.
+    async fn channel(&self, id: Id) -> Result<Option<Channel>, Error>;
+    /// Writes name, description, rank and metadata.
+    async fn update_channel(&self, channel: Channel, events: Vec<NewEvent>) -> Result<(), Error>;
+    /// Deletes it; its messages are no longer reachable and are removed in the background.
+    async fn delete_channel(&self, id: Id, events: Vec<NewEvent>) -> Result<(), Error>;
+    /// A server's channels with their members, by rank and id.
+    async fn channels_of_server(&self, server: Id) -> Result<Vec<Channel>, Error>;
+    /// The direct channels of a user, newest first, at most 500.
+    async fn direct_channels_of(&self, user: Id) -> Result<Vec<Channel>, Error>;
+    /// Adds a member to a private channel; false if it was there.
+    async fn add_channel_member(
+        &self,
+        channel: Id,
+        user: Id,
+        events: Vec<NewEvent>,
+    ) -> Result<bool, Error>;
+    /// Takes one out; false if it wasn't there.
+    async fn remove_channel_member(
+        &self,
+        channel: Id,
+        user: Id,
+        events: Vec<NewEvent>,
+    ) -> Result<bool, Error>;
+}
+
+/// A user with what signs it in.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// The user.
+    pub user: User,
+    /// `username` without case and confusables: unique.
+    pub name_key: String,
+    /// argon2id PHC string; empty where no password is set. Secret.
+    pub password_hash: String,
+    /// The integrator's own id, empty for none: unique.
+    pub external_id: String,
+    /// The bot's owner, 0 for none.
+    pub owner_id: Id,
+}
+
+/// Users and credentials.
+#[async_trait]
+pub trait Users: Send + Sync {
+    /// Makes an account. `Conflict("username")` or `Conflict("external_id")` if taken.
+    async fn create_account(&self, account: Account) -> Result<(), Error>;
+    /// By name key.
+    async fn account_by_name(&self, name_key: &str) -> Result<Option<Account>, Error>;
+    /// By the integrator's own id.
+    async fn account_by_external(&self, external_id: &str) -> Result<Option<Account>, Error>;
+    /// By id.
+    async fn account(&self, id: Id) -> Result<Option<Account>, Error>;
+    /// Profiles of those that exist, in the order asked; at most 1,000.
+    async fn users(&self, ids: &[Id]) -> Result<Vec<User>, Error>;
+    /// Writes display name and metadata.
+    async fn update_profile(&self, user: User, events: Vec<NewEvent>) -> Result<(), Error>;
+    /// Writes the password's hash.
+    async fn set_password(&self, user: Id, hash: String) -> Result<(), Error>;
+    /// Marks deleted, frees the name, removes credentials, sessions, memberships, blocks.
+    async fn delete_account(&self, user: Id, events: Vec<NewEvent>) -> Result<(), Error>;
+    /// Blocks; idempotent; at most 1,000.
+    async fn block(&self, user: Id, other: Id) -> Result<(), Error>;
+    /// Unblocks; idempotent.
+    async fn unblock(&self, user: Id, other: Id) -> Result<(), Error>;
+    /// Whether either of the two has blocked the other.
+    async fn blocked(&self, a: Id, b: Id) -> Result<bool, Error>;
+}
+
+/// Sessions: devices, bots' tokens, service keys.
+#[async_trait]
+pub trait Sessions: Send + Sync {
+    /// Stores one. Beyond `max` of the user's (kind user), the longest unseen ones are ended; their ids
+    /// are answered.
+    async fn create_session(&self, session: Session, max: u32) -> Result<Vec<Id>, Error>;
+    /// One, if not ended.
+    async fn session(&self, id: Id) -> Result<Option<Session>, Error>;
+    /// Replaces the hashes and times of a refresh, if `refresh_hash` is still `expected`; else Conflict.
+    async fn refresh_session(&self, session: Session, expected: [u8; 32]) -> Result<(), Error>;
+    /// Ends one; false if it wasn't there.
+    async fn end_session(&self, id: Id, events: Vec<NewEvent>) -> Result<bool, Error>;
+    /// A user's sessions, newest first.
+    async fn sessions_of(&self, user: Id) -> Result<Vec<Session>, Error>;
+    /// Service keys, newest first, at most 1,000.
+    async fn keys(&self) -> Result<Vec<Session>, Error>;
+    /// Notes when sessions were last seen.
+    async fn touch_sessions(&self, seen: Vec<(Id, UnixMs)>) -> Result<(), Error>;
+}
+
+/// Positions and events of servers' and users' topics.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// Position of the topic; seq 0 if nothing ever happened to it.
+    async fn topic_position(&self, topic: TopicKey) -> Result<Position, Error>;
+    /// The events after a position, ascending, or None if they aren't all there (trimmed, another epoch,
+    /// of the future).
+    async fn topic_since(
+        &self,
+        topic: TopicKey,
+        position: Position,
+    ) -> Result<Option<Vec<OutboxEvent>>, Error>;
+    /// A server with its open channels, read in one transaction with the topic's position.
+    async fn server_snapshot(&self, id: Id) -> Result<Option<ServerSnapshot>, Error>;
+    /// A user with its servers and private and direct channels, likewise.
+    async fn user_snapshot(&self, id: Id) -> Result<Option<UserSnapshot>, Error>;
+    /// Removes outbox rows older than ten minutes, and spent requests and nonces older than 24 hours.
+    async fn trim(&self, now: UnixMs) -> Result<(), Error>;
+}
+
+/// A server as its topic's snapshot shows it.
+#[derive(Clone, Debug)]
+pub struct ServerSnapshot {
+    /// The topic's position.
+    pub position: Position,
+    /// The server.
+    pub server: Server,
+    /// All its channels, private ones included, by rank and id.
+    pub channels: Vec<Channel>,
+}
+
+/// A user as its topic's snapshot shows it.
+#[derive(Clone, Debug)]
+pub struct UserSnapshot {
+    /// The topic's position.
+    pub position: Position,
+    /// The user.
+    pub user: User,
+    /// Its servers and its roles there.
+    pub servers: Vec<(Id, Role)>,
+    /// Its direct channels and the private channels that it is a named member of.
+    pub channels: Vec<Channel>,
+}
+
+/// Upkeep.
+#[async_trait]
+pub trait Upkeep: Send + Sync {
+    /// Fails if the store can't read and write.
+    async fn check(&self) -> Result<(), Error>;
+    /// Copies the whole store, consistent, to a file that must not exist; `progress` gets bytes copied.
+    async fn backup(
+        &self,
+        path: &std::path::Path,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), Error>;
+    /// Waits until all accepted writes are durable, then closes.
+    async fn close(&self);
+}
+
+/// All of a backend.
+pub trait Store:
+    Messages + Servers + Channels + Users + Sessions + Outbox + Upkeep + 'static
+{
+}
+impl<T> Store for T where
+    T: Messages + Servers + Channels + Users + Sessions + Outbox + Upkeep + 'static
+{
+}
+
+/// A shared backend.
+pub type Handle = Arc<dyn Store>;
