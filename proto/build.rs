@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler.open_files(FILES)?;
     // Tools print error details as base64 unless their types are in the set.
     compiler.open_file("vendor/google/rpc/error_details.proto")?;
+    compiler.open_file("vendor/google/rpc/code.proto")?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     // protox's own bytes keep the HTTP annotations, which prost's types would drop.
     fs::write(

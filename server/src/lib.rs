@@ -1,5 +1,6 @@
 //! The Chirm server. Modules, outermost first:
 //!
+//! - [`rpc`]: the edge: translates, nothing else.
 //! - [`frames`]: what encodes frames.
 //! - [`store`]: the seam to durable state.
 //! - [`bus`]: the seam to topics at positions, reservations, sessions' cache.
@@ -8,4 +9,5 @@
 pub mod bus;
 pub mod frames;
 pub mod model;
+pub mod rpc;
 pub mod store;
