@@ -5,8 +5,13 @@
 //! - [`store`]: the seam to durable state.
 //! - [`bus`]: the seam to topics at positions, reservations, sessions' cache.
 //! - [`model`]: plain data and pure rules.
+//!
+//! Beside the layers:
+//!
+//! - [`config`]: the settings of a node.
 
 pub mod bus;
+pub mod config;
 pub mod frames;
 pub mod model;
 pub mod rpc;

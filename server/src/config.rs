@@ -1,0 +1,479 @@
+//! The settings of a node: compiled-in defaults, a TOML file, the environment, flags.
+//!
+//! `config.default.toml` holds every key with its default and its meaning for operators. A value
+//! is looked up in the overrides given to [`Config::load`], then in environment variables
+//! (`CHIRM__SECTION__KEY`), then in the file, then in the defaults. An unknown key anywhere is an
+//! error that names it, so that a misspelt limit is never silently the default.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+#[cfg(test)]
+mod tests;
+
+const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// Why the settings could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A source could not be read or parsed, has an unknown key, or a value of the wrong kind.
+    #[error("configuration: {0}")]
+    Source(#[from] ::config::ConfigError),
+    /// A value is of the right kind but makes no sense.
+    #[error("configuration: {key}: {problem}")]
+    Value {
+        /// The key, with its section.
+        key: &'static str,
+        /// What is wrong with it, and what would be right.
+        problem: String,
+    },
+}
+
+/// Everything that an operator can set.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// The folder of the embedded store.
+    pub data: PathBuf,
+    /// Trying things out: [`Limits::enabled`] is false then, whatever else was said.
+    pub dev: bool,
+    /// Where AdminService listens; none: it does not.
+    pub admin_listen: Option<SocketAddr>,
+    /// How much of everything clients may ask for.
+    pub limits: Limits,
+    /// Times of gateway streams.
+    pub gateway: Gateway,
+    /// Accounts and tokens.
+    pub auth: Auth,
+    /// Certificate and key; none: cleartext.
+    pub tls: Option<Tls>,
+    /// Times and buffers of connections.
+    pub net: Net,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// How much of everything clients may ask for. Sizes are bytes, the rest counts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// False switches off what limits *rates and counts*: frames, sends, connections, and the
+    /// numbers of servers, channels, members and sessions. Sizes of input hold all the same.
+    pub enabled: bool,
+    /// Characters of a message's content.
+    pub content_chars_max: usize,
+    /// Bytes of a message's content.
+    pub content_bytes_max: usize,
+    /// Characters of a name.
+    pub name_chars_max: usize,
+    /// Keys of a metadata map.
+    pub metadata_keys_max: usize,
+    /// Bytes of a metadata map, keys and values together.
+    pub metadata_bytes_max: usize,
+    /// Bytes of a custom event's payload.
+    pub custom_event_bytes_max: usize,
+    /// Bytes of a request or client frame.
+    pub request_bytes_max: usize,
+    /// Bytes of a stream's first frame.
+    pub identify_bytes_max: usize,
+    /// Positions that an `identify` may present.
+    pub positions_max: usize,
+    /// Bytes of all header fields of a request.
+    pub header_bytes_max: u32,
+    /// Concurrent HTTP/2 streams of a connection.
+    pub streams_per_connection: u32,
+    /// Resets of a connection's streams for the client's own errors, before it is closed.
+    pub local_error_resets: usize,
+    /// Streams reset before they were accepted, before the connection is closed.
+    pub pending_resets: usize,
+    /// HTTP/2 flow control window of a stream.
+    pub stream_window_bytes: u32,
+    /// HTTP/2 flow control window of a connection.
+    pub connection_window_bytes: u32,
+    /// Events waiting for one session.
+    pub outbound_queue_events: usize,
+    /// Bytes waiting for one session.
+    pub outbound_queue_bytes: usize,
+    /// Frames of a client on a stream in a minute.
+    pub client_frames_per_minute: u32,
+    /// Sends of a user to a channel in [`Limits::send_window`].
+    pub sends_per_window: u32,
+    /// The window of [`Limits::sends_per_window`].
+    #[serde(rename = "send_window_ms", deserialize_with = "millis")]
+    pub send_window: Duration,
+    /// Service accounts may do so many times the rates.
+    pub service_factor: u32,
+    /// Servers that a user may be in.
+    pub servers_per_user: u32,
+    /// Channels of a server.
+    pub channels_per_server: u32,
+    /// Members of a server.
+    pub members_per_server: u32,
+    /// Sessions of a user.
+    pub sessions_per_user: u32,
+    /// Connections of one address.
+    pub connections_per_address: usize,
+    /// Connections in all; holds even with the limits off.
+    pub connections: usize,
+    /// Events in a topic's ring.
+    pub ring_events: usize,
+    /// Bytes in a topic's ring.
+    pub ring_bytes: usize,
+    /// How long an event stays in a topic's ring.
+    #[serde(rename = "ring_age_ms", deserialize_with = "millis")]
+    pub ring_age: Duration,
+}
+
+/// Times of gateway streams.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// How often a client sends a heartbeat.
+    #[serde(rename = "heartbeat_ms", deserialize_with = "millis")]
+    pub heartbeat: Duration,
+    /// A client silent for so long is closed.
+    #[serde(rename = "deadline_ms", deserialize_with = "millis")]
+    pub deadline: Duration,
+    /// How long after its last session a user is shown offline.
+    #[serde(rename = "grace_ms", deserialize_with = "millis")]
+    pub grace: Duration,
+    /// From accept to the first request; from a stream's start to its `identify`.
+    #[serde(rename = "identify_deadline_ms", deserialize_with = "millis")]
+    pub identify_deadline: Duration,
+    /// Over how long the goodbyes of a drain are spread.
+    #[serde(rename = "drain_ms", deserialize_with = "millis")]
+    pub drain: Duration,
+}
+
+/// Accounts and tokens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// Who may register.
+    pub registration: Registration,
+    /// Life of an access token.
+    #[serde(rename = "access_ttl_s", deserialize_with = "seconds")]
+    pub access_ttl: Duration,
+    /// Life of a refresh token.
+    #[serde(rename = "refresh_ttl_s", deserialize_with = "seconds")]
+    pub refresh_ttl: Duration,
+    /// Tokens that an integrator signed.
+    pub jwt: Jwt,
+}
+
+/// Who may register an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Registration {
+    /// Anyone.
+    Open,
+    /// Whoever holds an invite to a server.
+    Invite,
+    /// No one; accounts are made by operators and by ExchangeToken.
+    Closed,
+}
+
+/// Tokens that an integrator signed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jwt {
+    /// Keys named one by one.
+    #[serde(default)]
+    pub keys: Vec<JwtKey>,
+    /// A JSON Web Key Set.
+    pub jwks_file: Option<PathBuf>,
+    /// The required `aud` claim; not empty when [`Jwt::is_enabled`].
+    pub audience: String,
+    /// The required `iss` claim; empty: any.
+    pub issuer: String,
+    /// How far the clocks may be apart.
+    #[serde(rename = "leeway_s", deserialize_with = "seconds")]
+    pub leeway: Duration,
+}
+
+impl Jwt {
+    /// Whether there is any key to check a token with.
+    pub fn is_enabled(&self) -> bool {
+        !self.keys.is_empty() || self.jwks_file.is_some()
+    }
+}
+
+/// A key that an integrator signs with.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JwtKey {
+    /// Names the key in a token's header; unique.
+    pub kid: String,
+    /// The only algorithm that the key is used with.
+    pub algorithm: JwtAlgorithm,
+    /// PEM of the public key, or HS256's secret. Either this or [`JwtKey::key_file`] is set.
+    pub key: Option<Secret>,
+    /// A file that holds it.
+    pub key_file: Option<PathBuf>,
+}
+
+/// How an integrator signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum JwtAlgorithm {
+    /// ECDSA on P-256.
+    ES256,
+    /// Ed25519.
+    EdDSA,
+    /// RSA PKCS#1 v1.5 with SHA-256.
+    RS256,
+    /// HMAC with SHA-256: the integrator and the server share the key.
+    HS256,
+}
+
+/// A text that is never printed.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[secret]")
+    }
+}
+
+/// Files of the certificate, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate, followed by its chain.
+    pub cert: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
+}
+
+/// Times and buffers of connections.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Net {
+    /// From accept to the first bytes.
+    #[serde(rename = "detect_timeout_ms", deserialize_with = "millis")]
+    pub detect_timeout: Duration,
+    /// From accept to the end of the TLS handshake.
+    #[serde(rename = "handshake_timeout_ms", deserialize_with = "millis")]
+    pub handshake_timeout: Duration,
+    /// From the first byte to the last of an HTTP/1 request's headers.
+    #[serde(rename = "header_timeout_ms", deserialize_with = "millis")]
+    pub header_timeout: Duration,
+    /// A connection without a request in progress is closed after so long.
+    #[serde(rename = "idle_timeout_ms", deserialize_with = "millis")]
+    pub idle_timeout: Duration,
+    /// A silent HTTP/2 connection is pinged so often.
+    #[serde(rename = "keepalive_ms", deserialize_with = "millis")]
+    pub keepalive: Duration,
+    /// And closed when a ping is not answered for so long.
+    #[serde(rename = "keepalive_timeout_ms", deserialize_with = "millis")]
+    pub keepalive_timeout: Duration,
+    /// The kernel's send buffer of a connection; 0 leaves it to the kernel.
+    pub socket_send_buffer_bytes: u32,
+    /// What HTTP/2 holds of a stream that the socket did not take.
+    pub stream_send_buffer_bytes: usize,
+    /// How often the certificate's files are looked at.
+    #[serde(rename = "tls_reload_ms", deserialize_with = "millis")]
+    pub tls_reload: Duration,
+    /// How long requests in progress have at shutdown.
+    #[serde(rename = "drain_ms", deserialize_with = "millis")]
+    pub drain: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// A level or filter directives, as `tracing_subscriber::EnvFilter` reads them.
+    pub level: String,
+    /// For people or for machines.
+    pub format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Loads the settings: defaults, then `file`, then the environment, then `overrides` (pairs of
+    /// a key with its section and a value, as `("gateway.heartbeat_ms", "5000")`).
+    pub fn load(file: Option<&Path>, overrides: &[(&str, &str)]) -> Result<Config, Error> {
+        Config::from_sources(file, None, overrides)
+    }
+
+    /// As [`Config::load`]; `environment` stands in for the process's own when given.
+    fn from_sources(
+        file: Option<&Path>,
+        environment: Option<HashMap<String, String>>,
+        overrides: &[(&str, &str)],
+    ) -> Result<Config, Error> {
+        use ::config::{Environment, File, FileFormat};
+        let mut builder =
+            ::config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        if let Some(path) = file {
+            builder = builder.add_source(File::from(path).format(FileFormat::Toml));
+        }
+        let environment = Environment::with_prefix("CHIRM")
+            .prefix_separator("__")
+            .separator("__")
+            .ignore_empty(true)
+            .source(environment);
+        builder = builder.add_source(environment);
+        for (key, value) in overrides {
+            builder = builder.set_override(*key, *value)?;
+        }
+        let mut config: Config = builder.build()?.try_deserialize()?;
+        if config.dev {
+            config.limits.enabled = false;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses what would make a server that can't work, or one that is open by mistake.
+    fn check(&self) -> Result<(), Error> {
+        self.check_limits()?;
+        let gateway = &self.gateway;
+        ensure(
+            gateway.deadline > gateway.heartbeat,
+            "gateway.deadline_ms",
+            || "must be above gateway.heartbeat_ms, or every client is closed".to_owned(),
+        )?;
+        let net = &self.net;
+        for (value, key) in [
+            (gateway.heartbeat, "gateway.heartbeat_ms"),
+            (gateway.identify_deadline, "gateway.identify_deadline_ms"),
+            (net.detect_timeout, "net.detect_timeout_ms"),
+            (net.handshake_timeout, "net.handshake_timeout_ms"),
+            (net.header_timeout, "net.header_timeout_ms"),
+            (net.idle_timeout, "net.idle_timeout_ms"),
+            (net.keepalive, "net.keepalive_ms"),
+            (net.keepalive_timeout, "net.keepalive_timeout_ms"),
+            (net.tls_reload, "net.tls_reload_ms"),
+            (self.auth.access_ttl, "auth.access_ttl_s"),
+            (self.auth.refresh_ttl, "auth.refresh_ttl_s"),
+            (self.limits.send_window, "limits.send_window_ms"),
+        ] {
+            ensure(!value.is_zero(), key, || "must be above 0".to_owned())?;
+        }
+        self.check_jwt()
+    }
+
+    fn check_limits(&self) -> Result<(), Error> {
+        let limits = &self.limits;
+        for (value, key) in [
+            (limits.connections, "limits.connections"),
+            (
+                limits.connections_per_address,
+                "limits.connections_per_address",
+            ),
+            (limits.outbound_queue_events, "limits.outbound_queue_events"),
+            (limits.outbound_queue_bytes, "limits.outbound_queue_bytes"),
+            (limits.ring_events, "limits.ring_events"),
+            (limits.request_bytes_max, "limits.request_bytes_max"),
+            (limits.identify_bytes_max, "limits.identify_bytes_max"),
+            (
+                self.net.stream_send_buffer_bytes,
+                "net.stream_send_buffer_bytes",
+            ),
+            (limits.header_bytes_max as usize, "limits.header_bytes_max"),
+            (
+                limits.streams_per_connection as usize,
+                "limits.streams_per_connection",
+            ),
+            (
+                limits.client_frames_per_minute as usize,
+                "limits.client_frames_per_minute",
+            ),
+            (limits.sends_per_window as usize, "limits.sends_per_window"),
+            (limits.service_factor as usize, "limits.service_factor"),
+        ] {
+            ensure(value > 0, key, || "must be above 0".to_owned())?;
+        }
+        for (value, key) in [
+            (limits.stream_window_bytes, "limits.stream_window_bytes"),
+            (
+                limits.connection_window_bytes,
+                "limits.connection_window_bytes",
+            ),
+        ] {
+            ensure((65_535..=i32::MAX as u32).contains(&value), key, || {
+                format!("{value} is outside HTTP/2's 65535 to 2147483647")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_jwt(&self) -> Result<(), Error> {
+        let jwt = &self.auth.jwt;
+        ensure(
+            !jwt.is_enabled() || !jwt.audience.is_empty(),
+            "auth.jwt.audience",
+            || {
+                "must be set when there is a key, or tokens made for others would be taken"
+                    .to_owned()
+            },
+        )?;
+        for (index, key) in jwt.keys.iter().enumerate() {
+            let kid = &key.kid;
+            ensure(
+                key.key.is_some() != key.key_file.is_some(),
+                "auth.jwt.keys",
+                || format!("{kid:?} needs either key or key_file"),
+            )?;
+            ensure(
+                jwt.keys[..index].iter().all(|other| other.kid != *kid),
+                "auth.jwt.keys",
+                || format!("{kid:?} stands there twice"),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Default for Config {
+    /// The compiled-in defaults alone.
+    fn default() -> Config {
+        Config::from_sources(None, Some(HashMap::new()), &[])
+            .expect("the compiled-in defaults are valid: a test loads them")
+    }
+}
+
+fn ensure(holds: bool, key: &'static str, problem: impl FnOnce() -> String) -> Result<(), Error> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::Value {
+            key,
+            problem: problem(),
+        })
+    }
+}
+
+fn millis<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_secs)
+}

@@ -1,0 +1,146 @@
+//! Loading, precedence and refusals.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::time::Duration;
+
+use super::*;
+
+fn load(toml: &str, env: &[(&str, &str)], overrides: &[(&str, &str)]) -> Result<Config, Error> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(toml.as_bytes()).unwrap();
+    let env = env
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    Config::from_sources(
+        Some(file.path()),
+        Some(env.collect::<HashMap<_, _>>()),
+        overrides,
+    )
+}
+
+fn refusal(toml: &str, env: &[(&str, &str)], overrides: &[(&str, &str)]) -> String {
+    load(toml, env, overrides).unwrap_err().to_string()
+}
+
+#[test]
+fn the_defaults_are_those_of_the_protocol() {
+    let config = Config::default();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:7300");
+    assert_eq!(config.limits.content_chars_max, 4000);
+    assert_eq!(config.limits.identify_bytes_max, 256 * 1024);
+    assert_eq!(config.limits.connections_per_address, 50);
+    assert_eq!(config.gateway.heartbeat, Duration::from_secs(20));
+    assert_eq!(config.auth.access_ttl, Duration::from_secs(3600));
+    assert_eq!(config.auth.registration, Registration::Open);
+    assert!(config.limits.enabled);
+    assert!(config.tls.is_none() && config.admin_listen.is_none());
+    assert!(!config.auth.jwt.is_enabled());
+}
+
+#[test]
+fn flags_win_over_the_environment_over_the_file() {
+    let toml = "[gateway]\nheartbeat_ms = 1\ndeadline_ms = 100\ngrace_ms = 5\n";
+    let env = [
+        ("CHIRM__GATEWAY__HEARTBEAT_MS", "2"),
+        ("CHIRM__GATEWAY__DEADLINE_MS", "200"),
+    ];
+    let config = load(toml, &env, &[("gateway.heartbeat_ms", "3")]).unwrap();
+    assert_eq!(config.gateway.heartbeat, Duration::from_millis(3));
+    assert_eq!(config.gateway.deadline, Duration::from_millis(200));
+    assert_eq!(config.gateway.grace, Duration::from_millis(5));
+}
+
+#[test]
+fn every_kind_of_value_can_come_from_the_environment() {
+    let env = [
+        ("CHIRM__DATA", "007"),
+        ("CHIRM__LISTEN", "[::1]:0"),
+        ("CHIRM__ADMIN_LISTEN", "127.0.0.1:0"),
+        ("CHIRM__LIMITS__ENABLED", "false"),
+        ("CHIRM__AUTH__REGISTRATION", "closed"),
+        ("CHIRM__TLS__CERT", "/c"),
+        ("CHIRM__TLS__KEY", "/k"),
+        ("CHIRM_MUTATION", "is no setting"),
+    ];
+    let config = load("", &env, &[]).unwrap();
+    assert_eq!(config.data, PathBuf::from("007"));
+    assert_eq!(config.admin_listen.unwrap().to_string(), "127.0.0.1:0");
+    assert!(!config.limits.enabled);
+    assert_eq!(config.auth.registration, Registration::Closed);
+    assert_eq!(
+        config.tls,
+        Some(Tls {
+            cert: "/c".into(),
+            key: "/k".into()
+        })
+    );
+}
+
+#[test]
+fn dev_switches_the_limits_off() {
+    assert!(!load("dev = true", &[], &[]).unwrap().limits.enabled);
+    assert!(!load("", &[], &[("dev", "true")]).unwrap().limits.enabled);
+}
+
+#[test]
+fn an_unknown_key_is_named() {
+    for message in [
+        refusal("lisen = \"127.0.0.1:1\"", &[], &[]),
+        refusal("", &[("CHIRM__LISEN", "127.0.0.1:1")], &[]),
+        refusal("[limits]\nlisen = 1", &[], &[]),
+        refusal("", &[("CHIRM__GATEWAY__LISEN", "1")], &[]),
+        refusal("", &[], &[("net.lisen", "1")]),
+        refusal(
+            "[[auth.jwt.keys]]\nkid = \"a\"\nalgorithm = \"ES256\"\nlisen = 1",
+            &[],
+            &[],
+        ),
+    ] {
+        assert!(message.contains("lisen"), "{message}");
+    }
+}
+
+#[test]
+fn a_wrong_value_is_named() {
+    for (toml, key) in [
+        ("listen = \"here\"", "listen"),
+        ("[gateway]\nheartbeat_ms = \"soon\"", "heartbeat_ms"),
+        ("[gateway]\nheartbeat_ms = -1", "heartbeat_ms"),
+        ("[gateway]\ndeadline_ms = 10", "deadline_ms"),
+        ("[auth]\nregistration = \"maybe\"", "registration"),
+        ("[tls]\ncert = \"/c\"", "key"),
+        ("[limits]\nconnections = 0", "connections"),
+        ("[limits]\nstream_window_bytes = 10", "stream_window_bytes"),
+        ("[net]\nidle_timeout_ms = 0", "idle_timeout_ms"),
+        ("[auth.jwt]\njwks_file = \"/j\"", "audience"),
+    ] {
+        let message = refusal(toml, &[], &[]);
+        assert!(message.contains(key), "{toml}: {message}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_an_error() {
+    let path = Path::new("/nowhere/chirm.toml");
+    let message = Config::from_sources(Some(path), Some(HashMap::new()), &[]).unwrap_err();
+    assert!(
+        message.to_string().contains("/nowhere/chirm.toml"),
+        "{message}"
+    );
+}
+
+#[test]
+fn keys_are_checked_and_not_printed() {
+    let key = "[[auth.jwt.keys]]\nkid = \"a\"\nalgorithm = \"HS256\"\n";
+    let audience = "[auth.jwt]\naudience = \"game\"\n";
+    let config = load(&format!("{audience}{key}key = \"hush\"\n"), &[], &[]).unwrap();
+    assert_eq!(
+        config.auth.jwt.keys[0].key.as_ref().unwrap().expose(),
+        "hush"
+    );
+    assert!(!format!("{config:?}").contains("hush"));
+    assert!(refusal(&format!("{audience}{key}"), &[], &[]).contains("key_file"));
+    let twice = format!("{audience}{key}key = \"x\"\n{key}key = \"y\"\n");
+    assert!(refusal(&twice, &[], &[]).contains("twice"));
+}
