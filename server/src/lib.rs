@@ -14,5 +14,6 @@ pub mod bus;
 pub mod config;
 pub mod frames;
 pub mod model;
+pub mod mutation;
 pub mod rpc;
 pub mod store;

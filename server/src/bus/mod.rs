@@ -60,6 +60,26 @@ pub enum Since {
     Gone,
 }
 
+/// What is said once and kept nowhere.
+#[derive(Clone, Debug)]
+pub struct Transient {
+    /// The channel whose viewers hear it.
+    pub channel: Id,
+    /// What kind of thing it is.
+    pub kind: TransientKind,
+    /// The whole `ServerFrame` with its gRPC prefix.
+    pub frame: Bytes,
+}
+
+/// Kinds of [`Transient`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransientKind {
+    /// Somebody types.
+    Typing,
+    /// An integrator's own event.
+    Custom,
+}
+
 /// Topics at positions.
 #[async_trait]
 pub trait Topics: Send + Sync + 'static {
@@ -69,6 +89,8 @@ pub trait Topics: Send + Sync + 'static {
     async fn position(&self, topic: TopicKey) -> Result<Position, Error>;
     /// The events after `position`, from the ring (1,000 events, 1 MiB or 10 minutes).
     async fn since(&self, topic: TopicKey, position: Position) -> Result<Since, Error>;
+    /// Tells a channel's subscribers of something that has no position; best effort.
+    async fn announce(&self, transient: Transient) -> Result<(), Error>;
     /// A new subscriber with no topics yet.
     fn subscriber(&self) -> (Arc<dyn Subscriber>, Feed);
 }
@@ -87,6 +109,8 @@ pub trait Subscriber: Send + Sync {
 pub enum Delivery {
     /// An event.
     Event(Arc<Publication>),
+    /// Something without a position.
+    Transient(Arc<Transient>),
     /// The feed overflowed or was cut: events of this topic may be missing here.
     Dirty(TopicKey),
 }

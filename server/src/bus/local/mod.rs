@@ -1,1 +1,30 @@
-//! In process.
+//! The bus in process: what `chirm serve` alone runs on. A restart forgets everything here, so every
+//! channel then has a new epoch. Servers' and users' topics are numbered by the store and only carried.
+
+mod reservations;
+mod sessions;
+mod topics;
+
+#[cfg(test)]
+mod tests;
+
+pub use reservations::LocalReservations;
+pub use sessions::LocalSessions;
+pub use topics::{LocalTopics, RingLimits};
+
+use super::Handle;
+use crate::model::{Id, UnixMs};
+use std::sync::Arc;
+
+/// Tells the wall clock, in milliseconds since the Unix epoch.
+pub type NowMs = Arc<dyn Fn() -> UnixMs + Send + Sync>;
+
+/// Wires a local bus. `highest` is the highest id that the store has: minting starts above it.
+#[must_use]
+pub fn open(topics: LocalTopics, highest: Id, now: NowMs) -> Handle {
+    Handle {
+        topics: Arc::new(topics),
+        reservations: Arc::new(LocalReservations::new(highest, now)),
+        sessions: Arc::new(LocalSessions::new()),
+    }
+}

@@ -1,0 +1,138 @@
+//! Ids and nonces, in process.
+
+use super::NowMs;
+use crate::bus::{Error, Reservations, Reserve, Reserved};
+use crate::model::{Id, SNOWFLAKE_EPOCH_MS, UnixMs};
+use async_trait::async_trait;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+/// How long a nonce is reserved. The store keeps it far longer; this bridges what isn't stored yet.
+const NONCE_TTL_MS: i64 = 600_000;
+/// Nonces remembered; beyond them the oldest are forgotten, and the store alone tells a repeat.
+const NONCES_MAX: usize = 500_000;
+/// How far ids may run ahead of the clock.
+const AHEAD_MS_MAX: i64 = 2_000;
+
+/// The least Snowflake (worker 0) that is above `floor` and not before `now`.
+fn next_id(floor: Id, now: UnixMs) -> Id {
+    let at = (now - SNOWFLAKE_EPOCH_MS).max(0) << 22;
+    if floor < at {
+        return at;
+    }
+    // Worker 0: the next sequence number, or the next millisecond.
+    let stamp = floor >> 22;
+    let sequence = (floor & 0x3f_ffff) + 1;
+    if sequence < 1 << 12 {
+        stamp << 22 | sequence
+    } else {
+        (stamp + 1) << 22
+    }
+}
+
+type NonceKey = (Id, Id, String);
+
+#[derive(Default)]
+struct Nonces {
+    held: HashMap<NonceKey, (Id, u64)>,
+    order: VecDeque<(UnixMs, NonceKey, Id)>,
+}
+
+impl Nonces {
+    fn expire(&mut self, now: UnixMs) {
+        while let Some((at, key, id)) = self.order.front() {
+            if now - at < NONCE_TTL_MS && self.order.len() <= NONCES_MAX {
+                break;
+            }
+            if self.held.get(key).is_some_and(|(held, _)| held == id) {
+                self.held.remove(key);
+            }
+            self.order.pop_front();
+        }
+    }
+}
+
+/// Mints ids above all before them, in the whole process: so a message is above all that its author
+/// could have seen.
+pub struct LocalReservations {
+    last: Mutex<Id>,
+    nonces: Mutex<Nonces>,
+    now: NowMs,
+}
+
+impl LocalReservations {
+    /// Starts above `highest`.
+    #[must_use]
+    pub fn new(highest: Id, now: NowMs) -> Self {
+        Self {
+            last: Mutex::new(highest),
+            nonces: Mutex::default(),
+            now,
+        }
+    }
+}
+
+#[async_trait]
+impl Reservations for LocalReservations {
+    async fn reserve(&self, reserve: Reserve) -> Result<Reserved, Error> {
+        if reserve.nonce.is_empty() || crate::mutation::on("nonce_forgotten") {
+            return self.mint(reserve.above).map(Reserved::New);
+        }
+        let now = (self.now)();
+        let key = (reserve.channel, reserve.author, reserve.nonce);
+        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        nonces.expire(now);
+        if let Some((id, content_hash)) = nonces.held.get(&key) {
+            return Ok(Reserved::Existing {
+                id: *id,
+                content_hash: *content_hash,
+            });
+        }
+        let id = self.mint(reserve.above)?;
+        nonces.held.insert(key.clone(), (id, reserve.content_hash));
+        nonces.order.push_back((now, key, id));
+        Ok(Reserved::New(id))
+    }
+
+    async fn release(&self, channel: Id, author: Id, nonce: &str) {
+        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        nonces.held.remove(&(channel, author, nonce.to_owned()));
+    }
+
+    fn mint(&self, above: Id) -> Result<Id, Error> {
+        let now = (self.now)();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = next_id(above.max(*last), now);
+        let ahead = (id >> 22) + SNOWFLAKE_EPOCH_MS - now;
+        if ahead > AHEAD_MS_MAX {
+            return Err(Error::ClockBehind(ahead));
+        }
+        *last = id;
+        Ok(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn ids_rise_whatever_the_clock_does(
+            floor in 0i64..1 << 50,
+            steps in proptest::collection::vec(-50i64..50, 1..200),
+        ) {
+            let mut now = SNOWFLAKE_EPOCH_MS + 1_000;
+            let mut last = floor;
+            for step in steps {
+                now += step;
+                let id = next_id(last, now);
+                prop_assert!(id > last);
+                prop_assert!((id >> 22) >= now - SNOWFLAKE_EPOCH_MS);
+                prop_assert_eq!((id >> 12) & 0x3ff, 0, "worker 0");
+                last = id;
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The cache of sessions, in process.
+
+use crate::bus::{Cached, SessionCache};
+use crate::model::{Id, Session, UnixMs};
+use async_trait::async_trait;
+use quick_cache::sync::Cache;
+use std::sync::Arc;
+
+/// How long a good session is believed.
+const VALID_MS: i64 = 25_000;
+/// How long an ended one is remembered as ended.
+const REVOKED_MS: i64 = 60_000;
+/// Sessions remembered; beyond them the least used are read from the store again.
+const SESSIONS_MAX: usize = 100_000;
+
+#[derive(Clone)]
+enum Entry {
+    Valid(Arc<Session>, UnixMs),
+    Revoked(UnixMs),
+}
+
+/// The cache of sessions, in process.
+pub struct LocalSessions {
+    cache: Cache<Id, Entry>,
+}
+
+impl LocalSessions {
+    /// Empty.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            cache: Cache::new(SESSIONS_MAX),
+        }
+    }
+}
+
+impl Default for LocalSessions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl SessionCache for LocalSessions {
+    async fn get(&self, id: Id, now: UnixMs) -> Cached {
+        match self.cache.get(&id) {
+            Some(Entry::Valid(session, at)) if now - at < VALID_MS => Cached::Valid(session),
+            Some(Entry::Revoked(at)) if now - at < REVOKED_MS => Cached::Revoked,
+            _ => Cached::Unknown,
+        }
+    }
+
+    async fn put(&self, session: Arc<Session>, now: UnixMs) {
+        let id = session.id;
+        if !matches!(self.get(id, now).await, Cached::Revoked) {
+            self.cache.insert(id, Entry::Valid(session, now));
+        }
+    }
+
+    async fn revoke(&self, id: Id, now: UnixMs) {
+        self.cache.insert(id, Entry::Revoked(now));
+    }
+}
