@@ -1,0 +1,48 @@
+# Two commands matter: `make run` starts a server, `make test` checks everything.
+# Both set up what they need on a machine that has git, make, and the Rust and Node toolchains.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# One folder of build results for every target here; set CARGO_TARGET_DIR to share it further.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+LISTEN ?= 127.0.0.1:7300
+DATA ?= ./chirm-data
+CHIRM := $(CARGO_TARGET_DIR)/quick/chirm
+
+.PHONY: help run build test fmt lint docs proto supply unit replay
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
+
+build: ## Build the server for use (optimised, without the slow last steps of a release)
+	@cargo build --profile quick --bin chirm
+
+run: build ## Start a server at 127.0.0.1:7300, its data in ./chirm-data
+	@tools/next-steps.sh "$(LISTEN)" "$(DATA)" "$(CHIRM)"
+	@exec "$(CHIRM)" serve --listen "$(LISTEN)" --data "$(DATA)"
+
+test: fmt proto lint docs supply unit replay ## Check everything
+	@echo "make test: everything passed"
+
+fmt: ## Formatting of the Rust code
+	cargo fmt --all --check
+
+lint: ## clippy on everything, warnings refused
+	cargo clippy --workspace --all-targets -- -D warnings
+
+docs: ## The code's documentation builds without a warning
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+
+proto: ## buf: lint, format, breaking changes against main
+	@if [ -x tools/buf.sh ]; then tools/buf.sh; else echo "SKIPPED: buf (no tools/buf.sh)"; fi
+
+supply: ## Bans, licences and sources of the dependencies; unused ones
+	tools/supply.sh
+
+unit: ## All tests of the workspace
+	cargo test --workspace
+
+replay: ## A sample of a real conversation, with watchers cut and the server killed
+	tools/replay-sample.sh
