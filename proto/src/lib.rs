@@ -1,9 +1,10 @@
-//! The Chirm v1 protocol. `proto/chirm/v1/*.proto` is the one source; this crate is what Rust makes of it.
+//! The Chirm v1 protocol. `proto/chirm/v1/*.proto` is the one source; this crate is what Rust
+//! makes of it.
 //!
 //! - [`v1`]: messages, clients and servers, generated.
 //! - [`google`]: `google.rpc` and `google.api` types that errors and annotations use, generated.
-//! - [`DESCRIPTORS`], [`pool`]: the descriptor set, with comments and HTTP annotations, for reflection,
-//!   JSON and REST.
+//! - [`DESCRIPTORS`], [`pool`]: the descriptor set, with comments and HTTP annotations, for
+//!   reflection, JSON and REST.
 
 use std::sync::LazyLock;
 
