@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -270,10 +270,10 @@ pub struct Net {
     /// From accept to the end of the TLS handshake.
     #[serde(rename = "handshake_timeout_ms", deserialize_with = "millis")]
     pub handshake_timeout: Duration,
-    /// From the first byte to the last of an HTTP/1 request's headers.
+    /// From the end of an HTTP/1 answer, or the start, to the end of the next request's headers.
     #[serde(rename = "header_timeout_ms", deserialize_with = "millis")]
     pub header_timeout: Duration,
-    /// A connection without a request in progress is closed after so long.
+    /// An HTTP/2 connection without a request in progress is closed after so long.
     #[serde(rename = "idle_timeout_ms", deserialize_with = "millis")]
     pub idle_timeout: Duration,
     /// A silent HTTP/2 connection is pinged so often.
@@ -292,6 +292,8 @@ pub struct Net {
     /// How long requests in progress have at shutdown.
     #[serde(rename = "drain_ms", deserialize_with = "millis")]
     pub drain: Duration,
+    /// Reverse proxies: no cap of their connections, and their `x-forwarded-for` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
 }
 
 /// What is logged, and how.

@@ -8,12 +8,18 @@
 //!
 //! Beside the layers:
 //!
+//! - [`net`]: the port: connections, TLS, HTTP, their limits.
 //! - [`config`]: the settings of a node.
+//! - [`telemetry`]: logs and metrics.
+//! - [`clock`]: time, as an argument.
 
 pub mod bus;
+pub mod clock;
 pub mod config;
 pub mod frames;
 pub mod model;
 pub mod mutation;
+pub mod net;
 pub mod rpc;
 pub mod store;
+pub mod telemetry;

@@ -1,0 +1,108 @@
+//! Time, as an argument: what depends on it takes a [`Clock`], so that tests can set it.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Tells the time. Cheap; called for every message.
+pub trait Clock: Send + Sync + 'static {
+    /// Milliseconds since 1970-01-01T00:00Z. May jump, back too, when someone sets the clock.
+    fn wall_ms(&self) -> i64;
+
+    /// Time since some fixed moment of this process. Never goes back.
+    fn elapsed(&self) -> Duration;
+}
+
+/// The machine's clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock {
+    start: Instant,
+}
+
+impl Default for SystemClock {
+    fn default() -> SystemClock {
+        SystemClock {
+            start: Instant::now(),
+        }
+    }
+}
+
+impl Clock for SystemClock {
+    fn wall_ms(&self) -> i64 {
+        // A clock set before 1970, or 300 million years on, counts as 1970 and as the end of time.
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+/// A clock that stands until it is moved: for tests and simulations.
+#[derive(Debug)]
+pub struct ManualClock {
+    wall_ms: AtomicI64,
+    elapsed_ms: AtomicI64,
+}
+
+impl ManualClock {
+    /// A clock whose wall shows `wall_ms`.
+    pub fn new(wall_ms: i64) -> ManualClock {
+        ManualClock {
+            wall_ms: AtomicI64::new(wall_ms),
+            elapsed_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// Lets time pass: both clocks move on.
+    pub fn advance(&self, time: Duration) {
+        let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        self.wall_ms.fetch_add(ms, Ordering::SeqCst);
+        self.elapsed_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// Someone sets the wall clock: no time passes.
+    pub fn set_wall_ms(&self, wall_ms: i64) {
+        self.wall_ms.store(wall_ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn wall_ms(&self) -> i64 {
+        self.wall_ms.load(Ordering::SeqCst)
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.elapsed_ms.load(Ordering::SeqCst).unsigned_abs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_clock_shows_this_century() {
+        let clock = SystemClock::default();
+        assert!(clock.wall_ms() > crate::model::SNOWFLAKE_EPOCH_MS);
+        let before = clock.elapsed();
+        assert!(clock.elapsed() >= before);
+    }
+
+    #[test]
+    fn a_manual_clock_moves_when_told() {
+        let clock = ManualClock::new(1_000);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(
+            (clock.wall_ms(), clock.elapsed()),
+            (2_000, Duration::from_secs(1))
+        );
+        clock.set_wall_ms(500);
+        assert_eq!(
+            (clock.wall_ms(), clock.elapsed()),
+            (500, Duration::from_secs(1))
+        );
+    }
+}

@@ -1,0 +1,138 @@
+//! Logs and metrics.
+//!
+//! Both are of the process: the first call of [`init_logs`] and of [`metrics`] sets them up,
+//! later ones find them there. Until then log lines and metrics go nowhere.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// Bounds of the buckets of every `_seconds` histogram.
+const SECONDS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+/// Bounds of the buckets of every other histogram: sizes of batches and queues.
+const COUNTS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// Why logs or metrics can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The level is neither a level nor directives.
+    #[error("configuration: log.level: {0}")]
+    Level(#[from] tracing_subscriber::filter::ParseError),
+    /// Metrics go elsewhere in this process already.
+    #[error("metrics: {0}")]
+    Metrics(String),
+}
+
+/// Sends log lines to standard error as `log` says. Standard output is for what scripts read.
+pub fn init_logs(log: &Log) -> Result<(), Error> {
+    let filter = EnvFilter::try_new(&log.level)?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // Fails only when there is a subscriber already, which then stays.
+    let _ = match log.format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    Ok(())
+}
+
+/// What `/metrics` shows. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    handle: PrometheusHandle,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Metrics")
+    }
+}
+
+impl Metrics {
+    /// All metrics in Prometheus' text format.
+    pub fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    /// Works off the samples that histograms have collected; to be called every few seconds, or
+    /// they pile up until the next [`Metrics::render`].
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+}
+
+/// The metrics of this process.
+pub fn metrics() -> Result<Metrics, Error> {
+    static METRICS: OnceLock<Metrics> = OnceLock::new();
+    static SETTING_UP: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = SETTING_UP.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(metrics) = METRICS.get() {
+        return Ok(metrics.clone());
+    }
+    let failed = |error: &dyn std::fmt::Display| Error::Metrics(error.to_string());
+    let handle = PrometheusBuilder::new()
+        .set_buckets(&COUNTS)
+        .and_then(|b| b.set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS))
+        .map_err(|error| failed(&error))?
+        .install_recorder()
+        .map_err(|error| failed(&error))?;
+    describe();
+    Ok(METRICS.get_or_init(|| Metrics { handle }).clone())
+}
+
+fn describe() {
+    use ::metrics::{describe_counter as counter, describe_gauge as gauge};
+    gauge!("chirm_net_connections", "Open connections.");
+    counter!(
+        "chirm_net_connections_refused_total",
+        "Connections above a cap, by reason."
+    );
+    counter!(
+        "chirm_net_connections_closed_total",
+        "Connections closed by us, by reason."
+    );
+    counter!(
+        "chirm_net_handshakes_failed_total",
+        "TLS handshakes that failed, by reason."
+    );
+    counter!(
+        "chirm_net_accept_errors_total",
+        "Failures to accept a connection."
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_of_the_process() {
+        let first = metrics().unwrap();
+        ::metrics::counter!("chirm_test_total", "reason" => "a").increment(3);
+        ::metrics::histogram!("chirm_test_seconds").record(0.02);
+        let second = metrics().unwrap();
+        first.upkeep();
+        let text = second.render();
+        assert!(text.contains("chirm_test_total{reason=\"a\"} 3"), "{text}");
+        assert!(
+            text.contains("chirm_test_seconds_bucket{le=\"0.025\"} 1"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_level_is_an_error() {
+        let log = Log {
+            level: "loud=very=much".to_owned(),
+            format: LogFormat::Text,
+        };
+        let message = init_logs(&log).unwrap_err().to_string();
+        assert!(message.contains("log.level"), "{message}");
+    }
+}
