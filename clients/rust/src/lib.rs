@@ -1,1 +1,29 @@
-//! .
+#![doc = include_str!("../README.md")]
+//!
+//! # Map
+//! - [`Client`], [`Events`], [`Event`]: the connection that stays, and what comes of it.
+//! - [`Api`]: unary calls.
+//! - [`Config`], [`Backoff`], [`SendOptions`], [`OutboxStore`]: what can be chosen.
+//! - `machine`: what the client does, as a pure state machine; `driver` runs it; `stream` and
+//!   `wire` are the connection.
+
+mod api;
+mod client;
+mod config;
+mod driver;
+mod error;
+mod event;
+mod machine;
+mod outbox;
+mod stream;
+mod timers;
+mod wire;
+
+pub use api::{Api, Authorized, Bearer};
+pub use chirm_proto::v1;
+pub use client::Client;
+pub use config::{Backoff, Config, SendOptions};
+pub use error::{Advice, Error};
+pub use event::{Event, Events, Source, Stats};
+pub use outbox::{MemoryOutbox, OutboxEntry, OutboxStore};
+pub use tonic::Code;

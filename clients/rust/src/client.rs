@@ -1,0 +1,186 @@
+//! The handle that a program holds.
+
+use crate::{
+    config::{Config, SendOptions},
+    driver::{self, Command, Shared},
+    error::Error,
+    event::{Events, Stats},
+    outbox::OutboxEntry,
+};
+use chirm_proto::v1;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Commands that may wait for the connection's task.
+const COMMANDS_MAX: usize = 256;
+
+/// A connection that stays: it connects, and connects again, until it is closed or told by the
+/// server to stop. Clones are cheap and share it; it ends when the last is dropped.
+#[derive(Clone)]
+pub struct Client {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+/// Whether a connection got ready.
+#[derive(Clone, Debug)]
+pub(crate) enum Readiness {
+    Pending,
+    Ready,
+    /// It won't, unless something changes.
+    Failed(Error),
+}
+
+impl Client {
+    /// Starts the connection's task. Must be called within a Tokio runtime.
+    #[must_use]
+    pub fn start(config: Config) -> (Self, Events) {
+        let (commands, received) = mpsc::channel(COMMANDS_MAX);
+        let (items_in, items) = mpsc::channel(config.event_buffer.max(1));
+        let positions: HashMap<_, _> = config
+            .positions
+            .iter()
+            .filter_map(|p| Some((p.topic?, p.position?)))
+            .collect();
+        let positions = Arc::new(Mutex::new(positions));
+        let (readiness, _) = watch::channel(Readiness::Pending);
+        let (done, _) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            readiness,
+            done,
+            positions: positions.clone(),
+            stats: Mutex::default(),
+            outbox: config.outbox.clone(),
+        });
+        tokio::spawn(driver::run(config, received, items_in, shared.clone()));
+        (Self { commands, shared }, Events { items, positions })
+    }
+
+    /// Waits until a connection has got ready for the first time.
+    ///
+    /// # Errors
+    /// If it can't without a change: the token was refused, or the server said to stop.
+    pub async fn ready(&self) -> Result<(), Error> {
+        let mut readiness = self.shared.readiness.subscribe();
+        let settled = readiness
+            .wait_for(|r| !matches!(r, Readiness::Pending))
+            .await;
+        match settled.as_deref() {
+            Ok(Readiness::Ready) => Ok(()),
+            Ok(Readiness::Failed(error)) => Err(error.clone()),
+            Ok(Readiness::Pending) | Err(_) => Err(Error::closed()),
+        }
+    }
+
+    /// Sends a message and waits for the server's acknowledgement: then it is durable. It is kept
+    /// in the outbox and repeated, over connections, under the same nonce until it is
+    /// acknowledged or refused for good. Dropping the future doesn't take the message back.
+    ///
+    /// The answer comes by the connection, so a program must go on taking its [`Events`] (or have
+    /// dropped them) while it waits.
+    ///
+    /// # Errors
+    /// If the outbox is full, the message was refused, or the client was closed before an answer:
+    /// then the message may have been sent, and the outbox's store still has it.
+    pub async fn send(
+        &self,
+        channel_id: i64,
+        content: &str,
+        options: SendOptions,
+    ) -> Result<v1::Message, Error> {
+        let nonce = options
+            .nonce
+            .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+        let request = v1::SendMessageRequest {
+            channel_id,
+            content: content.to_owned(),
+            nonce: nonce.clone(),
+            reply_to: options.reply_to,
+            attempt: 0,
+            metadata: options.metadata,
+        };
+        let entry = OutboxEntry { nonce, request };
+        self.shared.outbox.put(&entry).await?;
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Send { entry, answer };
+        self.commands
+            .send(command)
+            .await
+            .map_err(|_| Error::closed())?;
+        answered.await.map_err(|_| Error::closed())?
+    }
+
+    /// Says which channels the user looks at; replaces what was said before.
+    pub fn view(&self, channels: Vec<i64>) {
+        self.command(Command::View(channels));
+    }
+
+    /// The positions of what the program has taken from [`Events`]: what to keep for a later run.
+    /// A topic whose history is being paged has none.
+    #[must_use]
+    pub fn positions(&self) -> Vec<v1::TopicPosition> {
+        let held = self
+            .shared
+            .positions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut positions: Vec<_> = held
+            .iter()
+            .map(|(topic, position)| v1::TopicPosition {
+                topic: Some(*topic),
+                position: Some(*position),
+            })
+            .collect();
+        positions.sort_by_key(|p| p.topic.map(|t| (t.kind, t.id)));
+        positions
+    }
+
+    /// Uses another token from the next connection on. A client that waits for one connects.
+    pub fn set_token(&self, token: String) {
+        self.command(Command::SetToken(token));
+    }
+
+    /// Drops the connection without a goodbye, as a network would. The client then connects again
+    /// with its positions.
+    pub fn cut(&self) {
+        self.command(Command::Cut);
+    }
+
+    /// Counts since the client started.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        *self
+            .shared
+            .stats
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the connection and waits until it has.
+    pub async fn close(self) {
+        let mut done = self.shared.done.subscribe();
+        if self.commands.send(Command::Close).await.is_ok() {
+            // An error means that the task is gone: as good as done.
+            let _ended = done.wait_for(|done| *done).await;
+        }
+    }
+
+    fn command(&self, command: Command) {
+        if let Err(mpsc::error::TrySendError::Full(command)) = self.commands.try_send(command) {
+            let commands = self.commands.clone();
+            // Rare: the task is busy with sends. Commands without an answer mustn't be lost.
+            tokio::spawn(async move { commands.send(command).await.ok() });
+        }
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,120 @@
+//! What a program says about its connection and its sends.
+
+use crate::outbox::{MemoryOutbox, OutboxStore};
+use chirm_proto::v1;
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+
+/// How a client connects and what it asks for. [`Config::new`] has the defaults.
+#[derive(Clone)]
+pub struct Config {
+    /// `http://host:port` or `https://host:port`.
+    pub server: String,
+    /// An access token, a bot's token or a service key. Never shown by `Debug`.
+    pub token: String,
+    /// Which channels' events to receive: all (the default), or those viewed.
+    pub delivery: v1::Delivery,
+    /// The channels viewed from the start: at most 100.
+    pub viewed: Vec<i64>,
+    /// Names the device, at most 100 characters; a newer connection of the same device and user
+    /// ends the older. Empty (the default): nothing is ended.
+    pub device: String,
+    /// What else to receive: typing, presence, custom events.
+    pub intents: Vec<v1::Intent>,
+    /// Positions held from an earlier run, as [`crate::Client::positions`] gave them.
+    pub positions: Vec<v1::TopicPosition>,
+    /// The newest message held of channels from an earlier run: `(channel, message)`. A gap in such
+    /// a channel is paged from there.
+    pub last_ids: Vec<(i64, i64)>,
+    /// Whether a channel that was never seen is paged from its first message. By default its
+    /// messages begin with the connection.
+    pub history: bool,
+    /// How long to wait between attempts to connect, and to repeat a send or a page.
+    pub backoff: Backoff,
+    /// Where sends are kept until they are answered. In memory by default, at most 1,024.
+    pub outbox: Arc<dyn OutboxStore>,
+    /// Uses `Listen` instead of `Session`, as a browser must: sends go by unary calls, there are no
+    /// heartbeats (HTTP/2 pings tell whether the server lives), and viewing connects anew.
+    pub listen_only: bool,
+    /// How many events may wait for the program: 1,024 by default. While it is full nothing more
+    /// is read from the server.
+    pub event_buffer: usize,
+    /// Certificates to trust for `https`, as PEM. There are no built-in ones.
+    pub ca_pem: Option<String>,
+}
+
+impl Config {
+    /// The defaults, for a server and a token.
+    #[must_use]
+    pub fn new(server: impl Into<String>, token: impl Into<String>) -> Self {
+        Self {
+            server: server.into(),
+            token: token.into(),
+            delivery: v1::Delivery::All,
+            viewed: Vec::new(),
+            device: String::new(),
+            intents: Vec::new(),
+            positions: Vec::new(),
+            last_ids: Vec::new(),
+            history: false,
+            backoff: Backoff::default(),
+            outbox: Arc::new(MemoryOutbox::default()),
+            listen_only: false,
+            event_buffer: 1024,
+            ca_pem: None,
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("server", &self.server)
+            .field("delivery", &self.delivery)
+            .field("viewed", &self.viewed)
+            .field("device", &self.device)
+            .field("positions", &self.positions.len())
+            .field("history", &self.history)
+            .field("backoff", &self.backoff)
+            .field("listen_only", &self.listen_only)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Full jitter: the n-th wait is anywhere between nothing and `base × 2ⁿ`, never above `max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// The first wait's upper end: 0.5 s by default.
+    pub base: Duration,
+    /// No wait is longer: 60 s by default.
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            base: Duration::from_millis(500),
+            max: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Backoff {
+    /// The upper end of the wait after `failures` failures.
+    #[must_use]
+    pub fn ceiling(&self, failures: u32) -> Duration {
+        self.base
+            .saturating_mul(2_u32.saturating_pow(failures.min(31)))
+            .min(self.max)
+    }
+}
+
+/// What may go with a message.
+#[derive(Clone, Debug, Default)]
+pub struct SendOptions {
+    /// The message of the same channel that this one answers; 0 for none.
+    pub reply_to: i64,
+    /// A UUID as text that names the message over all its repeats; made if absent.
+    pub nonce: Option<String>,
+    /// What the integrator attaches: at most 16 keys, 4 KiB in all.
+    pub metadata: HashMap<String, String>,
+}

@@ -1,0 +1,473 @@
+//! Runs the state machine: one task that owns the connection, the timers and what waits for the
+//! program.
+
+use crate::{
+    client::Readiness,
+    config::Config,
+    error::{Advice, Error},
+    event::{Event, Item, Positions, Stats},
+    machine::{Action, Delay, Input, Machine, Rules, Timer},
+    outbox::{OutboxEntry, OutboxStore},
+    stream::{Connection, FRAME_BYTES_MAX, open, receive},
+    timers::Timers,
+    wire::Cutter,
+};
+use chirm_proto::v1::{self, client_frame::Frame as Sent, server_frame::Frame as Received};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task::JoinSet,
+    time::Instant,
+};
+
+/// Frames on their way out: sends under way, views and heartbeats.
+const FRAMES_MAX: usize = 512;
+/// Messages a page.
+const PAGE: i32 = 100;
+/// Pages read at once, of all channels.
+const PAGES_AT_ONCE: usize = 8;
+
+/// What the program asks for.
+pub(crate) enum Command {
+    Send { entry: OutboxEntry, answer: Answer },
+    View(Vec<i64>),
+    SetToken(String),
+    Cut,
+    Close,
+}
+
+/// Where the final answer to a send goes.
+pub(crate) type Answer = oneshot::Sender<Result<v1::Message, Error>>;
+
+/// What the task and the handles share.
+pub(crate) struct Shared {
+    pub(crate) readiness: watch::Sender<Readiness>,
+    pub(crate) done: watch::Sender<bool>,
+    pub(crate) positions: Positions,
+    pub(crate) stats: Mutex<Stats>,
+    pub(crate) outbox: Arc<dyn OutboxStore>,
+}
+
+struct Waiting {
+    entry: OutboxEntry,
+    answer: Option<Answer>,
+}
+
+struct Driver {
+    config: Config,
+    machine: Machine,
+    shared: Arc<Shared>,
+    connection: Connection,
+    cutter: Arc<Cutter>,
+    frames: Option<mpsc::Sender<v1::ClientFrame>>,
+    timers: Timers,
+    /// Pages, and sends by unary calls.
+    calls: JoinSet<Input>,
+    pages: Arc<Semaphore>,
+    sends: HashMap<u64, Waiting>,
+    /// Sends of an earlier run, by nonce.
+    stored: HashMap<String, u64>,
+    last_key: u64,
+    out: VecDeque<Item>,
+    /// What the last actions led to at once.
+    follow_ups: VecDeque<Input>,
+    finished: Option<Error>,
+}
+
+/// Runs a client until it is closed.
+pub(crate) async fn run(
+    config: Config,
+    mut commands: mpsc::Receiver<Command>,
+    items: mpsc::Sender<Item>,
+    shared: Arc<Shared>,
+) {
+    let mut driver = Driver::new(config, shared);
+    driver.start().await;
+    while driver.finished.is_none() {
+        driver.hand_over(&items);
+        // While the program has enough to do, nothing more is read: the server notices, and in
+        // the end closes the connection.
+        let is_full = !driver.out.is_empty();
+        let input = tokio::select! {
+            permit = items.reserve(), if is_full => {
+                match permit {
+                    Ok(permit) => {
+                        if let Some(item) = driver.out.pop_front() {
+                            permit.send(item);
+                        }
+                    }
+                    Err(_) => driver.out.clear(),
+                }
+                continue;
+            }
+            command = commands.recv() => driver.command(command),
+            timer = driver.timers.next() => driver.fired(timer, is_full),
+            input = receive(&mut driver.connection), if !is_full => input,
+            Some(input) = driver.calls.join_next(), if !is_full => input.ok(),
+        };
+        if let Some(input) = input {
+            driver.handle(input).await;
+        }
+    }
+    driver.shared.done.send_replace(true);
+    for (_, waiting) in driver.sends.drain() {
+        if let (Some(answer), Some(error)) = (waiting.answer, &driver.finished) {
+            answer.send(Err(error.clone())).ok();
+        }
+    }
+    for item in driver.out {
+        if items.send(item).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Driver {
+    fn new(config: Config, shared: Arc<Shared>) -> Self {
+        let mutation = std::env::var("CHIRM_MUTATION")
+            .ok()
+            .filter(|_| cfg!(feature = "mutations"));
+        let rules = Rules {
+            viewed_only: config.delivery == v1::Delivery::Viewed,
+            listen_only: config.listen_only,
+            history: config.history,
+            dedupe_off: mutation.as_deref() == Some("dedupe_off"),
+            jump_check_off: mutation.as_deref() == Some("jump_check_off"),
+        };
+        let viewed = config.viewed.clone();
+        let machine = Machine::new(rules, viewed, &config.positions, &config.last_ids);
+        Self {
+            config,
+            machine,
+            shared,
+            connection: Connection::None,
+            cutter: Arc::default(),
+            frames: None,
+            timers: Timers::default(),
+            calls: JoinSet::new(),
+            pages: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
+            sends: HashMap::new(),
+            stored: HashMap::new(),
+            last_key: 0,
+            out: VecDeque::new(),
+            follow_ups: VecDeque::new(),
+            finished: None,
+        }
+    }
+
+    async fn start(&mut self) {
+        match self.shared.outbox.load().await {
+            Ok(entries) => {
+                for entry in entries {
+                    let key = self.next_key();
+                    self.stored.insert(entry.nonce.clone(), key);
+                    self.sends.insert(
+                        key,
+                        Waiting {
+                            entry,
+                            answer: None,
+                        },
+                    );
+                    self.handle(Input::Send { key, stored: true }).await;
+                }
+                self.handle(Input::Start).await;
+            }
+            Err(error) => {
+                let lost = Error {
+                    advice: Advice::Stop,
+                    ..error
+                };
+                self.handle(Input::Start).await;
+                self.handle(Input::Lost(lost)).await;
+            }
+        }
+    }
+
+    fn next_key(&mut self) -> u64 {
+        self.last_key += 1;
+        self.last_key
+    }
+
+    /// Gives the program what it takes at once.
+    fn hand_over(&mut self, items: &mpsc::Sender<Item>) {
+        while let Some(item) = self.out.pop_front() {
+            match items.try_send(item) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(item)) => {
+                    self.out.push_front(item);
+                    return;
+                }
+                // The program only sends.
+                Err(mpsc::error::TrySendError::Closed(_)) => self.out.clear(),
+            }
+        }
+    }
+
+    fn command(&mut self, command: Option<Command>) -> Option<Input> {
+        match command {
+            Some(Command::Send { entry, answer }) => {
+                if let Some(key) = self.stored.get(&entry.nonce) {
+                    // It came by way of the store, too, or the program repeats one of an earlier
+                    // run: one message all the same.
+                    if let Some(waiting) = self.sends.get_mut(key) {
+                        waiting.answer = Some(answer);
+                        return None;
+                    }
+                }
+                let key = self.next_key();
+                self.sends.insert(
+                    key,
+                    Waiting {
+                        entry,
+                        answer: Some(answer),
+                    },
+                );
+                Some(Input::Send { key, stored: false })
+            }
+            Some(Command::View(channels)) => Some(Input::View(channels)),
+            Some(Command::SetToken(token)) => {
+                self.config.token = token;
+                self.shared.readiness.send_if_modified(|readiness| {
+                    let failed = matches!(readiness, Readiness::Failed(_));
+                    if failed {
+                        *readiness = Readiness::Pending;
+                    }
+                    failed
+                });
+                Some(Input::Token)
+            }
+            Some(Command::Cut) => {
+                self.cutter.cut();
+                Some(Input::Cut)
+            }
+            Some(Command::Close) | None => Some(Input::Close),
+        }
+    }
+
+    fn fired(&mut self, timer: Timer, is_full: bool) -> Option<Input> {
+        if timer == Timer::Heartbeat && is_full {
+            // The acknowledgement may wait unread behind what the program doesn't take.
+            self.follow_ups.push_back(Input::Fired(timer));
+            return Some(Input::Frame(Received::HeartbeatAck(v1::HeartbeatAck {})));
+        }
+        Some(Input::Fired(timer))
+    }
+
+    async fn handle(&mut self, input: Input) {
+        self.follow_ups.push_front(input);
+        while let Some(input) = self.follow_ups.pop_front() {
+            for action in self.machine.handle(input) {
+                self.act(action).await;
+            }
+        }
+        *self
+            .shared
+            .stats
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = self.machine.stats();
+    }
+
+    async fn act(&mut self, action: Action) {
+        match action {
+            Action::Connect { positions, view } => self.connect(positions, view),
+            Action::Disconnect => {
+                self.connection = Connection::None;
+                self.frames = None;
+                self.calls = JoinSet::new();
+            }
+            Action::Heartbeat => self.send_frame(0, Sent::Heartbeat(v1::Heartbeat {})),
+            Action::View(channels) => {
+                let view = v1::View {
+                    channels,
+                    ..v1::View::default()
+                };
+                self.send_frame(0, Sent::View(view));
+            }
+            Action::Transmit {
+                key,
+                call_id,
+                attempt,
+            } => self.transmit(key, call_id, attempt),
+            Action::Settle { key, result } => self.settle(key, result).await,
+            Action::Page {
+                channel,
+                after,
+                run,
+                failures,
+            } => {
+                self.page(channel, after, run, failures);
+            }
+            Action::Wait { timer, delay } => {
+                let delay = self.delay(delay);
+                self.timers.set(timer, Instant::now() + delay);
+            }
+            Action::Cancel(timer) => self.timers.cancel(timer),
+            Action::Emit(event) => {
+                self.note(&event);
+                self.out.push_back(Item::Event(event));
+            }
+            Action::Hold(topic, position) => self.out.push_back(Item::Hold(topic, position)),
+            Action::Finish(error) => self.finished = Some(error),
+        }
+    }
+
+    /// Tells those who wait for the connection.
+    fn note(&self, event: &Event) {
+        let now = match event {
+            Event::Ready(_) => Readiness::Ready,
+            Event::Closed(error) => Readiness::Failed(error.clone()),
+            Event::Disconnected { reason } if reason.advice == Advice::Reauthenticate => {
+                Readiness::Failed(reason.clone())
+            }
+            _ => return,
+        };
+        self.shared.readiness.send_if_modified(|readiness| {
+            let first = !matches!(readiness, Readiness::Ready);
+            if first {
+                *readiness = now;
+            }
+            first
+        });
+    }
+
+    fn delay(&self, delay: Delay) -> Duration {
+        let part_of = |whole: Duration| rand::random_range(Duration::ZERO..=whole);
+        match delay {
+            Delay::Exactly(time) => time,
+            Delay::PartOf(time) => part_of(time),
+            Delay::Backoff(failures) => part_of(self.config.backoff.ceiling(failures)),
+            Delay::AtLeast(time, failures) => time + part_of(self.config.backoff.ceiling(failures)),
+        }
+    }
+
+    fn connect(&mut self, positions: Vec<v1::TopicPosition>, view: Vec<v1::ViewedChannel>) {
+        let identify = v1::Identify {
+            token: self.config.token.clone(),
+            delivery: self.config.delivery as i32,
+            intents: self
+                .config
+                .intents
+                .iter()
+                .map(|intent| *intent as i32)
+                .collect(),
+            device: self.config.device.clone(),
+            positions,
+            view: Some(v1::View {
+                channels: view,
+                ..v1::View::default()
+            }),
+            ..v1::Identify::default()
+        };
+        self.cutter = Arc::default();
+        let (frames, sent) = mpsc::channel(FRAMES_MAX);
+        self.frames = Some(frames);
+        if !self.config.listen_only {
+            self.send_frame(0, Sent::Identify(identify.clone()));
+        }
+        let opening = open(self.config.clone(), identify, sent, self.cutter.clone());
+        self.connection = Connection::Opening(Box::pin(opening));
+    }
+
+    fn send_frame(&mut self, call_id: u32, frame: Sent) {
+        let Some(frames) = &self.frames else { return };
+        if frames
+            .try_send(v1::ClientFrame {
+                call_id,
+                frame: Some(frame),
+            })
+            .is_err()
+        {
+            let lost = Error::connection("the server doesn't take what is sent");
+            self.follow_ups.push_back(Input::Lost(lost));
+        }
+    }
+
+    fn transmit(&mut self, key: u64, call_id: u32, attempt: i32) {
+        let Some(waiting) = self.sends.get(&key) else {
+            return;
+        };
+        let request = v1::SendMessageRequest {
+            attempt,
+            ..waiting.entry.request.clone()
+        };
+        if !self.config.listen_only {
+            self.send_frame(call_id, Sent::SendMessage(request));
+            return;
+        }
+        let Connection::Open(opened) = &self.connection else {
+            return;
+        };
+        let mut messages = opened.api.messages();
+        self.calls.spawn(async move {
+            let result = match messages.send_message(request).await {
+                Ok(response) => response.into_inner().message.ok_or_else(|| {
+                    Error::from(tonic::Status::unknown("the answer has no message"))
+                }),
+                Err(status) => Err(status.into()),
+            };
+            Input::Answer { key, result }
+        });
+    }
+
+    async fn settle(&mut self, key: u64, result: Result<v1::Message, Error>) {
+        let Some(waiting) = self.sends.remove(&key) else {
+            return;
+        };
+        let nonce = waiting.entry.nonce;
+        self.stored.remove(&nonce);
+        if let Err(error) = self.shared.outbox.remove(&nonce).await {
+            // The next run repeats it, and gets the same answer.
+            tracing::warn!(%error, "a send that was answered stays in the outbox");
+        }
+        match (waiting.answer, result) {
+            (Some(answer), result) => {
+                answer.send(result).ok();
+            }
+            (None, Err(error)) => {
+                self.out
+                    .push_back(Item::Event(Event::SendRefused { nonce, error }));
+            }
+            (None, Ok(_)) => {}
+        }
+    }
+
+    fn page(&mut self, channel: i64, after: i64, run: u64, failures: u32) {
+        let Connection::Open(opened) = &self.connection else {
+            return;
+        };
+        let mut messages = opened
+            .api
+            .messages()
+            .max_decoding_message_size(FRAME_BYTES_MAX);
+        let wait = match failures {
+            0 => Duration::ZERO,
+            failures => self.delay(Delay::Backoff(failures)),
+        };
+        let pages = self.pages.clone();
+        self.calls.spawn(async move {
+            tokio::time::sleep(wait).await;
+            let _permit = pages.acquire().await;
+            let request = v1::ListMessagesRequest {
+                channel_id: channel,
+                limit: PAGE,
+                anchor: Some(v1::list_messages_request::Anchor::After(after)),
+            };
+            match messages.list_messages(request).await {
+                Ok(response) => Input::Page {
+                    channel,
+                    run,
+                    page: response.into_inner(),
+                },
+                Err(status) => Input::PageFailed {
+                    channel,
+                    run,
+                    error: status.into(),
+                },
+            }
+        });
+    }
+}

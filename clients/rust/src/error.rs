@@ -1,0 +1,205 @@
+//! What can go wrong, as one type: the server's answer with its `google.rpc` details, or a cause of
+//! this machine's.
+
+use chirm_proto::{google::rpc, v1};
+use prost::Message as _;
+use std::{fmt, time::Duration};
+use tonic::Code;
+
+/// The domain of the reasons that Chirm's own servers give.
+const DOMAIN: &str = "chirm.dev";
+
+/// What to do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// The same call may succeed later; see [`Error::retry_after`].
+    Retry,
+    /// The connection ended; connecting again with the positions held goes on where it was.
+    Resume,
+    /// The token is of no use any more: sign in or refresh, then [`crate::Client::set_token`].
+    Reauthenticate,
+    /// It would end the same way.
+    Stop,
+}
+
+/// An error of a call, a send or a connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Error {
+    /// The canonical gRPC code.
+    pub code: Code,
+    /// The reason in UPPER_SNAKE, as docs/errors.md lists them; empty if the peer gave none.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// What to do about it.
+    pub advice: Advice,
+    /// How long to wait before a repeat, if the server said so.
+    pub retry_after: Option<Duration>,
+    /// Which fields of the request were wrong, and how: `(field, description)`.
+    pub fields: Vec<(String, String)>,
+}
+
+impl Error {
+    /// An error of this machine's, with a reason of ours.
+    pub(crate) fn local(code: Code, reason: &str, message: impl Into<String>, to: Advice) -> Self {
+        let (reason, message) = (reason.to_owned(), message.into());
+        Self {
+            code,
+            reason,
+            message,
+            advice: to,
+            retry_after: None,
+            fields: Vec::new(),
+        }
+    }
+
+    /// The client was closed by its own program.
+    pub(crate) fn closed() -> Self {
+        Self::local(
+            Code::Cancelled,
+            "CLIENT_CLOSED",
+            "the client was closed",
+            Advice::Stop,
+        )
+    }
+
+    /// Something on the way to the server broke.
+    pub(crate) fn connection(message: impl fmt::Display) -> Self {
+        let message = message.to_string();
+        Self::local(
+            Code::Unavailable,
+            "CONNECTION_LOST",
+            message,
+            Advice::Resume,
+        )
+    }
+
+    /// The server's URL or another setting is of no use.
+    pub(crate) fn config(message: impl fmt::Display) -> Self {
+        let message = message.to_string();
+        Self::local(Code::InvalidArgument, "BAD_CONFIG", message, Advice::Stop)
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.advice != Advice::Stop
+    }
+
+    /// Decodes `google.rpc.Status` with whatever details it carries.
+    fn from_rpc(status: &rpc::Status) -> Self {
+        let mut error = Self {
+            code: Code::from_i32(status.code),
+            reason: String::new(),
+            message: status.message.clone(),
+            advice: Advice::Stop,
+            retry_after: None,
+            fields: Vec::new(),
+        };
+        let mut ours = false;
+        for detail in &status.details {
+            match detail.type_url.rsplit('/').next() {
+                Some("google.rpc.ErrorInfo") => {
+                    if let Ok(info) = rpc::ErrorInfo::decode(detail.value.as_slice()) {
+                        ours |= info.domain == DOMAIN;
+                        error.reason = info.reason;
+                    }
+                }
+                Some("google.rpc.RetryInfo") => {
+                    let info = rpc::RetryInfo::decode(detail.value.as_slice()).ok();
+                    error.retry_after = info
+                        .and_then(|i| i.retry_delay)
+                        .and_then(|d| d.try_into().ok());
+                }
+                Some("google.rpc.BadRequest") => {
+                    if let Ok(bad) = rpc::BadRequest::decode(detail.value.as_slice()) {
+                        let fields = bad.field_violations.into_iter();
+                        error
+                            .fields
+                            .extend(fields.map(|v| (v.field, v.description)));
+                    }
+                }
+                _ => {}
+            }
+        }
+        error.advice = error.advise(ours);
+        error
+    }
+
+    /// What to do, by code. An answer without our reason may be a proxy's, not the server's.
+    fn advise(&self, ours: bool) -> Advice {
+        match self.code {
+            Code::Unauthenticated => Advice::Reauthenticate,
+            Code::Unavailable | Code::DeadlineExceeded | Code::Aborted | Code::Cancelled => {
+                Advice::Retry
+            }
+            Code::ResourceExhausted if self.retry_after.is_some() || !ours => Advice::Retry,
+            _ if self.retry_after.is_some() => Advice::Retry,
+            Code::Internal | Code::Unknown if !ours => Advice::Retry,
+            _ => Advice::Stop,
+        }
+    }
+
+    /// What a stream's end means: whatever isn't said to be final by our own server is resumed.
+    pub(crate) fn of_stream(status: &tonic::Status) -> Self {
+        let mut error = Self::from(status);
+        let foreign = error.reason.is_empty();
+        if error.advice == Advice::Retry || (error.advice == Advice::Stop && foreign) {
+            error.advice = Advice::Resume;
+        }
+        error
+    }
+}
+
+impl From<rpc::Status> for Error {
+    fn from(status: rpc::Status) -> Self {
+        Self::from_rpc(&status)
+    }
+}
+
+impl From<&tonic::Status> for Error {
+    fn from(status: &tonic::Status) -> Self {
+        let decoded = rpc::Status::decode(status.details()).unwrap_or_default();
+        let code = status.code() as i32;
+        let message = status.message().to_owned();
+        Self::from_rpc(&rpc::Status {
+            code,
+            message,
+            details: decoded.details,
+        })
+    }
+}
+
+impl From<tonic::Status> for Error {
+    fn from(status: tonic::Status) -> Self {
+        Self::from(&status)
+    }
+}
+
+impl From<v1::Closing> for Error {
+    fn from(closing: v1::Closing) -> Self {
+        let (code, advice) = match closing.advice() {
+            v1::Advice::Unspecified | v1::Advice::Resume => (Code::Unavailable, Advice::Resume),
+            v1::Advice::Reauthenticate => (Code::Unauthenticated, Advice::Reauthenticate),
+            v1::Advice::Stop => (Code::FailedPrecondition, Advice::Stop),
+        };
+        Self::local(code, &closing.reason, closing.message, advice)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.reason.is_empty() {
+            self.code.description()
+        } else {
+            &self.reason
+        };
+        write!(f, "{}: {name}", self.message)?;
+        for (field, description) in &self.fields {
+            write!(f, "; {field}: {description}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,151 @@
+//! The machine's vocabulary: what can happen, what is to be done.
+
+use crate::{error::Error, event::Event};
+use chirm_proto::v1::{self, server_frame::Frame};
+use std::time::Duration;
+
+/// What can happen to a client.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// The program started it.
+    Start,
+    /// The server sent a frame.
+    Frame(Frame),
+    /// The connection ended, or didn't come up.
+    Lost(Error),
+    /// A wait is over.
+    Fired(Timer),
+    /// A page of history arrived: of a channel's `run`, as the Page action named it.
+    Page {
+        channel: i64,
+        run: u64,
+        page: v1::ListMessagesResponse,
+    },
+    /// A page couldn't be read.
+    PageFailed {
+        channel: i64,
+        run: u64,
+        error: Error,
+    },
+    /// The program sends a message, known by a key from here on; `stored`: from an earlier run.
+    Send { key: u64, stored: bool },
+    /// A unary send was answered.
+    Answer {
+        key: u64,
+        result: Result<v1::Message, Error>,
+    },
+    /// The program looks at other channels.
+    View(Vec<i64>),
+    /// There is another token.
+    Token,
+    /// The program wants the connection dropped.
+    Cut,
+    /// The program is done.
+    Close,
+}
+
+/// What the client is to do about it.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Connect, and identify with these.
+    Connect {
+        positions: Vec<v1::TopicPosition>,
+        view: Vec<v1::ViewedChannel>,
+    },
+    /// End the connection.
+    Disconnect,
+    /// Send a Heartbeat.
+    Heartbeat,
+    /// Send a View.
+    View(Vec<v1::ViewedChannel>),
+    /// Send the message of this key.
+    Transmit {
+        key: u64,
+        call_id: u32,
+        attempt: i32,
+    },
+    /// The message of this key has its final answer.
+    Settle {
+        key: u64,
+        result: Result<v1::Message, Error>,
+    },
+    /// Read the page after this message; with `failures` > 0 after a backoff.
+    Page {
+        channel: i64,
+        after: i64,
+        run: u64,
+        failures: u32,
+    },
+    /// Fire a timer later; it replaces one of the same name.
+    Wait { timer: Timer, delay: Delay },
+    /// Don't fire it.
+    Cancel(Timer),
+    /// Tell the program.
+    Emit(Event),
+    /// The topic is now held at this position, or at none.
+    Hold(v1::Topic, Option<v1::Position>),
+    /// All is over.
+    Finish(Error),
+}
+
+/// What a client waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// To connect again.
+    Connect,
+    /// For Hello.
+    Handshake,
+    /// To send the next heartbeat.
+    Heartbeat,
+    /// For the answer to a send.
+    Answer(u64),
+    /// To repeat a send.
+    Resend(u64),
+}
+
+/// How long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delay {
+    /// So long.
+    Exactly(Duration),
+    /// A random part of it.
+    PartOf(Duration),
+    /// Full jitter after so many failures.
+    Backoff(u32),
+    /// So long, and full jitter on top.
+    AtLeast(Duration, u32),
+}
+
+/// Where the connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Not started.
+    Idle,
+    /// On the way to Hello.
+    Connecting,
+    /// Between Hello and Ready.
+    Syncing,
+    /// After Ready.
+    Live,
+    /// Until it connects again.
+    Waiting,
+    /// The token is refused: until there is another.
+    SignedOut,
+    /// For good.
+    Closed,
+}
+
+/// What doesn't change while a client runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rules {
+    /// Delivery is VIEWED: channels out of view aren't followed.
+    pub(crate) viewed_only: bool,
+    /// No stream towards the server.
+    pub(crate) listen_only: bool,
+    /// Channels never seen are paged from their first message.
+    pub(crate) history: bool,
+    /// A bug on purpose: what the program had is told again.
+    pub(crate) dedupe_off: bool,
+    /// A bug on purpose: jumps are passed over.
+    pub(crate) jump_check_off: bool,
+}
