@@ -100,7 +100,10 @@ pub struct Stats {
 pub(crate) type Positions = Arc<Mutex<HashMap<v1::Topic, v1::Position>>>;
 
 /// What travels to [`Events`].
-#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation an event")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would cost an allocation an event"
+)]
 pub(crate) enum Item {
     Event(Event),
     /// From here on the topic is held at this position, or at none.

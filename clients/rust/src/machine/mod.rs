@@ -3,17 +3,14 @@
 //! `conformance/client-state-machine.yaml` has the same as a table, which the tests run against
 //! this code; clients in other languages follow it.
 //!
-//! - here: the connection. [`step`]: inputs and actions. [`topic`]: topics. [`channel`]: a channel's position, gaps and pages. [`seen`]: what the
-//!   program has had. [`sends`]: sends until they are answered.
+//! - here: the connection. `step`: inputs and actions. `topic`: topics. `channel`: a channel's
+//!   position, gaps and pages. `seen`: what the program has had. `sends`: sends until they are
+//!   answered.
 
 mod channel;
 mod seen;
 mod sends;
-#[cfg(test)]
-mod simulation;
 mod step;
-#[cfg(test)]
-mod table;
 mod topic;
 
 use crate::{
