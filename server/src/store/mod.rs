@@ -7,6 +7,8 @@
 //! own transaction (one outbox row each, kept for ten minutes) and, after the commit, hands them to the
 //! [`Relay`] in the order of their positions.
 
+pub mod sqlite;
+
 use crate::model::{
     Ban, Channel, EventBody, Id, Invite, Member, Message, Position, Role, Server, Session, Signal,
     TopicKey, UnixMs, User,
@@ -88,7 +90,8 @@ pub enum Anchor {
     Around(Id),
 }
 
-/// A page of history, ascending by id.
+/// A page of history, ascending by id. More than 1,000 deleted ids in a row make a page short, or one of
+/// deleted ids alone: the next page goes on from the outermost id, deleted or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// Messages that aren't deleted.
@@ -104,7 +107,8 @@ pub struct Page {
 /// Messages.
 #[async_trait]
 pub trait Messages: Send + Sync {
-    /// Inserts; (channel, author, nonce) is unique where the nonce isn't empty.
+    /// Inserts; (channel, author, nonce) is unique for 24 hours where the nonce isn't empty. A channel
+    /// that isn't there (any more) is `NotFound("channel")`.
     async fn insert(&self, message: Message) -> Result<Inserted, Error>;
     /// Writes a new content at a revision, unless the row is deleted or has a higher revision. Answers
     /// the row as it now is.
@@ -181,6 +185,7 @@ pub trait Servers: Send + Sync {
         events: Vec<NewEvent>,
     ) -> Result<Member, Error>;
     /// Takes a member out, and out of the server's private channels. Idempotent: false if it was none.
+    /// The owner is `Conflict("owner")`, here, in `ban`, and for another role in `set_role`.
     async fn remove_member(
         &self,
         server: Id,
@@ -273,7 +278,8 @@ pub trait Users: Send + Sync {
     async fn update_profile(&self, user: User, events: Vec<NewEvent>) -> Result<(), Error>;
     /// Writes the password's hash.
     async fn set_password(&self, user: Id, hash: String) -> Result<(), Error>;
-    /// Marks deleted, frees the name, removes credentials, sessions, memberships, blocks.
+    /// Marks deleted, frees the name, removes credentials, sessions, memberships, blocks. Who owns a
+    /// server is refused: `Conflict("owns a server")`.
     async fn delete_account(&self, user: Id, events: Vec<NewEvent>) -> Result<(), Error>;
     /// Blocks; idempotent; at most 1,000.
     async fn block(&self, user: Id, other: Id) -> Result<(), Error>;

@@ -1,0 +1,281 @@
+//! Channels and their members.
+
+use super::requests::{self, Kind};
+use super::rows::{Of, metadata_json};
+use super::writer::Tx;
+use super::{Sqlite, outbox};
+use crate::model::{Channel, ChannelType, Id};
+use crate::store::{Channels, Error, NewEvent};
+use async_trait::async_trait;
+use sqlx::sqlite::SqliteConnection;
+
+/// Direct channels that a list names.
+const LISTED: i64 = 500;
+
+const CHANNEL: &str = "SELECT c.*, (SELECT group_concat(user_id) FROM channel_members m
+                                    WHERE m.channel_id = c.id) AS member_ids
+                       FROM channels c WHERE c.id = ?";
+
+pub(super) const CHANNELS_OF_SERVER: &str =
+    "SELECT c.*, (SELECT group_concat(user_id) FROM channel_members m
+                  WHERE m.channel_id = c.id) AS member_ids
+     FROM channels c WHERE c.server_id = ? ORDER BY c.rank, c.id";
+
+#[async_trait]
+impl Channels for Sqlite {
+    async fn create_channel(
+        &self,
+        channel: Channel,
+        request: Option<(Id, String)>,
+        max_channels: u32,
+        events: Vec<NewEvent>,
+    ) -> Result<(Channel, bool), Error> {
+        let events = outbox::encode(events);
+        self.change(move |tx| {
+            Box::pin(async move {
+                if let Some((id, _)) = requests::made(tx, Kind::Channel, &request).await? {
+                    let earlier = get(&mut tx.connection, id).await?;
+                    return Ok((earlier.ok_or(Error::NotFound("channel"))?, false));
+                }
+                let direct = direct_key(&channel);
+                if let Some(key) = &direct
+                    && let Some(earlier) = direct_channel(tx, key).await?
+                {
+                    return Ok((earlier, false));
+                }
+                if channel.kind != ChannelType::Direct {
+                    room(tx, channel.server_id, max_channels).await?;
+                }
+                insert(tx, &channel, direct).await?;
+                requests::remember(tx, Kind::Channel, request, channel.id, 0).await?;
+                outbox::publish(tx, events).await?;
+                Ok((channel, true))
+            })
+        })
+        .await
+    }
+
+    async fn channel(&self, id: Id) -> Result<Option<Channel>, Error> {
+        let mut connection = self.read.acquire().await?;
+        Ok(get(&mut connection, id).await?)
+    }
+
+    async fn update_channel(&self, channel: Channel, events: Vec<NewEvent>) -> Result<(), Error> {
+        let events = outbox::encode(events);
+        self.change(move |tx| {
+            Box::pin(async move {
+                let done = sqlx::query(
+                    "UPDATE channels SET name = ?, description = ?, rank = ?, metadata = ?
+                     WHERE id = ?",
+                )
+                .bind(channel.name)
+                .bind(channel.description)
+                .bind(channel.rank)
+                .bind(metadata_json(&channel.metadata))
+                .bind(channel.id)
+                .execute(&mut tx.connection)
+                .await?;
+                if done.rows_affected() == 0 {
+                    return Err(Error::NotFound("channel"));
+                }
+                outbox::publish(tx, events).await
+            })
+        })
+        .await
+    }
+
+    async fn delete_channel(&self, id: Id, events: Vec<NewEvent>) -> Result<(), Error> {
+        let events = outbox::encode(events);
+        self.change(move |tx| {
+            Box::pin(async move {
+                if !remove(tx, id).await? {
+                    return Err(Error::NotFound("channel"));
+                }
+                outbox::publish(tx, events).await
+            })
+        })
+        .await?;
+        self.purge.notify_one();
+        Ok(())
+    }
+
+    async fn channels_of_server(&self, server: Id) -> Result<Vec<Channel>, Error> {
+        let rows: Vec<Of<Channel>> = sqlx::query_as(CHANNELS_OF_SERVER)
+            .bind(server)
+            .fetch_all(&self.read)
+            .await?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+
+    async fn direct_channels_of(&self, user: Id) -> Result<Vec<Channel>, Error> {
+        let rows: Vec<Of<Channel>> = sqlx::query_as(
+            "SELECT c.*, (SELECT group_concat(user_id) FROM channel_members m
+                          WHERE m.channel_id = c.id) AS member_ids
+             FROM channel_members me JOIN channels c ON c.id = me.channel_id
+             WHERE me.user_id = ? AND c.kind = 4 ORDER BY c.id DESC LIMIT ?",
+        )
+        .bind(user)
+        .bind(LISTED)
+        .fetch_all(&self.read)
+        .await?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+
+    async fn add_channel_member(
+        &self,
+        channel: Id,
+        user: Id,
+        events: Vec<NewEvent>,
+    ) -> Result<bool, Error> {
+        let events = outbox::encode(events);
+        self.change(move |tx| {
+            Box::pin(async move {
+                let done = sqlx::query(
+                    "INSERT INTO channel_members SELECT id, ? FROM channels WHERE id = ?
+                     ON CONFLICT DO NOTHING",
+                )
+                .bind(user)
+                .bind(channel)
+                .execute(&mut tx.connection)
+                .await?;
+                if done.rows_affected() == 0 {
+                    let there = get(&mut tx.connection, channel).await?.is_some();
+                    return if there {
+                        Ok(false)
+                    } else {
+                        Err(Error::NotFound("channel"))
+                    };
+                }
+                outbox::publish(tx, events).await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    async fn remove_channel_member(
+        &self,
+        channel: Id,
+        user: Id,
+        events: Vec<NewEvent>,
+    ) -> Result<bool, Error> {
+        let events = outbox::encode(events);
+        self.change(move |tx| {
+            Box::pin(async move {
+                let done =
+                    sqlx::query("DELETE FROM channel_members WHERE channel_id = ? AND user_id = ?")
+                        .bind(channel)
+                        .bind(user)
+                        .execute(&mut tx.connection)
+                        .await?;
+                if done.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                outbox::publish(tx, events).await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+}
+
+async fn get(connection: &mut SqliteConnection, id: Id) -> Result<Option<Channel>, sqlx::Error> {
+    let row: Option<Of<Channel>> = sqlx::query_as(CHANNEL)
+        .bind(id)
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.map(|row| row.0))
+}
+
+/// What is unique about the direct channel of two.
+fn direct_key(channel: &Channel) -> Option<String> {
+    match channel.member_ids.as_slice() {
+        [a, b] if channel.kind == ChannelType::Direct => Some(format!("{}:{}", a.min(b), a.max(b))),
+        _ => None,
+    }
+}
+
+async fn direct_channel(tx: &mut Tx, key: &str) -> Result<Option<Channel>, sqlx::Error> {
+    let id: Option<Id> = sqlx::query_scalar("SELECT id FROM channels WHERE direct_key = ?")
+        .bind(key)
+        .fetch_optional(&mut tx.connection)
+        .await?;
+    match id {
+        Some(id) => get(&mut tx.connection, id).await,
+        None => Ok(None),
+    }
+}
+
+/// Refuses a server that isn't there or is full.
+async fn room(tx: &mut Tx, server: Id, max_channels: u32) -> Result<(), Error> {
+    let (there, channels): (bool, i64) = sqlx::query_as(
+        "SELECT EXISTS (SELECT 1 FROM servers WHERE id = ?1),
+                (SELECT count(*) FROM channels WHERE server_id = ?1)",
+    )
+    .bind(server)
+    .fetch_one(&mut tx.connection)
+    .await?;
+    if !there {
+        return Err(Error::NotFound("server"));
+    }
+    if channels >= i64::from(max_channels) {
+        return Err(Error::LimitReached("channels"));
+    }
+    Ok(())
+}
+
+/// Stores a channel with its members.
+pub(super) async fn insert(
+    tx: &mut Tx,
+    channel: &Channel,
+    direct_key: Option<String>,
+) -> Result<(), Error> {
+    let done =
+        sqlx::query("INSERT INTO channels VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(channel.id)
+            .bind(Some(channel.server_id).filter(|id| *id != 0))
+            .bind(channel.kind as i32)
+            .bind(channel.name.as_str())
+            .bind(channel.description.as_str())
+            .bind(channel.rank)
+            .bind(direct_key)
+            .bind(metadata_json(&channel.metadata))
+            .execute(&mut tx.connection)
+            .await?;
+    if done.rows_affected() == 0 {
+        return Err(Error::Conflict("channel"));
+    }
+    for member in &channel.member_ids {
+        sqlx::query("INSERT INTO channel_members VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(channel.id)
+            .bind(member)
+            .execute(&mut tx.connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Takes a channel out, its messages later. False if there was none.
+pub(super) async fn remove(tx: &mut Tx, id: Id) -> Result<bool, Error> {
+    // The ids of the messages to be removed must not be minted again.
+    sqlx::query(
+        "UPDATE meta SET value =
+         max(value, coalesce((SELECT max(id) FROM messages WHERE channel_id = ?), 0))
+         WHERE name = 'highest'",
+    )
+    .bind(id)
+    .execute(&mut tx.connection)
+    .await?;
+    let done = sqlx::query("DELETE FROM channels WHERE id = ?")
+        .bind(id)
+        .execute(&mut tx.connection)
+        .await?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query("INSERT INTO purges VALUES (?) ON CONFLICT DO NOTHING")
+        .bind(id)
+        .execute(&mut tx.connection)
+        .await?;
+    Ok(true)
+}

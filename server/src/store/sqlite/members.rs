@@ -1,0 +1,214 @@
+//! Who belongs to a server: joining, roles, leaving, bans.
+
+use super::rows::Of;
+use super::writer::Tx;
+use crate::model::{Ban, Id, Invite, Member, Role};
+use crate::store::Error;
+use sqlx::sqlite::SqliteConnection;
+
+pub(super) async fn get(
+    connection: &mut SqliteConnection,
+    server: Id,
+    user: Id,
+) -> Result<Option<Member>, sqlx::Error> {
+    let row: Option<Of<Member>> =
+        sqlx::query_as("SELECT * FROM members WHERE server_id = ? AND user_id = ?")
+            .bind(server)
+            .bind(user)
+            .fetch_optional(connection)
+            .await?;
+    Ok(row.map(|row| row.0))
+}
+
+/// Adds a member, or answers the membership that is there.
+pub(super) async fn add(
+    tx: &mut Tx,
+    member: Member,
+    invite: Option<String>,
+    max_members: u32,
+    max_servers: u32,
+) -> Result<(Member, bool), Error> {
+    if let Some(there) = get(&mut tx.connection, member.server_id, member.user_id).await? {
+        return Ok((there, false));
+    }
+    let (members, banned, servers): (Option<i64>, bool, i64) = sqlx::query_as(
+        "SELECT (SELECT member_count FROM servers WHERE id = ?1),
+                EXISTS (SELECT 1 FROM bans WHERE server_id = ?1 AND user_id = ?2),
+                (SELECT count(*) FROM members WHERE user_id = ?2)",
+    )
+    .bind(member.server_id)
+    .bind(member.user_id)
+    .fetch_one(&mut tx.connection)
+    .await?;
+    let members = members.ok_or(Error::NotFound("server"))?;
+    if banned {
+        return Err(Error::Conflict("banned"));
+    }
+    if let Some(code) = invite {
+        spend(tx, &member, &code).await?;
+    }
+    if members >= i64::from(max_members) {
+        return Err(Error::LimitReached("members"));
+    }
+    if servers >= i64::from(max_servers) {
+        return Err(Error::LimitReached("servers"));
+    }
+    insert(tx, &member).await?;
+    sqlx::query("UPDATE servers SET member_count = member_count + 1 WHERE id = ?")
+        .bind(member.server_id)
+        .execute(&mut tx.connection)
+        .await?;
+    Ok((member, true))
+}
+
+/// Counts an invitation's use.
+async fn spend(tx: &mut Tx, member: &Member, code: &str) -> Result<(), Error> {
+    let done = sqlx::query(
+        "UPDATE invites SET uses = uses + 1
+         WHERE code = ? AND server_id = ? AND (max_uses = 0 OR uses < max_uses)
+         AND (expires_at = 0 OR expires_at > ?)",
+    )
+    .bind(code)
+    .bind(member.server_id)
+    .bind(member.joined_at)
+    .execute(&mut tx.connection)
+    .await?;
+    match done.rows_affected() {
+        0 => Err(Error::NotFound("invite")),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the row alone.
+pub(super) async fn insert(tx: &mut Tx, member: &Member) -> Result<(), Error> {
+    sqlx::query("INSERT INTO members VALUES (?, ?, ?, ?)")
+        .bind(member.server_id)
+        .bind(member.user_id)
+        .bind(member.role as i32)
+        .bind(member.joined_at)
+        .execute(&mut tx.connection)
+        .await?;
+    Ok(())
+}
+
+/// Sets a role. A new owner turns the old one into an admin.
+pub(super) async fn set_role(
+    tx: &mut Tx,
+    server: Id,
+    user: Id,
+    role: Role,
+) -> Result<Member, Error> {
+    let member = get(&mut tx.connection, server, user).await?;
+    let mut member = member.ok_or(Error::NotFound("member"))?;
+    match (member.role, role) {
+        (Role::Owner, Role::Owner) => return Ok(member),
+        (Role::Owner, _) => return Err(Error::Conflict("owner")),
+        (_, Role::Owner) => {
+            sqlx::query(
+                "UPDATE members SET role = ? WHERE server_id = ?2 AND user_id =
+                 (SELECT owner_id FROM servers WHERE id = ?2)",
+            )
+            .bind(Role::Admin as i32)
+            .bind(server)
+            .execute(&mut tx.connection)
+            .await?;
+            sqlx::query("UPDATE servers SET owner_id = ? WHERE id = ?")
+                .bind(user)
+                .bind(server)
+                .execute(&mut tx.connection)
+                .await?;
+        }
+        _ => {}
+    }
+    sqlx::query("UPDATE members SET role = ? WHERE server_id = ? AND user_id = ?")
+        .bind(role as i32)
+        .bind(server)
+        .bind(user)
+        .execute(&mut tx.connection)
+        .await?;
+    member.role = role;
+    Ok(member)
+}
+
+/// Takes a member out, of the private channels too. False if it was none.
+pub(super) async fn remove(tx: &mut Tx, server: Id, user: Id) -> Result<bool, Error> {
+    let Some(member) = get(&mut tx.connection, server, user).await? else {
+        return Ok(false);
+    };
+    if member.role == Role::Owner {
+        return Err(Error::Conflict("owner"));
+    }
+    for statement in [
+        "DELETE FROM members WHERE server_id = ?1 AND user_id = ?2",
+        "DELETE FROM channel_members WHERE user_id = ?2
+         AND channel_id IN (SELECT id FROM channels WHERE server_id = ?1)",
+    ] {
+        sqlx::query(statement)
+            .bind(server)
+            .bind(user)
+            .execute(&mut tx.connection)
+            .await?;
+    }
+    sqlx::query("UPDATE servers SET member_count = member_count - 1 WHERE id = ?")
+        .bind(server)
+        .execute(&mut tx.connection)
+        .await?;
+    Ok(true)
+}
+
+/// Bans, and takes the member out. False if the ban was there already.
+pub(super) async fn ban(tx: &mut Tx, ban: Ban) -> Result<bool, Error> {
+    let removed = remove(tx, ban.server_id, ban.user_id).await?;
+    let done = sqlx::query(
+        "INSERT INTO bans SELECT id, ?, ?, ?, ? FROM servers WHERE id = ? ON CONFLICT DO NOTHING",
+    )
+    .bind(ban.user_id)
+    .bind(ban.banned_by)
+    .bind(ban.reason)
+    .bind(ban.created_at)
+    .bind(ban.server_id)
+    .execute(&mut tx.connection)
+    .await?;
+    if done.rows_affected() == 1 {
+        return Ok(true);
+    }
+    let there: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM servers WHERE id = ?)")
+        .bind(ban.server_id)
+        .fetch_one(&mut tx.connection)
+        .await?;
+    if there {
+        Ok(removed)
+    } else {
+        Err(Error::NotFound("server"))
+    }
+}
+
+/// Stores an invitation, unless the server has as many as it may.
+pub(super) async fn invite(tx: &mut Tx, invite: Invite, max: i64) -> Result<(), Error> {
+    let (there, invites): (bool, i64) = sqlx::query_as(
+        "SELECT EXISTS (SELECT 1 FROM servers WHERE id = ?1),
+                (SELECT count(*) FROM invites WHERE server_id = ?1)",
+    )
+    .bind(invite.server_id)
+    .fetch_one(&mut tx.connection)
+    .await?;
+    if !there {
+        return Err(Error::NotFound("server"));
+    }
+    if invites >= max {
+        return Err(Error::LimitReached("invites"));
+    }
+    let done = sqlx::query("INSERT INTO invites VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
+        .bind(invite.code)
+        .bind(invite.server_id)
+        .bind(invite.creator_id)
+        .bind(invite.max_uses)
+        .bind(invite.uses)
+        .bind(invite.expires_at)
+        .execute(&mut tx.connection)
+        .await?;
+    match done.rows_affected() {
+        0 => Err(Error::Conflict("invite")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,122 @@
+//! One SQLite file, for one process. A single writer task commits in groups ([`writer`]); reads have
+//! connections of their own. Nothing outside of this folder knows SQL.
+
+mod channels;
+mod insert;
+mod members;
+mod messages;
+mod outbox;
+mod purge;
+mod requests;
+mod rows;
+mod schema;
+mod servers;
+mod sessions;
+mod upkeep;
+mod users;
+mod writer;
+
+use crate::model::UnixMs;
+use crate::store::{Error, Relay};
+use futures::future::BoxFuture;
+use sqlx::{Sqlite as Driver, SqlitePool, Transaction};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use writer::{Tx, Writer};
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// The embedded store. See the traits in [`crate::store`] for what it keeps.
+pub struct Sqlite {
+    path: PathBuf,
+    epoch: i64,
+    read: SqlitePool,
+    writer: Writer,
+    purge: Arc<Notify>,
+    purger: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Sqlite {
+    /// Opens the file, or makes it (with its folder) where there is none, and starts the writer. Beside
+    /// it lies a lock file: a second process is refused with `Unusable`.
+    pub async fn open(path: &Path, relay: Arc<dyn Relay>) -> Result<Sqlite, Error> {
+        let lock = schema::lock(path)?;
+        let mut connection = schema::open(path).await?;
+        let epoch = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'epoch'")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(failure)?;
+        let read = schema::readers(path).await.map_err(failure)?;
+        let tx = Tx::new(connection, epoch);
+        let writer = Writer::start(path.to_owned(), tx, relay, lock);
+        let purge = Arc::new(Notify::new());
+        // What an earlier run left undone.
+        purge.notify_one();
+        let purger = tokio::spawn(purge::run(writer.clone(), purge.clone()));
+        Ok(Sqlite {
+            path: path.to_owned(),
+            epoch,
+            read,
+            writer,
+            purge,
+            purger: Mutex::new(Some(purger)),
+        })
+    }
+
+    /// Runs a change in the writer's next transaction and answers when it is durable. What it does is
+    /// undone alone if it answers an error. It goes on if the caller goes away.
+    async fn change<T, F>(&self, change: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Tx) -> BoxFuture<'a, Result<T, Error>> + Send + 'static,
+    {
+        self.writer.change(change).await
+    }
+
+    /// A reading transaction: all that is read in it is of one moment.
+    async fn snapshot(&self) -> Result<Transaction<'static, Driver>, Error> {
+        self.read.begin().await.map_err(failure)
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        let mut purger = self.purger.lock().unwrap_or_else(|p| p.into_inner());
+        if let Some(purger) = purger.take() {
+            purger.abort();
+        }
+    }
+}
+
+/// The wall clock, for the ages of rows that the callers' times don't cover.
+fn now_ms() -> UnixMs {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What a driver's error means to callers.
+fn failure(error: sqlx::Error) -> Error {
+    /// Primary result codes of SQLite.
+    const CORRUPT: i32 = 11;
+    const NOT_A_DATABASE: i32 = 26;
+    match error {
+        sqlx::Error::Database(error) => {
+            let code = error.code().and_then(|c| c.parse::<i32>().ok());
+            match code.map(|code| code & 0xff) {
+                Some(CORRUPT | NOT_A_DATABASE) => Error::Unusable(error.to_string()),
+                _ => Error::Unavailable(error.to_string()),
+            }
+        }
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+            Error::Unusable(format!("a stored row can't be read: {error}"))
+        }
+        sqlx::Error::PoolTimedOut => Error::Overloaded,
+        sqlx::Error::PoolClosed => Error::Unavailable("the store is closed".into()),
+        other => Error::Unavailable(other.to_string()),
+    }
+}

@@ -1,0 +1,316 @@
+//! Servers, members, invitations, bans.
+
+use super::requests::{self, Kind};
+use super::rows::{Of, metadata_json, role};
+use super::writer::Tx;
+use super::{Sqlite, channels, members, outbox};
+use crate::model::{Ban, Channel, Id, Invite, Member, Role, Server, UnixMs, User};
+use crate::store::{Error, NewEvent, Servers};
+use async_trait::async_trait;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{FromRow, Row};
+
+/// Invitations a server.
+const INVITES: i64 = 1000;
+
+/// Members or bans that a call answers.
+const LISTED: u32 = 1000;
+
+#[async_trait]
+impl Servers for Sqlite {
+    async fn create_server(
+        &self,
+        server: Server,
+        owner: Member,
+        general: Channel,
+        request: Option<(Id, String)>,
+        events: Vec<NewEvent>,
+    ) -> Result<(Server, Id), Error> {
+        let events = outbox::encode(events);
+        self.change(move |tx| {
+            Box::pin(async move {
+                if let Some((id, channel)) = requests::made(tx, Kind::Server, &request).await? {
+                    let earlier = get(&mut tx.connection, id).await?;
+                    return Ok((earlier.ok_or(Error::NotFound("server"))?, channel));
+                }
+                let server = insert(tx, server).await?;
+                members::insert(tx, &owner).await?;
+                channels::insert(tx, &general, None).await?;
+                requests::remember(tx, Kind::Server, request, server.id, general.id).await?;
+                outbox::publish(tx, events).await?;
+                Ok((server, general.id))
+            })
+        })
+        .await
+    }
+
+    async fn server(&self, id: Id) -> Result<Option<Server>, Error> {
+        let mut connection = self.read.acquire().await?;
+        Ok(get(&mut connection, id).await?)
+    }
+
+    async fn update_server(&self, server: Server, events: Vec<NewEvent>) -> Result<(), Error> {
+        let events = outbox::encode(events);
+        self.change(move |tx| {
+            Box::pin(async move {
+                let done = sqlx::query(
+                    "UPDATE servers SET name = ?, description = ?, open = ?, metadata = ?
+                     WHERE id = ?",
+                )
+                .bind(server.name)
+                .bind(server.description)
+                .bind(server.open)
+                .bind(metadata_json(&server.metadata))
+                .bind(server.id)
+                .execute(&mut tx.connection)
+                .await?;
+                if done.rows_affected() == 0 {
+                    return Err(Error::NotFound("server"));
+                }
+                outbox::publish(tx, events).await
+            })
+        })
+        .await
+    }
+
+    async fn delete_server(&self, id: Id, events: Vec<NewEvent>) -> Result<(), Error> {
+        let events = outbox::encode(events);
+        self.change(move |tx| {
+            Box::pin(async move {
+                remove(tx, id).await?;
+                outbox::publish(tx, events).await
+            })
+        })
+        .await?;
+        self.purge.notify_one();
+        Ok(())
+    }
+
+    async fn servers_of(&self, user: Id) -> Result<Vec<(Server, Role)>, Error> {
+        let rows: Vec<SqliteRow> = sqlx::query(
+            "SELECT s.*, m.role FROM members m JOIN servers s ON s.id = m.server_id
+             WHERE m.user_id = ? ORDER BY s.id",
+        )
+        .bind(user)
+        .fetch_all(&self.read)
+        .await?;
+        let mut servers = Vec::with_capacity(rows.len());
+        for row in rows {
+            servers.push((Of::<Server>::from_row(&row)?.0, role(row.try_get("role")?)?));
+        }
+        Ok(servers)
+    }
+
+    async fn add_member(
+        &self,
+        member: Member,
+        invite: Option<String>,
+        max_members: u32,
+        max_servers: u32,
+        events: Vec<NewEvent>,
+    ) -> Result<(Member, bool), Error> {
+        let events = outbox::encode(events);
+        self.change(move |tx| {
+            Box::pin(async move {
+                let added = members::add(tx, member, invite, max_members, max_servers).await?;
+                if added.1 {
+                    outbox::publish(tx, events).await?;
+                }
+                Ok(added)
+            })
+        })
+        .await
+    }
+
+    async fn member(&self, server: Id, user: Id) -> Result<Option<Member>, Error> {
+        let mut connection = self.read.acquire().await?;
+        Ok(members::get(&mut connection, server, user).await?)
+    }
+
+    async fn members(
+        &self,
+        server: Id,
+        after: Id,
+        limit: u32,
+    ) -> Result<Vec<(Member, User)>, Error> {
+        let rows: Vec<SqliteRow> = sqlx::query(
+            "SELECT m.*, u.* FROM members m JOIN users u ON u.id = m.user_id
+             WHERE m.server_id = ? AND m.user_id > ? ORDER BY m.user_id LIMIT ?",
+        )
+        .bind(server)
+        .bind(after)
+        .bind(limit.min(LISTED))
+        .fetch_all(&self.read)
+        .await?;
+        let mut members = Vec::with_capacity(rows.len());
+        for row in rows {
+            members.push((
+                Of::<Member>::from_row(&row)?.0,
+                Of::<User>::from_row(&row)?.0,
+            ));
+        }
+        Ok(members)
+    }
+
+    async fn set_role(
+        &self,
+        server: Id,
+        user: Id,
+        role: Role,
+        events: Vec<NewEvent>,
+    ) -> Result<Member, Error> {
+        let events = outbox::encode(events);
+        self.change(move |tx| {
+            Box::pin(async move {
+                let member = members::set_role(tx, server, user, role).await?;
+                outbox::publish(tx, events).await?;
+                Ok(member)
+            })
+        })
+        .await
+    }
+
+    async fn remove_member(
+        &self,
+        server: Id,
+        user: Id,
+        events: Vec<NewEvent>,
+    ) -> Result<bool, Error> {
+        let events = outbox::encode(events);
+        self.change(move |tx| {
+            Box::pin(async move {
+                let removed = members::remove(tx, server, user).await?;
+                if removed {
+                    outbox::publish(tx, events).await?;
+                }
+                Ok(removed)
+            })
+        })
+        .await
+    }
+
+    async fn ban(&self, ban: Ban, events: Vec<NewEvent>) -> Result<(), Error> {
+        let events = outbox::encode(events);
+        self.change(move |tx| {
+            Box::pin(async move {
+                if members::ban(tx, ban).await? {
+                    outbox::publish(tx, events).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn unban(&self, server: Id, user: Id) -> Result<bool, Error> {
+        self.change(move |tx| {
+            Box::pin(async move {
+                let done = sqlx::query("DELETE FROM bans WHERE server_id = ? AND user_id = ?")
+                    .bind(server)
+                    .bind(user)
+                    .execute(&mut tx.connection)
+                    .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+    }
+
+    async fn bans(&self, server: Id, after: Id, limit: u32) -> Result<Vec<Ban>, Error> {
+        let rows: Vec<Of<Ban>> = sqlx::query_as(
+            "SELECT * FROM bans WHERE server_id = ? AND user_id > ? ORDER BY user_id LIMIT ?",
+        )
+        .bind(server)
+        .bind(after)
+        .bind(limit.min(LISTED))
+        .fetch_all(&self.read)
+        .await?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+
+    async fn create_invite(&self, invite: Invite) -> Result<(), Error> {
+        self.change(move |tx| Box::pin(members::invite(tx, invite, INVITES)))
+            .await
+    }
+
+    async fn invite(&self, code: &str) -> Result<Option<Invite>, Error> {
+        let row: Option<Of<Invite>> = sqlx::query_as("SELECT * FROM invites WHERE code = ?")
+            .bind(code)
+            .fetch_optional(&self.read)
+            .await?;
+        Ok(row.map(|row| row.0))
+    }
+
+    async fn invites(&self, server: Id, now: UnixMs) -> Result<Vec<Invite>, Error> {
+        let rows: Vec<Of<Invite>> = sqlx::query_as(
+            "SELECT * FROM invites WHERE server_id = ? AND (expires_at = 0 OR expires_at > ?)
+             AND (max_uses = 0 OR uses < max_uses) ORDER BY code",
+        )
+        .bind(server)
+        .bind(now)
+        .fetch_all(&self.read)
+        .await?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+
+    async fn revoke_invite(&self, server: Id, code: &str) -> Result<bool, Error> {
+        let code = code.to_owned();
+        self.change(move |tx| {
+            Box::pin(async move {
+                let done = sqlx::query("DELETE FROM invites WHERE server_id = ? AND code = ?")
+                    .bind(server)
+                    .bind(code)
+                    .execute(&mut tx.connection)
+                    .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+    }
+}
+
+async fn get(connection: &mut SqliteConnection, id: Id) -> Result<Option<Server>, sqlx::Error> {
+    let row: Option<Of<Server>> = sqlx::query_as("SELECT * FROM servers WHERE id = ?")
+        .bind(id)
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.map(|row| row.0))
+}
+
+/// Stores a server, whose owner is its one member.
+async fn insert(tx: &mut Tx, mut server: Server) -> Result<Server, Error> {
+    server.member_count = 1;
+    let done =
+        sqlx::query("INSERT INTO servers VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(server.id)
+            .bind(server.name.as_str())
+            .bind(server.description.as_str())
+            .bind(server.owner_id)
+            .bind(server.open)
+            .bind(server.member_count)
+            .bind(metadata_json(&server.metadata))
+            .execute(&mut tx.connection)
+            .await?;
+    match done.rows_affected() {
+        0 => Err(Error::Conflict("server")),
+        _ => Ok(server),
+    }
+}
+
+async fn remove(tx: &mut Tx, id: Id) -> Result<(), Error> {
+    let channels: Vec<Id> = sqlx::query_scalar("SELECT id FROM channels WHERE server_id = ?")
+        .bind(id)
+        .fetch_all(&mut tx.connection)
+        .await?;
+    for channel in channels {
+        channels::remove(tx, channel).await?;
+    }
+    let done = sqlx::query("DELETE FROM servers WHERE id = ?")
+        .bind(id)
+        .execute(&mut tx.connection)
+        .await?;
+    match done.rows_affected() {
+        0 => Err(Error::NotFound("server")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,230 @@
+//! Users and credentials.
+
+use super::rows::{Of, metadata_json};
+use super::writer::Tx;
+use super::{Sqlite, outbox};
+use crate::model::{Id, User};
+use crate::store::{Account, Error, NewEvent, Users};
+use async_trait::async_trait;
+
+/// Users that one may block.
+const BLOCKS: i64 = 1000;
+
+/// Profiles that a call answers.
+const PROFILES: usize = 1000;
+
+#[async_trait]
+impl Users for Sqlite {
+    async fn create_account(&self, account: Account) -> Result<(), Error> {
+        self.change(move |tx| Box::pin(create(tx, account))).await
+    }
+
+    async fn account_by_name(&self, name_key: &str) -> Result<Option<Account>, Error> {
+        let row: Option<Of<Account>> = sqlx::query_as("SELECT * FROM users WHERE name_key = ?")
+            .bind(name_key)
+            .fetch_optional(&self.read)
+            .await?;
+        Ok(row.map(|row| row.0))
+    }
+
+    async fn account_by_external(&self, external_id: &str) -> Result<Option<Account>, Error> {
+        let row: Option<Of<Account>> = sqlx::query_as("SELECT * FROM users WHERE external_id = ?")
+            .bind(external_id)
+            .fetch_optional(&self.read)
+            .await?;
+        Ok(row.map(|row| row.0))
+    }
+
+    async fn account(&self, id: Id) -> Result<Option<Account>, Error> {
+        let row: Option<Of<Account>> = sqlx::query_as("SELECT * FROM users WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&self.read)
+            .await?;
+        Ok(row.map(|row| row.0))
+    }
+
+    async fn users(&self, ids: &[Id]) -> Result<Vec<User>, Error> {
+        let mut snapshot = self.snapshot().await?;
+        let mut users = Vec::with_capacity(ids.len().min(PROFILES));
+        for id in ids.iter().take(PROFILES) {
+            let row: Option<Of<User>> = sqlx::query_as("SELECT * FROM users WHERE id = ?")
+                .bind(id)
+                .fetch_optional(&mut *snapshot)
+                .await?;
+            users.extend(row.map(|row| row.0));
+        }
+        Ok(users)
+    }
+
+    async fn update_profile(&self, user: User, events: Vec<NewEvent>) -> Result<(), Error> {
+        let events = outbox::encode(events);
+        self.change(move |tx| {
+            Box::pin(async move {
+                let done = sqlx::query(
+                    "UPDATE users SET display_name = ?, metadata = ? WHERE id = ? AND deleted = 0",
+                )
+                .bind(user.display_name)
+                .bind(metadata_json(&user.metadata))
+                .bind(user.id)
+                .execute(&mut tx.connection)
+                .await?;
+                if done.rows_affected() == 0 {
+                    return Err(Error::NotFound("user"));
+                }
+                outbox::publish(tx, events).await
+            })
+        })
+        .await
+    }
+
+    async fn set_password(&self, user: Id, hash: String) -> Result<(), Error> {
+        self.change(move |tx| {
+            Box::pin(async move {
+                let done =
+                    sqlx::query("UPDATE users SET password_hash = ? WHERE id = ? AND deleted = 0")
+                        .bind(hash)
+                        .bind(user)
+                        .execute(&mut tx.connection)
+                        .await?;
+                match done.rows_affected() {
+                    0 => Err(Error::NotFound("user")),
+                    _ => Ok(()),
+                }
+            })
+        })
+        .await
+    }
+
+    async fn delete_account(&self, user: Id, events: Vec<NewEvent>) -> Result<(), Error> {
+        let events = outbox::encode(events);
+        self.change(move |tx| {
+            Box::pin(async move {
+                delete(tx, user).await?;
+                outbox::publish(tx, events).await
+            })
+        })
+        .await
+    }
+
+    async fn block(&self, user: Id, other: Id) -> Result<(), Error> {
+        self.change(move |tx| Box::pin(block(tx, user, other)))
+            .await
+    }
+
+    async fn unblock(&self, user: Id, other: Id) -> Result<(), Error> {
+        self.change(move |tx| {
+            Box::pin(async move {
+                sqlx::query("DELETE FROM blocks WHERE user_id = ? AND other_id = ?")
+                    .bind(user)
+                    .bind(other)
+                    .execute(&mut tx.connection)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn blocked(&self, a: Id, b: Id) -> Result<bool, Error> {
+        Ok(sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM blocks WHERE user_id = ?1 AND other_id = ?2)
+                 OR EXISTS (SELECT 1 FROM blocks WHERE user_id = ?2 AND other_id = ?1)",
+        )
+        .bind(a)
+        .bind(b)
+        .fetch_one(&self.read)
+        .await?)
+    }
+}
+
+fn not_empty(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+async fn create(tx: &mut Tx, account: Account) -> Result<(), Error> {
+    let user = &account.user;
+    let done = sqlx::query(
+        "INSERT INTO users (id, username, name_key, display_name, bot, deleted, password_hash,
+         external_id, owner_id, metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(user.id)
+    .bind(user.username.as_str())
+    .bind(not_empty(&account.name_key))
+    .bind(user.display_name.as_str())
+    .bind(user.bot)
+    .bind(user.deleted)
+    .bind(account.password_hash.as_str())
+    .bind(not_empty(&account.external_id))
+    .bind(account.owner_id)
+    .bind(metadata_json(&user.metadata))
+    .execute(&mut tx.connection)
+    .await?;
+    if done.rows_affected() == 1 {
+        return Ok(());
+    }
+    let (name, external): (bool, bool) = sqlx::query_as(
+        "SELECT EXISTS (SELECT 1 FROM users WHERE name_key = ?),
+                EXISTS (SELECT 1 FROM users WHERE external_id = ?)",
+    )
+    .bind(account.name_key.as_str())
+    .bind(account.external_id.as_str())
+    .fetch_one(&mut tx.connection)
+    .await?;
+    Err(Error::Conflict(match (name, external) {
+        (true, _) => "username",
+        (_, true) => "external_id",
+        _ => "user",
+    }))
+}
+
+async fn delete(tx: &mut Tx, user: Id) -> Result<(), Error> {
+    let owns: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM servers WHERE owner_id = ?)")
+        .bind(user)
+        .fetch_one(&mut tx.connection)
+        .await?;
+    if owns {
+        return Err(Error::Conflict("owns a server"));
+    }
+    let done = sqlx::query(
+        "UPDATE users SET deleted = 1, username = 'deleted-' || id, name_key = NULL,
+         display_name = '', password_hash = '', external_id = NULL, metadata = NULL
+         WHERE id = ?",
+    )
+    .bind(user)
+    .execute(&mut tx.connection)
+    .await?;
+    if done.rows_affected() == 0 {
+        return Err(Error::NotFound("user"));
+    }
+    for statement in [
+        "DELETE FROM sessions WHERE user_id = ?1",
+        "UPDATE servers SET member_count = member_count - 1
+         WHERE id IN (SELECT server_id FROM members WHERE user_id = ?1)",
+        "DELETE FROM members WHERE user_id = ?1",
+        "DELETE FROM channel_members WHERE user_id = ?1",
+        "DELETE FROM blocks WHERE user_id = ?1 OR other_id = ?1",
+    ] {
+        sqlx::query(statement)
+            .bind(user)
+            .execute(&mut tx.connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn block(tx: &mut Tx, user: Id, other: Id) -> Result<(), Error> {
+    let done = sqlx::query("INSERT INTO blocks VALUES (?, ?) ON CONFLICT DO NOTHING")
+        .bind(user)
+        .bind(other)
+        .execute(&mut tx.connection)
+        .await?;
+    let blocks: i64 = sqlx::query_scalar("SELECT count(*) FROM blocks WHERE user_id = ?")
+        .bind(user)
+        .fetch_one(&mut tx.connection)
+        .await?;
+    if done.rows_affected() == 1 && blocks > BLOCKS {
+        return Err(Error::LimitReached("blocks"));
+    }
+    Ok(())
+}
