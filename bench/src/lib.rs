@@ -1,1 +1,28 @@
-//! .
+//! Loads and checks a Chirm server: `chirm bench` and `chirm replay`.
+//!
+//! - [`args`]: their flags, for the binary to flatten.
+//! - [`launch`]: the server that they start, kill and start again; [`setup`]: what they need on it.
+//! - [`fanout`](fn@fanout), [`send`](fn@send), [`floor`](fn@floor): the benches; [`report`] is what
+//!   they find, of [`latency`] and [`procfs`].
+//! - [`wire`], [`link`], [`publish`], [`tracker`]: the load generator's own light client.
+
+pub mod args;
+mod fanout;
+mod floor;
+pub mod latency;
+pub mod launch;
+pub mod link;
+pub mod procfs;
+pub mod publish;
+pub mod report;
+mod send;
+pub mod setup;
+pub mod tracker;
+pub mod wire;
+
+pub use args::BenchCommand;
+pub use fanout::{FanoutOptions, Transport, fanout};
+pub use floor::{FloorOptions, floor};
+pub use launch::Target;
+pub use report::Report;
+pub use send::{SendOptions, send};

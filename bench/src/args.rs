@@ -1,0 +1,227 @@
+//! The flags of `chirm bench`, for the binary to flatten.
+
+use crate::fanout::{FanoutOptions, Transport};
+use crate::floor::{ChildOptions, FloorOptions};
+use crate::launch::Target;
+use crate::report::Report;
+use crate::send::SendOptions;
+use crate::tracker::Pace;
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use std::process::ExitCode;
+
+/// Which server to use.
+#[derive(Debug, Clone, Args)]
+pub struct TargetArgs {
+    /// A running server, as http://HOST:PORT; without it one is started for the time
+    #[arg(long)]
+    pub server: Option<String>,
+    /// The running server's process on this machine, for its figures
+    #[arg(long, requires = "server")]
+    pub pid: Option<u32>,
+    /// A service key of the running server, for the set-up
+    #[arg(long, requires = "server", env = "CHIRM_KEY", hide_env_values = true)]
+    pub key: Option<String>,
+}
+
+impl From<TargetArgs> for Target {
+    fn from(args: TargetArgs) -> Self {
+        Self {
+            server: args.server,
+            pid: args.pid,
+            key: args.key,
+            binary: None,
+        }
+    }
+}
+
+/// `chirm bench`: figures of a server.
+#[derive(Debug, Clone, Subcommand)]
+pub enum BenchCommand {
+    /// One channel, many subscribers: deliveries a second, their latency and cost
+    Fanout(FanoutArgs),
+    /// Durable sends: how many a second, how long one takes
+    Send(SendArgs),
+    /// What the same deliveries cost a process that does nothing but write them
+    Floor(FloorArgs),
+}
+
+/// What fan-out and floor have in common.
+#[derive(Debug, Clone, Args)]
+pub struct LoadArgs {
+    /// How many subscribers receive each message
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub subscribers: u32,
+    /// TCP connections that they share; as many as subscribers by default
+    #[arg(long)]
+    pub connections: Option<u32>,
+    /// How many messages; 0 measures idle memory alone
+    #[arg(long, default_value_t = 200)]
+    pub messages: u32,
+    /// How many messages may be unreceived at once; 1 by default
+    #[arg(long, conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..))]
+    pub in_flight: Option<u32>,
+    /// Messages a second, whatever is received
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// Bytes of a message's content
+    #[arg(long, default_value_t = 200)]
+    pub bytes: usize,
+    /// Print only the JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl LoadArgs {
+    fn pace(&self) -> Result<Pace> {
+        anyhow::ensure!(self.rate.is_none_or(|r| r > 0.0), "--rate must be above 0");
+        Ok(Pace::of(self.in_flight, self.rate))
+    }
+
+    fn connections(&self) -> u32 {
+        self.connections.unwrap_or(self.subscribers)
+    }
+}
+
+/// `chirm bench fanout`.
+#[derive(Debug, Clone, Args)]
+pub struct FanoutArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// How subscribers listen
+    #[arg(long, default_value = "grpc", value_parser = ["grpc", "listen"])]
+    transport: String,
+}
+
+/// `chirm bench send`.
+#[derive(Debug, Clone, Args)]
+pub struct SendArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Senders, each with a connection and a channel of its own
+    #[arg(long, default_value_t = 50)]
+    connections: u32,
+    /// How many sends of each may be unacknowledged at once
+    #[arg(long, default_value_t = 8)]
+    in_flight: u32,
+    /// How many messages, all senders together
+    #[arg(long, default_value_t = 100_000)]
+    messages: u32,
+    /// Bytes of a message's content
+    #[arg(long, default_value_t = 200)]
+    bytes: usize,
+    /// Print only the JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// `chirm bench floor`.
+#[derive(Debug, Clone, Args)]
+pub struct FloorArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Write all that waits for a connection at once, not each delivery by itself
+    #[arg(long)]
+    coalesce: bool,
+    /// Be the process that writes
+    #[arg(long, hide = true, requires_all = ["streams", "frame_bytes"])]
+    child: bool,
+    #[arg(long, hide = true)]
+    streams: Option<u32>,
+    #[arg(long, hide = true)]
+    frame_bytes: Option<usize>,
+}
+
+impl BenchCommand {
+    /// Runs the bench and prints what it found. Anything lost or duplicated is a failure.
+    pub async fn run(self) -> Result<ExitCode> {
+        let (report, json) = match self {
+            Self::Fanout(args) => {
+                let json = args.load.json;
+                (crate::fanout(args.options()?).await?, json)
+            }
+            Self::Send(args) => {
+                let json = args.json;
+                (crate::send(args.options()).await?, json)
+            }
+            Self::Floor(args) => {
+                if let Some(child) = args.child()? {
+                    tokio::task::spawn_blocking(move || crate::floor::child(child)).await??;
+                    return Ok(ExitCode::SUCCESS);
+                }
+                let json = args.load.json;
+                (crate::floor(args.options()?).await?, json)
+            }
+        };
+        print(&report, json);
+        Ok(if report.is_clean() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+}
+
+fn print(report: &Report, json: bool) {
+    if !json {
+        println!("{}", report.table());
+    }
+    println!("{}", report.json());
+}
+
+impl FanoutArgs {
+    fn options(self) -> Result<FanoutOptions> {
+        Ok(FanoutOptions {
+            subscribers: self.load.subscribers,
+            connections: self.load.connections(),
+            messages: self.load.messages,
+            pace: self.load.pace()?,
+            content_bytes: self.load.bytes,
+            transport: match self.transport.as_str() {
+                "listen" => Transport::Listen,
+                _ => Transport::Grpc,
+            },
+            target: self.target.into(),
+        })
+    }
+}
+
+impl SendArgs {
+    fn options(self) -> SendOptions {
+        SendOptions {
+            target: self.target.into(),
+            connections: self.connections,
+            in_flight: self.in_flight,
+            messages: self.messages,
+            content_bytes: self.bytes,
+        }
+    }
+}
+
+impl FloorArgs {
+    fn options(self) -> Result<FloorOptions> {
+        Ok(FloorOptions {
+            target: Target::default(),
+            subscribers: self.load.subscribers,
+            connections: self.load.connections(),
+            messages: self.load.messages,
+            pace: self.load.pace()?,
+            coalesce: self.coalesce,
+            content_bytes: self.load.bytes,
+        })
+    }
+
+    fn child(&self) -> Result<Option<ChildOptions>> {
+        if !self.child {
+            return Ok(None);
+        }
+        Ok(Some(ChildOptions {
+            connections: self.load.connections(),
+            streams: self.streams.context("--child needs --streams")?,
+            frame_bytes: self.frame_bytes.context("--child needs --frame-bytes")?,
+            coalesce: self.coalesce,
+        }))
+    }
+}

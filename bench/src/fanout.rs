@@ -1,0 +1,351 @@
+//! One channel, many subscribers: what a delivery costs and how long it takes.
+
+use crate::latency::Histogram;
+use crate::launch::Target;
+use crate::link::{self, Link, tag};
+use crate::procfs;
+use crate::publish::{Content, Publisher, SessionPublisher};
+use crate::report::{LatencyMs, Report};
+use crate::setup::{Backend, Session};
+use crate::tracker::{Pace, Seen, Tally, Tracker};
+use crate::wire::Incoming;
+use anyhow::{Context, Result, ensure};
+use chirm_proto::v1;
+use futures::{StreamExt, TryStreamExt, stream};
+use indicatif::ProgressBar;
+use prost::Message;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Connections that are being opened at once.
+const OPENING_AT_ONCE: usize = 64;
+/// How long connections may take to become ready without another one becoming so.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Idle memory is read so long after the last connection became ready.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// How subscribers listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// `GatewayService.Session`.
+    Grpc,
+    /// `GatewayService.Listen`.
+    Listen,
+}
+
+impl Transport {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Listen => "listen",
+        }
+    }
+}
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct FanoutOptions {
+    /// The server.
+    pub target: Target,
+    /// How many subscribers, each a user of its own.
+    pub subscribers: u32,
+    /// TCP connections that they share evenly; servers allow some 128 streams on each.
+    pub connections: u32,
+    /// How many messages; 0 measures idle memory alone.
+    pub messages: u32,
+    /// When to publish the next.
+    pub pace: Pace,
+    /// How subscribers listen.
+    pub transport: Transport,
+    /// Bytes of a message's content, 18 to 4,000.
+    pub content_bytes: usize,
+}
+
+/// Measures a fan-out.
+pub async fn fanout(options: FanoutOptions) -> Result<Report> {
+    ensure!(options.subscribers > 0, "a fan-out needs a subscriber");
+    ensure!(
+        (1..=options.subscribers).contains(&options.connections),
+        "--connections must be 1 to the number of subscribers"
+    );
+    let server = options.target.open(Vec::new()).await?;
+    let result = measure(&options, &server.url, &server.key, server.pid()).await;
+    server.stop().await?;
+    result
+}
+
+async fn measure(
+    options: &FanoutOptions,
+    url: &str,
+    key: &str,
+    pid: Option<u32>,
+) -> Result<Report> {
+    let bar = ProgressBar::new_spinner().with_message("making users and their server");
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let backend = Backend::new(url, key)?;
+    let server_id = backend.create_server("bench").await?;
+    let channel_id = backend.create_channel(server_id, "fanout").await?;
+    let run: u32 = rand::random();
+    let count = u64::from(options.subscribers);
+    let users = backend
+        .members(server_id, &format!("sub-{run:08x}"), count)
+        .await?;
+    let sender = backend
+        .members(server_id, &format!("pub-{run:08x}"), 1)
+        .await?;
+    let sender = sender.first().context("the publisher couldn't sign in")?;
+    let content = Content::new(options.content_bytes);
+    let publisher = SessionPublisher::open(url, &sender.token, channel_id, content.clone()).await?;
+    let tracker = Arc::new(Tracker::new(
+        options.subscribers,
+        options.messages,
+        options.pace,
+    ));
+    let rss_before = pid.map(procfs::rss_bytes).transpose()?;
+
+    bar.set_message("opening connections");
+    let mut subscribers = Subscribers {
+        tracker: tracker.clone(),
+        content,
+        tasks: JoinSet::new(),
+        stop: watch::Sender::new(false),
+    };
+    subscribers.open(options, url, channel_id, users).await?;
+    tokio::time::sleep(SETTLE).await;
+    let rss_idle = pid.map(procfs::rss_bytes).transpose()?;
+
+    bar.set_message("publishing");
+    let figures = run_messages(
+        &tracker,
+        options.pace,
+        Publisher::Session(publisher),
+        pid,
+        &bar,
+    );
+    let cpu = figures.await?;
+    let tally = subscribers.close().await?;
+    bar.finish_and_clear();
+    for reason in &tally.ended {
+        eprintln!("a subscriber's stream ended early: {reason}");
+    }
+    let mut report = report("fanout", options.transport.name(), &tracker, &tally);
+    report.connections = u64::from(options.connections);
+    report.in_flight = options.pace.in_flight();
+    report.cpu_s_per_million = per_million(cpu, tracker.deliveries());
+    report.rss_bytes_per_connection = rss_before
+        .zip(rss_idle)
+        .map(|(before, idle)| idle.saturating_sub(before) as f64 / f64::from(options.connections));
+    Ok(report)
+}
+
+/// Publishes all messages. Gives the CPU-seconds that the process `pid` used meanwhile.
+pub(crate) async fn run_messages(
+    tracker: &Tracker,
+    pace: Pace,
+    mut publisher: Publisher,
+    pid: Option<u32>,
+    bar: &ProgressBar,
+) -> Result<Option<f64>> {
+    if tracker.messages() == 0 {
+        return Ok(None);
+    }
+    let before = pid.map(procfs::cpu_seconds).transpose()?;
+    let expected = tracker.expected();
+    publisher
+        .run(tracker, pace, |deliveries| {
+            bar.set_message(format!("{deliveries} of {expected} deliveries"));
+        })
+        .await?;
+    let after = pid.map(procfs::cpu_seconds).transpose()?;
+    Ok(before.zip(after).map(|(before, after)| after - before))
+}
+
+/// What all subscribers together saw. Fields that only the caller knows are empty.
+pub(crate) fn report(
+    bench: &'static str,
+    transport: &'static str,
+    tracker: &Tracker,
+    tally: &Tally,
+) -> Report {
+    let deliveries = tracker.deliveries();
+    let seconds = tracker.took().as_secs_f64();
+    Report {
+        bench,
+        transport,
+        subscribers: None,
+        connections: 0,
+        messages: u64::from(tracker.messages()),
+        in_flight: None,
+        deliveries: Some(deliveries),
+        deliveries_per_s: (seconds > 0.0).then(|| deliveries as f64 / seconds),
+        cpu_s_per_million: None,
+        latency_ms: LatencyMs::from(&tally.latency as &Histogram),
+        rss_bytes_per_connection: None,
+        acked_per_s: None,
+        lost: Some(tracker.expected() - deliveries),
+        duplicated: Some(tally.duplicated),
+    }
+    .with_subscribers(tracker.ready())
+}
+
+pub(crate) fn per_million(cpu_seconds: Option<f64>, count: u64) -> Option<f64> {
+    cpu_seconds
+        .filter(|_| count > 0)
+        .map(|seconds| seconds * 1e6 / count as f64)
+}
+
+/// All subscribers' connections, each a task.
+struct Subscribers {
+    tracker: Arc<Tracker>,
+    content: Content,
+    tasks: JoinSet<Result<Tally>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Subscribers {
+    /// Opens all connections and waits until each subscriber is ready.
+    async fn open(
+        &mut self,
+        options: &FanoutOptions,
+        url: &str,
+        channel_id: i64,
+        users: Vec<Session>,
+    ) -> Result<()> {
+        let streams = users.len().div_ceil(options.connections as usize);
+        let transport = options.transport;
+        let links: Vec<Subscriber> = stream::iter(users.chunks(streams).map(<[Session]>::to_vec))
+            .map(|users| Subscriber::open(url.to_owned(), transport, channel_id, users))
+            .buffer_unordered(OPENING_AT_ONCE)
+            .try_collect()
+            .await?;
+        for subscriber in links {
+            let (tracker, content) = (self.tracker.clone(), self.content.clone());
+            self.tasks
+                .spawn(subscriber.run(tracker, content, self.stop.subscribe()));
+        }
+        let mut heard = (0, Instant::now());
+        while self.tracker.ready() < users.len() as u64 {
+            let ready = self.tracker.ready();
+            if ready > heard.0 {
+                heard = (ready, Instant::now());
+            }
+            let late = heard.1.elapsed() > READY_WITHIN;
+            ensure!(
+                !late,
+                "only {ready} of {} subscribers became ready",
+                users.len()
+            );
+            let _ =
+                tokio::time::timeout(Duration::from_secs(1), self.tracker.grown.notified()).await;
+            if let Some(ended) = self.tasks.try_join_next() {
+                let reasons = ended??.ended.join("; ");
+                anyhow::bail!("a subscriber ended before it was ready: {reasons}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends all connections. Gives what they received.
+    async fn close(mut self) -> Result<Tally> {
+        self.stop.send_replace(true);
+        let mut all = Tally::default();
+        while let Some(tally) = self.tasks.join_next().await {
+            all.merge(tally??);
+        }
+        Ok(all)
+    }
+}
+
+/// One connection with its subscribers' streams.
+struct Subscriber {
+    link: Link,
+    seen: Vec<Seen>,
+    transport: Transport,
+}
+
+impl Subscriber {
+    async fn open(
+        url: String,
+        transport: Transport,
+        channel_id: i64,
+        users: Vec<Session>,
+    ) -> Result<Self> {
+        let mut link = Link::connect(&url).await?;
+        for user in &users {
+            let identify = link::identify(&user.token, v1::Delivery::Viewed, &[channel_id]);
+            if transport == Transport::Listen {
+                let stream = link.wire.open(link::LISTEN);
+                link.wire.send(stream, &identify.encode_to_vec());
+                link.wire.finish(stream);
+            } else {
+                let stream = link.wire.open(link::SESSION);
+                let frame = v1::client_frame::Frame::Identify(identify);
+                link.wire.send(stream, &link::client_frame(0, frame));
+            }
+        }
+        link.flush().await?;
+        let seen = users.iter().map(|_| Seen::default()).collect();
+        Ok(Self {
+            link,
+            seen,
+            transport,
+        })
+    }
+
+    async fn run(
+        mut self,
+        tracker: Arc<Tracker>,
+        content: Content,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<Tally> {
+        let mut tally = Tally::default();
+        let first = link::HEARTBEAT_EVERY.mul_f64(rand::random());
+        let mut heartbeat = tokio::time::interval_at(Instant::now() + first, link::HEARTBEAT_EVERY);
+        loop {
+            tokio::select! {
+                result = self.link.turn(|stream, incoming| {
+                    let Some(seen) = self.seen.get_mut(stream) else { return };
+                    receive(incoming, &tracker, &content, seen, &mut tally);
+                }) => if let Err(error) = result {
+                    tally.note_end(error.to_string());
+                    return Ok(tally);
+                },
+                _ = heartbeat.tick(), if self.transport == Transport::Grpc => {
+                    let frame = link::heartbeat();
+                    (0..self.seen.len()).for_each(|stream| self.link.wire.send(stream, &frame));
+                    if let Err(error) = self.link.flush().await {
+                        tally.note_end(error.to_string());
+                        return Ok(tally);
+                    }
+                }
+                _ = stop.changed() => return Ok(tally),
+            }
+        }
+    }
+}
+
+fn receive(
+    incoming: Incoming<'_>,
+    tracker: &Tracker,
+    content: &Content,
+    seen: &mut Seen,
+    tally: &mut Tally,
+) {
+    match incoming {
+        Incoming::Message(frame @ [tag::EVENT, ..]) => {
+            let index = link::created_content(frame).and_then(|bytes| content.index(bytes));
+            if let Some(index) = index {
+                tracker.received(index, seen, tally);
+            }
+        }
+        Incoming::Message([tag::READY, ..]) => tracker.note_ready(),
+        Incoming::Message(frame @ [tag::CLOSING, ..]) => {
+            tally.note_end(link::closing_reason(frame));
+        }
+        Incoming::Message(_) => {}
+        Incoming::End => tally.note_end("without a Closing frame".to_owned()),
+    }
+}
