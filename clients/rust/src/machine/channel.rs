@@ -78,6 +78,16 @@ impl Channel {
         self.place = Place::Held(position);
     }
 
+    /// What the conformance table calls its place.
+    #[cfg(test)]
+    pub(super) fn place_name(&self) -> &'static str {
+        match self.place {
+            Place::Unheld => "Unheld",
+            Place::Held(_) => "Held",
+            Place::Paging(_) => "Paging",
+        }
+    }
+
     /// The connection is gone; what was being paged has no position.
     pub(crate) fn stop_paging(&mut self) {
         if matches!(self.place, Place::Paging(_)) {

@@ -11,6 +11,8 @@ mod channel;
 mod seen;
 mod sends;
 mod step;
+#[cfg(test)]
+mod table;
 mod topic;
 
 use crate::{

@@ -42,6 +42,17 @@ impl Sends {
         );
         self.queue.push_back(key);
     }
+
+    /// What the conformance table calls a send's place.
+    #[cfg(test)]
+    pub(super) fn place_name(&self, key: u64) -> &'static str {
+        match self.pending.get(&key) {
+            None => "Settled",
+            Some(pending) if pending.call_id > 0 => "UnderWay",
+            Some(_) if self.queue.contains(&key) => "Queued",
+            Some(_) => "Refused",
+        }
+    }
 }
 
 impl Machine {
