@@ -41,7 +41,7 @@ pub(super) async fn run<S, B>(
     mut peer: Peer,
     permit: Permit,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: Body<Data = Bytes> + Unpin + Send + 'static,
@@ -55,17 +55,15 @@ pub(super) async fn run<S, B>(
         opened = opening => opened,
         () = shared.drain.cancelled() => return,
     };
-    let result = match opened {
-        Some(Opened::Clear(protocol, socket)) => {
-            serve(&shared, protocol, socket, peer, accepted).await
-        }
+    let serving = match opened {
+        Some(Opened::Clear(protocol, socket)) => serve(shared, protocol, socket, peer, accepted),
         Some(Opened::Tls(protocol, socket)) => {
             peer.tls = true;
-            serve(&shared, protocol, *socket, peer, accepted).await
+            serve(shared, protocol, *socket, peer, accepted)
         }
         None => return,
     };
-    if let Err(problem) = result {
+    if let Err(problem) = serving.await {
         debug!(peer = %peer.address, %problem, "connection failed");
     }
 }
@@ -143,15 +141,19 @@ async fn detect<T: AsyncRead + Unpin>(
     }
 }
 
-async fn serve<S, B, T>(
-    shared: &Shared<S>,
+/// A connection that is served. Boxed: the future of [`run`] would otherwise hold the space of
+/// every protocol with and without TLS, several times what one of them takes.
+type Serving = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
+
+fn serve<S, B, T>(
+    shared: Arc<Shared<S>>,
     protocol: Protocol,
     socket: Socket<T>,
     peer: Peer,
     accepted: Instant,
-) -> hyper::Result<()>
+) -> Serving
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: Body<Data = Bytes> + Unpin + Send + 'static,
@@ -168,26 +170,24 @@ where
     let io = TokioIo::new(socket);
     match protocol {
         Protocol::Http1 => {
-            let connection = http1_builder(&shared.options)
-                .serve_connection(io, service)
-                .with_upgrades();
-            drive(
+            let connection = http1_builder(&shared.options).serve_connection(io, service);
+            let connection = Box::pin(connection.with_upgrades());
+            Box::pin(drive(
                 shared,
                 connection,
-                |connection| connection.graceful_shutdown(),
-                &activity,
-            )
-            .await
+                |c| c.graceful_shutdown(),
+                activity,
+            ))
         }
         Protocol::Http2 => {
             let connection = http2_builder(&shared.options).serve_connection(io, service);
-            drive(
+            let connection = Box::pin(connection);
+            Box::pin(drive(
                 shared,
                 connection,
-                |connection| connection.graceful_shutdown(),
-                &activity,
-            )
-            .await
+                |c| c.graceful_shutdown(),
+                activity,
+            ))
         }
     }
 }
@@ -224,10 +224,10 @@ fn http2_builder(options: &NetOptions) -> http2::Builder<TokioExecutor> {
 /// Polls a connection to its end; says goodbye when it is idle or the node drains; drops it when
 /// nothing ever came, the goodbye was not heeded, or the drain's time is over.
 async fn drive<S, C>(
-    shared: &Shared<S>,
-    connection: C,
+    shared: Arc<Shared<S>>,
+    mut connection: Pin<Box<C>>,
     goodbye: impl Fn(Pin<&mut C>),
-    activity: &Activity,
+    activity: Arc<Activity>,
 ) -> hyper::Result<()>
 where
     C: Future<Output = hyper::Result<()>>,
@@ -236,7 +236,6 @@ where
         shared.options.identify_deadline,
         shared.options.net.idle_timeout,
     );
-    let mut connection = pin!(connection);
     let mut timer = pin!(sleep_until(Instant::now() + first.min(idle)));
     let mut draining = false;
     let mut idled_out = false;

@@ -27,6 +27,7 @@ mod http2;
 mod tls;
 
 const SHORT: Duration = Duration::from_millis(100);
+const WATCHDOG: Duration = Duration::from_secs(60);
 /// Of HTTP/1, on a connection that ends with it.
 const REQUEST: &str = "GET /peer HTTP/1.1\r\nhost: chirm\r\nconnection: close\r\n\r\n";
 
@@ -137,10 +138,12 @@ async fn answer(
     Ok(Response::new(body))
 }
 
-/// All that comes until the other side closes; a reset is a close.
+/// All that comes until the other side closes; a reset is a close. A close that never comes fails
+/// the test, rather than hang it.
 async fn rest(stream: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes).await;
+    let closed = tokio::time::timeout(WATCHDOG, stream.read_to_end(&mut bytes)).await;
+    assert!(closed.is_ok(), "not closed");
     bytes
 }
 
