@@ -10,6 +10,8 @@
 mod channel;
 mod seen;
 mod sends;
+#[cfg(test)]
+mod simulation;
 mod step;
 #[cfg(test)]
 mod table;
