@@ -23,6 +23,8 @@ pub enum Event {
         message: v1::Message,
         /// How it came.
         source: Source,
+        /// Its channel's position after it; absent if it came from history.
+        position: Option<v1::Position>,
     },
     /// A message was edited; its revision is above any that the program had.
     MessageUpdated(v1::Message),

@@ -180,6 +180,7 @@ impl Machine {
 
     /// A message event at its place; the position is held already.
     pub(super) fn message_event(&mut self, id: i64, event: v1::Event, source: Source) {
+        let position = event.position;
         let (origin, message) = match event.event {
             Some(Body::MessageCreated(created)) => (Origin::Created, created.message),
             Some(Body::MessageUpdated(updated)) => (Origin::Updated, updated.message),
@@ -187,14 +188,24 @@ impl Machine {
             _ => return,
         };
         if let Some(message) = message {
-            self.take_message(id, message, origin, source);
+            self.take_message(id, message, origin, (source, position));
             self.channel(id).seen.forget_old();
         }
     }
 
-    fn take_message(&mut self, id: i64, message: v1::Message, origin: Origin, source: Source) {
+    fn take_message(
+        &mut self,
+        id: i64,
+        message: v1::Message,
+        origin: Origin,
+        (source, position): (Source, Option<v1::Position>),
+    ) {
         match self.channel(id).seen.take(&message, origin) {
-            News::New => self.emit(Event::Message { message, source }),
+            News::New => self.emit(Event::Message {
+                message,
+                source,
+                position,
+            }),
             News::Updated => self.emit(Event::MessageUpdated(message)),
             News::Deleted => self.emit(Event::MessageDeleted(message)),
             News::Nothing => self.stats.duplicates += 1,
@@ -317,7 +328,7 @@ impl Machine {
         self.stats.pages += 1;
         let last = page.messages.last().map(|m| m.id);
         for message in page.messages {
-            self.take_message(id, message, Origin::Page, Source::Page);
+            self.take_message(id, message, Origin::Page, (Source::Page, None));
         }
         for deleted_id in page.deleted_ids {
             if self.channel(id).seen.take_deleted(deleted_id) {
