@@ -4,11 +4,14 @@
 //! - [`launch`]: the server that they start, kill and start again; [`setup`]: what they need on it.
 //! - [`fanout`](fn@fanout), [`send`](fn@send), [`floor`](fn@floor): the benches; [`report`] is what
 //!   they find, of [`latency`] and [`procfs`].
+//! - [`checker`]: says which guarantees a run's [`history`] breaks.
 //! - [`wire`], [`link`], [`publish`], [`tracker`]: the load generator's own light client.
 
 pub mod args;
+pub mod checker;
 mod fanout;
 mod floor;
+pub mod history;
 pub mod latency;
 pub mod launch;
 pub mod link;
