@@ -1,6 +1,7 @@
 //! The Chirm server. Modules, outermost first:
 //!
 //! - [`rpc`]: the edge: translates, nothing else.
+//! - [`domain`]: the use cases: who may do what, and what it does.
 //! - [`frames`]: what encodes frames.
 //! - [`store`]: the seam to durable state.
 //! - [`bus`]: the seam to topics at positions, reservations, sessions' cache.
@@ -16,6 +17,7 @@
 pub mod bus;
 pub mod clock;
 pub mod config;
+pub mod domain;
 pub mod frames;
 pub mod model;
 pub mod mutation;

@@ -5,7 +5,7 @@ mod convert;
 
 pub use convert::{channel, member, message, position, server, timestamp, topic, user};
 
-use crate::model::{EventBody, Position, TopicKey};
+use crate::model::{EventBody, Id, Position, TopicKey, UnixMs};
 use bytes::{BufMut, Bytes, BytesMut};
 use chirm_proto::v1;
 use prost::Message as _;
@@ -56,6 +56,27 @@ pub fn encode(frame: v1::server_frame::Frame) -> Bytes {
     put_prefix(&mut out, len);
     frame.encode_raw(&mut out);
     out.freeze()
+}
+
+/// The frame that shows that a user types.
+#[must_use]
+pub fn typing(channel_id: Id, user_id: Id, started_at: UnixMs) -> Bytes {
+    encode(v1::server_frame::Frame::TypingStarted(v1::TypingStarted {
+        channel_id,
+        user_id,
+        started_at: timestamp(started_at),
+    }))
+}
+
+/// The frame of an integrator's own event.
+#[must_use]
+pub fn custom_event(channel_id: Id, user_id: Id, name: String, data: Bytes) -> Bytes {
+    encode(v1::server_frame::Frame::CustomEvent(v1::CustomEvent {
+        channel_id,
+        user_id,
+        name,
+        data,
+    }))
 }
 
 fn put_prefix(out: &mut BytesMut, len: usize) {

@@ -1,6 +1,7 @@
 //! Plain data and pure rules. No I/O, no protobuf.
 
 mod event;
+pub mod limits;
 mod topic;
 
 pub use event::{EventBody, Signal};

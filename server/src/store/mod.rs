@@ -321,6 +321,9 @@ pub trait Outbox: Send + Sync {
         topic: TopicKey,
         position: Position,
     ) -> Result<Option<Vec<OutboxEvent>>, Error>;
+    /// Numbers and keeps events of servers' and users' topics that belong to no other change, in one
+    /// transaction, and hands them on after it.
+    async fn append(&self, events: Vec<NewEvent>) -> Result<(), Error>;
     /// A server with its open channels, read in one transaction with the topic's position.
     async fn server_snapshot(&self, id: Id) -> Result<Option<ServerSnapshot>, Error>;
     /// A user with its servers and private and direct channels, likewise.

@@ -1,0 +1,227 @@
+//! History, edits, deletes, typing, custom events.
+
+use super::permissions::Action;
+use super::send::{Change, detached};
+use super::{Caller, Domain, Error};
+use crate::bus::{Transient, TransientKind};
+use crate::frames;
+use crate::model::{Channel, Id, Message, limits};
+use crate::store::{Anchor, Page};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Messages of a page, where the caller doesn't say.
+const PAGE: i32 = 50;
+/// Messages of a page at most.
+const PAGE_MAX: i32 = 100;
+
+/// An integrator's own event for a channel's viewers.
+#[derive(Clone, Debug, Default)]
+pub struct CustomEvent {
+    /// The channel.
+    pub channel_id: Id,
+    /// What kind of event: 1 to 64 characters.
+    pub name: String,
+    /// Its meaning is the integrator's.
+    pub data: Bytes,
+}
+
+impl Domain {
+    /// A message. A deleted one is absent.
+    pub async fn get_message(
+        &self,
+        caller: &Caller,
+        channel: Id,
+        id: Id,
+    ) -> Result<Message, Error> {
+        self.authorise(caller, channel, Action::See).await?;
+        self.existing(channel, id).await
+    }
+
+    /// A page of history, ascending. `limit` 0 means 50.
+    pub async fn list_messages(
+        &self,
+        caller: &Caller,
+        channel: Id,
+        anchor: Anchor,
+        limit: i32,
+    ) -> Result<Page, Error> {
+        if !(0..=PAGE_MAX).contains(&limit) {
+            return Err(Error::field(
+                "limit",
+                format!("{limit}; 0 to {PAGE_MAX} is"),
+            ));
+        }
+        let (path, id) = match anchor {
+            Anchor::Newest => ("before", 0),
+            Anchor::Before(id) => ("before", id),
+            Anchor::After(id) => ("after", id),
+            Anchor::Around(id) => ("around", id),
+        };
+        if id < 0 {
+            return Err(Error::field(path, "negative; an id is positive"));
+        }
+        self.authorise(caller, channel, Action::See).await?;
+        let limit = if limit == 0 { PAGE } else { limit };
+        Ok(self
+            .store
+            .page(channel, anchor, limit.unsigned_abs())
+            .await?)
+    }
+
+    /// Replaces the content of the caller's own message.
+    pub async fn edit_message(
+        self: &Arc<Self>,
+        caller: &Caller,
+        channel: Id,
+        id: Id,
+        content: String,
+    ) -> Result<Message, Error> {
+        self.check_content(&content)?;
+        let channel = self.authorise(caller, channel, Action::Write).await?;
+        self.refuse_blocked(caller, &channel).await?;
+        let message = self.existing(channel.id, id).await?;
+        if message.author_id != caller.user_id {
+            return Err(Error::denied("Only its author edits a message."));
+        }
+        self.throttle.transient(caller, channel.id)?;
+        let domain = self.clone();
+        detached(async move { domain.write_edit(message, content).await }).await
+    }
+
+    async fn write_edit(
+        self: &Arc<Self>,
+        mut message: Message,
+        content: String,
+    ) -> Result<Message, Error> {
+        let above = message.id.max(message.revision);
+        message.revision = self.bus.reservations.mint(above)?;
+        message.edited_at = self.now();
+        message.mentions = limits::mentions(&content);
+        message.content = content;
+        let written = self.store.edit(
+            message.channel_id,
+            message.id,
+            message.content.clone(),
+            message.mentions.clone(),
+            message.revision,
+            message.edited_at,
+        );
+        let row = match written.await {
+            Ok(row) => row,
+            Err(error) => {
+                self.settle(Change::Updated, &message, error).await?;
+                message
+            }
+        };
+        self.publish(Change::Updated, row.clone()).await?;
+        if row.deleted {
+            return Err(Error::not_found("message"));
+        }
+        Ok(row)
+    }
+
+    /// Deletes a message: one's own, or as a moderator. Deleting a deleted one succeeds.
+    pub async fn delete_message(
+        self: &Arc<Self>,
+        caller: &Caller,
+        channel: Id,
+        id: Id,
+    ) -> Result<(), Error> {
+        let channel = self.authorise(caller, channel, Action::See).await?;
+        let message = self.store.get(channel.id, id).await?;
+        let message = message.ok_or_else(|| Error::not_found("message"))?;
+        let own = message.author_id == caller.user_id;
+        let action = if own {
+            Action::DeleteOwn
+        } else {
+            Action::DeleteOthers
+        };
+        self.authorise(caller, channel.id, action).await?;
+        if message.deleted {
+            return Ok(());
+        }
+        let domain = self.clone();
+        detached(async move { domain.write_delete(message).await }).await
+    }
+
+    async fn write_delete(self: &Arc<Self>, mut message: Message) -> Result<(), Error> {
+        message.revision = self
+            .bus
+            .reservations
+            .mint(message.id.max(message.revision))?;
+        let (channel, id) = (message.channel_id, message.id);
+        let row = match self.store.delete(channel, id, message.revision).await {
+            Ok(row) => row,
+            Err(error) => {
+                self.settle(Change::Deleted, &message, error).await?;
+                let row = self.store.get(channel, id).await?;
+                row.ok_or_else(|| Error::not_found("message"))?
+            }
+        };
+        self.publish(Change::Deleted, row).await
+    }
+
+    /// Shows a channel's viewers that the caller types.
+    pub async fn start_typing(&self, caller: &Caller, channel: Id) -> Result<(), Error> {
+        let channel = self.may_announce(caller, channel).await?;
+        let frame = frames::typing(channel.id, caller.user_id, self.now());
+        self.announce(channel.id, TransientKind::Typing, frame)
+            .await
+    }
+
+    /// Sends an integrator's own event to a channel's viewers.
+    pub async fn send_custom_event(
+        &self,
+        caller: &Caller,
+        event: CustomEvent,
+    ) -> Result<(), Error> {
+        let chars = event.name.chars().count();
+        if chars == 0 || chars > limits::KEY_CHARS_MAX {
+            let most = limits::KEY_CHARS_MAX;
+            return Err(Error::field(
+                "name",
+                format!("{chars} characters; 1 to {most} are allowed"),
+            ));
+        }
+        let (bytes, most) = (event.data.len(), self.limits().custom_event_bytes_max);
+        if bytes > most {
+            return Err(Error::field(
+                "data",
+                format!("{bytes} bytes; at most {most} are allowed"),
+            ));
+        }
+        let channel = self.may_announce(caller, event.channel_id).await?;
+        let frame = frames::custom_event(channel.id, caller.user_id, event.name, event.data);
+        self.announce(channel.id, TransientKind::Custom, frame)
+            .await
+    }
+
+    async fn may_announce(&self, caller: &Caller, channel: Id) -> Result<Arc<Channel>, Error> {
+        let channel = self.authorise(caller, channel, Action::Write).await?;
+        self.refuse_blocked(caller, &channel).await?;
+        self.throttle.transient(caller, channel.id)?;
+        Ok(channel)
+    }
+
+    async fn announce(&self, channel: Id, kind: TransientKind, frame: Bytes) -> Result<(), Error> {
+        Ok(self
+            .bus
+            .topics
+            .announce(Transient {
+                channel,
+                kind,
+                frame,
+            })
+            .await?)
+    }
+
+    async fn existing(&self, channel: Id, id: Id) -> Result<Message, Error> {
+        let message = self
+            .store
+            .get(channel, id)
+            .await?
+            .filter(|message| !message.deleted);
+        message.ok_or_else(|| Error::not_found("message"))
+    }
+}

@@ -1,0 +1,139 @@
+//! The use cases, one file a noun: who may do what, and what it does to stores, topics and caches.
+//!
+//! - [`permissions`]: the one rule of who may do what.
+//! - `access`: callers, and what they may see.
+//! - `sessions`, `tokens`: who calls.
+//! - `send`, `messages`: the send path; history, edits, deletes.
+//! - `throttle`: how fast.
+//! - `cache`: what is remembered of the store.
+//!
+//! Every change here forgets what the caches hold of it after its commit and before its answer, so that
+//! who lost a right is refused from then on.
+
+mod access;
+mod cache;
+mod error;
+mod messages;
+pub mod permissions;
+mod send;
+mod sessions;
+mod throttle;
+mod tokens;
+
+pub use access::Visible;
+pub use error::{Code, Error, Field, Reason};
+pub use messages::CustomEvent;
+pub use permissions::Action;
+pub use send::SendMessage;
+pub use sessions::Caller;
+
+use crate::bus;
+use crate::clock::Clock;
+use crate::config::{Config, Limits};
+use crate::model::{Channel, Id, Role, UnixMs};
+use crate::store::{self, NewEvent};
+use cache::Cache;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::{Mutex, Semaphore};
+
+/// Entries of the caches of channels and of users each.
+const CACHE_ENTRIES: usize = 50_000;
+/// Changes of one server, channel or user wait for each other; these many don't share a queue.
+const STRIPES: usize = 64;
+/// Messages whose fate the store couldn't tell, followed up at once.
+const FOLLOW_UPS_MAX: usize = 1_024;
+
+/// The roles of a user in its servers.
+type Roles = Arc<BTreeMap<Id, Role>>;
+/// Channels in the order of their ranks.
+type Channels = Arc<Vec<Arc<Channel>>>;
+
+/// All use cases, over one store and one bus.
+pub struct Domain {
+    store: store::Handle,
+    bus: bus::Handle,
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+    channels: Cache<Id, Arc<Channel>>,
+    server_channels: Cache<Id, Channels>,
+    direct_channels: Cache<Id, Channels>,
+    roles: Cache<Id, Roles>,
+    blocks: Cache<(Id, Id), bool>,
+    throttle: throttle::Throttle,
+    seen: sessions::Seen,
+    locks: [Mutex<()>; STRIPES],
+    follow_ups: Arc<Semaphore>,
+}
+
+impl Domain {
+    /// The use cases over a store and a bus. Nothing runs until it is called.
+    #[must_use]
+    pub fn new(
+        store: store::Handle,
+        bus: bus::Handle,
+        config: Arc<Config>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            bus,
+            throttle: throttle::Throttle::new(&config.limits),
+            config,
+            clock,
+            channels: Cache::new(CACHE_ENTRIES),
+            server_channels: Cache::new(CACHE_ENTRIES / 10),
+            direct_channels: Cache::new(CACHE_ENTRIES),
+            roles: Cache::new(CACHE_ENTRIES),
+            blocks: Cache::new(CACHE_ENTRIES),
+            seen: sessions::Seen::default(),
+            locks: std::array::from_fn(|_| Mutex::new(())),
+            follow_ups: Arc::new(Semaphore::new(FOLLOW_UPS_MAX)),
+        })
+    }
+
+    /// What has to be done now and then: call it each minute.
+    pub async fn upkeep(&self) {
+        self.throttle.forget_idle();
+        self.flush_seen().await;
+        if let Err(error) = self.store.trim(self.now()).await {
+            tracing::warn!(%error, "old rows couldn't be removed");
+        }
+    }
+
+    fn now(&self) -> UnixMs {
+        self.clock.wall_ms()
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    /// A stored bound, or none where limits are off.
+    fn bound(&self, limit: u32) -> u32 {
+        if self.limits().enabled {
+            limit
+        } else {
+            u32::MAX
+        }
+    }
+
+    /// A new Snowflake.
+    fn mint(&self) -> Result<Id, Error> {
+        Ok(self.bus.reservations.mint(0)?)
+    }
+
+    /// Waits for other changes of the same thing: reading, changing and writing it is one step.
+    async fn hold(&self, id: Id) -> tokio::sync::MutexGuard<'_, ()> {
+        let stripe = (id ^ (id >> 22)).unsigned_abs() as usize % STRIPES;
+        self.locks[stripe].lock().await
+    }
+
+    /// Numbers and publishes events of servers' and users' topics that belong to no other change.
+    async fn append(&self, events: Vec<NewEvent>) -> Result<(), Error> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        Ok(self.store.append(events).await?)
+    }
+}

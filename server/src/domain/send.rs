@@ -1,0 +1,372 @@
+//! The send path: check, authorise, reserve, persist, publish, acknowledge.
+//!
+//! From the reservation on it runs in a task of its own, so that a caller that goes away stops nothing
+//! half-way. What the store can't tell the fate of is read back, and followed up until it is known.
+
+use super::permissions::Action;
+use super::{Caller, Domain, Error, Reason};
+use crate::bus::{Draft, Reserve, Reserved};
+use crate::frames;
+use crate::model::{Channel, ChannelType, EventBody, Id, Message, Metadata, TopicKey, limits};
+use crate::mutation;
+use crate::store::{self, Inserted, NewEvent};
+use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// All of a send, edit or delete; beyond it the outcome is unknown to the caller.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// A publication is tried so often before it is given up.
+const PUBLISH_TRIES: u32 = 8;
+/// What the store can't tell is asked again for so long.
+const FOLLOW_UP: Duration = Duration::from_secs(600);
+
+/// A message to send.
+#[derive(Clone, Debug, Default)]
+pub struct SendMessage {
+    /// Where to.
+    pub channel_id: Id,
+    /// The text.
+    pub content: String,
+    /// A UUID that makes a repeat safe, or empty.
+    pub nonce: String,
+    /// The message of the same channel that it answers; 0 for none.
+    pub reply_to: Id,
+    /// How often it was tried before.
+    pub attempt: i32,
+    /// What the integrator attaches.
+    pub metadata: Metadata,
+}
+
+/// What happens to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Created,
+    Updated,
+    Deleted,
+}
+
+impl Change {
+    /// Whether the row shows that the change, or a later one, was written.
+    fn is_in(self, row: &Message, revision: i64) -> bool {
+        match self {
+            Change::Created => true,
+            Change::Updated => row.deleted || row.revision >= revision,
+            Change::Deleted => row.deleted,
+        }
+    }
+
+    /// The event that tells of the row as it now is: deleted is final.
+    fn body(self, row: Message) -> EventBody {
+        match self {
+            _ if row.deleted => EventBody::MessageDeleted(row),
+            Change::Created => EventBody::MessageCreated(row),
+            Change::Updated | Change::Deleted => EventBody::MessageUpdated(row),
+        }
+    }
+}
+
+impl Domain {
+    /// Sends a message. `Ok` means durable. A repeat of a nonce answers with the original.
+    pub async fn send_message(
+        self: &Arc<Self>,
+        caller: &Caller,
+        send: SendMessage,
+    ) -> Result<Message, Error> {
+        self.check_send(&send)?;
+        let channel = self
+            .authorise(caller, send.channel_id, Action::Write)
+            .await?;
+        self.refuse_blocked(caller, &channel).await?;
+        self.throttle.send(caller, channel.id)?;
+        if send.reply_to != 0 && self.store.get(channel.id, send.reply_to).await?.is_none() {
+            let message = "reply_to isn't a message of this channel.";
+            return Err(Error::new(Reason::ReplyNotFound, message));
+        }
+        let (domain, author) = (self.clone(), caller.user_id);
+        detached(async move { domain.accept(author, &channel, send).await }).await
+    }
+
+    fn check_send(&self, send: &SendMessage) -> Result<(), Error> {
+        let limits = self.limits();
+        self.check_content(&send.content)?;
+        limits::uuid(&send.nonce).map_err(|problem| Error::field("nonce", problem))?;
+        limits::metadata(
+            &send.metadata,
+            limits.metadata_keys_max,
+            limits.metadata_bytes_max,
+        )
+        .map_err(|problem| Error::field("metadata", problem))?;
+        if send.reply_to < 0 {
+            return Err(Error::field("reply_to", "negative; an id is positive"));
+        }
+        if send.attempt < 0 {
+            return Err(Error::field("attempt", "negative; it counts from 0"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_content(&self, content: &str) -> Result<(), Error> {
+        let limits = self.limits();
+        limits::content(content, limits.content_chars_max, limits.content_bytes_max)
+            .map_err(|problem| Error::field("content", problem))
+    }
+
+    /// Two users of which one blocks the other don't write to each other.
+    pub(super) async fn refuse_blocked(
+        &self,
+        caller: &Caller,
+        channel: &Channel,
+    ) -> Result<(), Error> {
+        if channel.kind != ChannelType::Direct || channel.member_ids.len() != 2 {
+            return Ok(());
+        }
+        let (a, b) = (channel.member_ids[0], channel.member_ids[1]);
+        if self.blocked(a, b).await? {
+            let message = "One of the two users blocks the other.";
+            return Err(Error::new(Reason::Blocked, message));
+        }
+        debug_assert!(a == caller.user_id || b == caller.user_id, "authorised");
+        Ok(())
+    }
+
+    async fn accept(
+        self: &Arc<Self>,
+        author: Id,
+        channel: &Channel,
+        send: SendMessage,
+    ) -> Result<Message, Error> {
+        let content_hash = hash(&send);
+        let reserve = Reserve {
+            channel: channel.id,
+            author,
+            nonce: send.nonce.clone(),
+            content_hash,
+            above: send.reply_to,
+        };
+        let id = match self.bus.reservations.reserve(reserve).await? {
+            Reserved::New(id) => id,
+            Reserved::Existing {
+                content_hash: other,
+                ..
+            } if other != content_hash => {
+                return Err(nonce_reused());
+            }
+            Reserved::Existing { id, .. } => match self.store.get(channel.id, id).await? {
+                Some(original) => return Ok(original),
+                // Not stored (yet): whichever of the two insertions comes second finds the first.
+                None => id,
+            },
+        };
+        let message = message_of(id, author, send);
+        if mutation::on("ack_before_persist") {
+            return self.acknowledge_early(message).await;
+        }
+        match self.store.insert(message.clone()).await {
+            Ok(Inserted::New) => {}
+            Ok(Inserted::Repeat(original)) => return repeat(original, &message),
+            Err(error) => self.settle(Change::Created, &message, error).await?,
+        }
+        self.publish(Change::Created, message.clone()).await?;
+        self.mention(&message).await;
+        Ok(message)
+    }
+
+    /// Publishes what happened to a message; retried, since it has happened.
+    pub(super) async fn publish(&self, change: Change, row: Message) -> Result<(), Error> {
+        let message_id = if change == Change::Created { row.id } else { 0 };
+        let channel = row.channel_id;
+        self.publish_to(channel, &change.body(row), message_id)
+            .await
+    }
+
+    /// Publishes an event to a channel's topic.
+    pub(super) async fn publish_to(
+        &self,
+        channel: Id,
+        body: &EventBody,
+        message_id: Id,
+    ) -> Result<(), Error> {
+        let draft = Draft {
+            topic: TopicKey::channel(channel),
+            payload: frames::encode_body(body),
+            signal: body.signal(),
+            message_id,
+        };
+        let mut tries = 0;
+        loop {
+            match self.bus.topics.publish(draft.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(error) if tries == PUBLISH_TRIES => return Err(error.into()),
+                Err(_) => tokio::time::sleep(Duration::from_millis(10 << tries)).await,
+            }
+            tries += 1;
+        }
+    }
+
+    /// After a write of unknown outcome: reads back what was written. `Ok` if it was, else the error.
+    pub(super) async fn settle(
+        self: &Arc<Self>,
+        change: Change,
+        wanted: &Message,
+        error: store::Error,
+    ) -> Result<(), Error> {
+        if matches!(error, store::Error::Unavailable(_)) {
+            match self.store.get(wanted.channel_id, wanted.id).await {
+                Ok(Some(row)) if change.is_in(&row, wanted.revision) => return Ok(()),
+                Ok(_) => {}
+                Err(_) => {
+                    self.follow_up(change, wanted.clone());
+                    return Err(error.into());
+                }
+            }
+        }
+        self.give_back(change, wanted).await;
+        Err(error.into())
+    }
+
+    async fn give_back(&self, change: Change, wanted: &Message) {
+        if change == Change::Created && !wanted.nonce.is_empty() {
+            let reservations = &self.bus.reservations;
+            reservations
+                .release(wanted.channel_id, wanted.author_id, &wanted.nonce)
+                .await;
+        }
+    }
+
+    /// Asks the store again, ever slower, until the change's fate is known; what was written is
+    /// published then.
+    fn follow_up(self: &Arc<Self>, change: Change, wanted: Message) {
+        let Ok(permit) = self.follow_ups.clone().try_acquire_owned() else {
+            tracing::error!(
+                id = wanted.id,
+                "too many writes of unknown outcome to follow them up"
+            );
+            return;
+        };
+        let domain = self.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            let (mut wait, mut waited) = (Duration::from_secs(1), Duration::ZERO);
+            while waited < FOLLOW_UP {
+                tokio::time::sleep(wait).await;
+                waited += wait;
+                wait = (wait * 2).min(Duration::from_secs(30));
+                match domain.store.get(wanted.channel_id, wanted.id).await {
+                    Ok(Some(row)) if change.is_in(&row, wanted.revision) => {
+                        let _ = domain.publish(change, row).await;
+                        return;
+                    }
+                    Ok(_) => return domain.give_back(change, &wanted).await,
+                    Err(_) => {}
+                }
+            }
+            tracing::error!(id = wanted.id, "the outcome of a write stays unknown");
+        });
+    }
+
+    /// Tells those who are mentioned and may see it, on their own topics. Best effort: the message
+    /// itself is durable and names them.
+    async fn mention(&self, message: &Message) {
+        let mut events = Vec::new();
+        for user in &message.mentions {
+            if *user == message.author_id {
+                continue;
+            }
+            if let Ok(true) = self.can_see_channel(*user, message.channel_id).await {
+                let body = EventBody::Mentioned(message.channel_id, message.id);
+                events.push(NewEvent {
+                    topic: TopicKey::user(*user),
+                    body,
+                });
+            }
+        }
+        if let Err(error) = self.append(events).await {
+            tracing::warn!(%error, id = message.id, "mentions couldn't be told");
+        }
+    }
+
+    /// The deliberate bug `ack_before_persist`: answers first, writes two seconds later.
+    async fn acknowledge_early(self: &Arc<Self>, message: Message) -> Result<Message, Error> {
+        let (domain, late) = (self.clone(), message.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let _ = domain.store.insert(late).await;
+        });
+        self.publish(Change::Created, message.clone()).await?;
+        Ok(message)
+    }
+}
+
+/// Runs to its end whether or not the caller waits for it.
+pub(super) async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::time::timeout(DEADLINE, tokio::spawn(work)).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(failed)) => {
+            tracing::error!(%failed, "a task failed");
+            Err(Error::new(
+                Reason::Internal,
+                "The server failed; its log has the cause.",
+            ))
+        }
+        Err(_) => Err(Error::new(
+            Reason::DeadlineExceeded,
+            "It took too long; whether it was done is unknown.",
+        )),
+    }
+}
+
+fn message_of(id: Id, author_id: Id, send: SendMessage) -> Message {
+    Message {
+        id,
+        channel_id: send.channel_id,
+        author_id,
+        mentions: limits::mentions(&send.content),
+        content: send.content,
+        reply_to: send.reply_to,
+        nonce: send.nonce,
+        metadata: send.metadata,
+        ..Message::default()
+    }
+}
+
+/// The nonce's earlier message, unless that was another one. What was edited or deleted since can't be
+/// compared any more.
+fn repeat(original: Message, now: &Message) -> Result<Message, Error> {
+    let untouched = !original.deleted && original.revision == 0;
+    let same = original.content == now.content
+        && original.reply_to == now.reply_to
+        && original.metadata == now.metadata;
+    if untouched && !same {
+        return Err(nonce_reused());
+    }
+    Ok(original)
+}
+
+fn nonce_reused() -> Error {
+    Error::new(
+        Reason::NonceReused,
+        "The nonce was used for another message; make a new one for each.",
+    )
+}
+
+/// What is sent under a nonce, in short.
+fn hash(send: &SendMessage) -> u64 {
+    let mut hasher = Sha256::new();
+    hasher.update(send.reply_to.to_be_bytes());
+    let mut add = |text: &str| {
+        hasher.update((text.len() as u64).to_be_bytes());
+        hasher.update(text.as_bytes());
+    };
+    add(&send.content);
+    for (key, value) in &send.metadata {
+        add(key);
+        add(value);
+    }
+    let digest: [u8; 32] = hasher.finalize().into();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    u64::from_be_bytes(first)
+}

@@ -1,0 +1,218 @@
+//! Who calls: tokens to callers; ending sessions.
+
+use super::tokens::{self, Use};
+use super::{Domain, Error, Reason};
+use crate::bus::Cached;
+use crate::model::{EventBody, Id, Session, SessionKind, TopicKey, UnixMs};
+use crate::store::NewEvent;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// When a session was last seen is kept to the minute.
+const SEEN_EVERY_MS: i64 = 60_000;
+/// Sessions whose sighting waits to be written; more are noted at their next call.
+const SEEN_MAX: usize = 50_000;
+/// The name of a bot's session that a service key made: it has the limits of a service.
+pub(super) const SERVICE_BOT: &str = "service";
+
+/// Sightings that wait to be written.
+#[derive(Default)]
+pub(super) struct Seen(Mutex<HashMap<Id, UnixMs>>);
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The user.
+    pub user_id: Id,
+    /// The session that its token belongs to.
+    pub session_id: Id,
+    /// What kind of credential that is.
+    pub kind: SessionKind,
+    /// A bot that the operator's back end made: it has a service's limits, not its rights.
+    pub service_bot: bool,
+}
+
+impl Caller {
+    /// Whether it calls by a service key: it may do what an owner may, in every server.
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        matches!(self.kind, SessionKind::Service | SessionKind::Admin)
+    }
+
+    /// Whether it calls by a service key that may also administer.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.kind == SessionKind::Admin
+    }
+
+    /// Whether it has `limits.service_factor` times the rates.
+    #[must_use]
+    pub fn is_favoured(&self) -> bool {
+        self.is_service() || self.service_bot
+    }
+
+    /// Refuses callers without a service key.
+    pub fn require_service(&self) -> Result<(), Error> {
+        if self.is_service() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Reason::KeyRequired,
+            "Only a service key may call this.",
+        ))
+    }
+
+    /// Refuses callers without an admin's key.
+    pub fn require_admin(&self) -> Result<(), Error> {
+        if self.is_admin() {
+            return Ok(());
+        }
+        let message = "Only a service key of the admin scope may call this.";
+        Err(Error::new(Reason::KeyRequired, message))
+    }
+
+    fn of(session: &Session) -> Self {
+        Self {
+            user_id: session.user_id,
+            session_id: session.id,
+            kind: session.kind,
+            service_bot: session.kind == SessionKind::Bot && session.name == SERVICE_BOT,
+        }
+    }
+}
+
+impl Domain {
+    /// Who a token stands for. Looks into the store at most every 25 s a session.
+    pub async fn authenticate(&self, token: &str) -> Result<Caller, Error> {
+        let token = tokens::parse(token).ok_or_else(invalid)?;
+        if token.kind == Use::Refresh {
+            return Err(invalid());
+        }
+        let (mut session, cached) = self.session(token.session).await?;
+        if cached && !tokens::same(&session.access_hash, &token.hash) {
+            // It may have been refreshed since it was cached.
+            session = self.read_session(token.session).await?;
+        }
+        if !tokens::same(&session.access_hash, &token.hash) {
+            return Err(invalid());
+        }
+        let now = self.now();
+        if session.access_expires_at != 0 && session.access_expires_at <= now {
+            return Err(expired());
+        }
+        self.seen.note(&session, now);
+        Ok(Caller::of(&session))
+    }
+
+    /// Whether a caller's session still stands; for streams, which outlive access tokens: they last as
+    /// long as the session can be refreshed.
+    pub async fn revalidate(&self, caller: &Caller) -> Result<(), Error> {
+        let (session, _) = self.session(caller.session_id).await.map_err(|error| {
+            if error.reason == Reason::TokenInvalid {
+                revoked()
+            } else {
+                error
+            }
+        })?;
+        let now = self.now();
+        let lasts = session.access_expires_at == 0
+            || session.access_expires_at.max(session.refresh_expires_at) > now;
+        if !lasts {
+            return Err(expired());
+        }
+        self.seen.note(&session, now);
+        Ok(())
+    }
+
+    /// The session, and whether it is only what the cache had.
+    async fn session(&self, id: Id) -> Result<(Arc<Session>, bool), Error> {
+        match self.bus.sessions.get(id, self.now()).await {
+            Cached::Valid(session) => Ok((session, true)),
+            Cached::Revoked => Err(revoked()),
+            Cached::Unknown => Ok((self.read_session(id).await?, false)),
+        }
+    }
+
+    /// The session as stored, now cached. The cache refuses one that was ended meanwhile.
+    async fn read_session(&self, id: Id) -> Result<Arc<Session>, Error> {
+        let session = Arc::new(self.store.session(id).await?.ok_or_else(invalid)?);
+        self.bus.sessions.put(session.clone(), self.now()).await;
+        match self.bus.sessions.get(id, self.now()).await {
+            Cached::Revoked => Err(revoked()),
+            Cached::Valid(_) | Cached::Unknown => Ok(session),
+        }
+    }
+
+    /// Ends a session: its calls are refused and its streams closed from here on.
+    pub(super) async fn end_session(&self, user: Id, session: Id) -> Result<bool, Error> {
+        let ended = self
+            .store
+            .end_session(session, vec![ended_event(user, session)])
+            .await?;
+        self.bus.sessions.revoke(session, self.now()).await;
+        Ok(ended)
+    }
+
+    /// Tells of sessions that the store ended on its own account.
+    pub(super) async fn sessions_ended(&self, user: Id, ended: &[Id]) -> Result<(), Error> {
+        for session in ended {
+            self.bus.sessions.revoke(*session, self.now()).await;
+        }
+        self.append(
+            ended
+                .iter()
+                .map(|session| ended_event(user, *session))
+                .collect(),
+        )
+        .await
+    }
+
+    /// Writes when sessions were last seen.
+    pub(super) async fn flush_seen(&self) {
+        let seen: Vec<_> = self.seen.lock().drain().collect();
+        if seen.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.touch_sessions(seen).await {
+            tracing::warn!(%error, "when sessions were last seen couldn't be written");
+        }
+    }
+}
+
+impl Seen {
+    fn note(&self, session: &Session, now: UnixMs) {
+        if now - session.last_seen_at < SEEN_EVERY_MS {
+            return;
+        }
+        let mut seen = self.lock();
+        if seen.len() < SEEN_MAX || seen.contains_key(&session.id) {
+            seen.insert(session.id, now);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Id, UnixMs>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn ended_event(user: Id, session: Id) -> NewEvent {
+    NewEvent {
+        topic: TopicKey::user(user),
+        body: EventBody::SessionRevoked(session),
+    }
+}
+
+pub(super) fn invalid() -> Error {
+    Error::new(Reason::TokenInvalid, "The token isn't valid; sign in.")
+}
+
+pub(super) fn expired() -> Error {
+    Error::new(
+        Reason::TokenExpired,
+        "The token's time is over; refresh it.",
+    )
+}
+
+pub(super) fn revoked() -> Error {
+    Error::new(Reason::SessionRevoked, "The session was ended; sign in.")
+}

@@ -1,0 +1,101 @@
+//! Tokens: `v1.<session>.<32 random bytes>`. The store has their SHA-256 only.
+
+use crate::model::Id;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+/// What a token is for: its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    Access,
+    Refresh,
+    Bot,
+    Key,
+}
+
+impl Use {
+    fn prefix(self) -> &'static str {
+        match self {
+            Use::Access => "v1",
+            Use::Refresh => "r1",
+            Use::Bot => "b1",
+            Use::Key => "k1",
+        }
+    }
+}
+
+/// A token taken apart; the secret part is only in the hash of the whole.
+pub(super) struct Token {
+    pub(super) kind: Use,
+    pub(super) session: Id,
+    pub(super) hash: [u8; 32],
+}
+
+/// Takes a token apart; None if it is malformed.
+pub(super) fn parse(text: &str) -> Option<Token> {
+    let mut parts = text.split('.');
+    let (prefix, session, secret) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() || secret.len() != 43 || session.len() > 19 {
+        return None;
+    }
+    let uses = [Use::Access, Use::Refresh, Use::Bot, Use::Key];
+    let kind = uses.into_iter().find(|kind| kind.prefix() == prefix)?;
+    let session: Id = session.parse().ok().filter(|id| *id > 0)?;
+    URL_SAFE_NO_PAD.decode(secret).ok()?;
+    let hash = Sha256::digest(text.as_bytes()).into();
+    Some(Token {
+        kind,
+        session,
+        hash,
+    })
+}
+
+/// A new token and what the store keeps of it.
+pub(super) fn mint(kind: Use, session: Id) -> (String, [u8; 32]) {
+    let secret = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+    let token = format!("{}.{session}.{secret}", kind.prefix());
+    let hash = Sha256::digest(token.as_bytes()).into();
+    (token, hash)
+}
+
+/// Compares in constant time. All zero is no hash at all and equals nothing.
+pub(super) fn same(stored: &[u8; 32], given: &[u8; 32]) -> bool {
+    stored != &[0; 32] && bool::from(stored.ct_eq(given))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_minted_parses() {
+        for kind in [Use::Access, Use::Refresh, Use::Bot, Use::Key] {
+            let (text, hash) = mint(kind, 42);
+            let token = parse(&text).expect("parses");
+            assert_eq!((token.kind, token.session), (kind, 42));
+            assert!(same(&hash, &token.hash));
+        }
+    }
+
+    #[test]
+    fn what_is_malformed_does_not() {
+        let good = mint(Use::Access, 42).0;
+        for bad in [
+            "".to_owned(),
+            "v1".to_owned(),
+            "v1.42".to_owned(),
+            good.replace("v1", "v2"),
+            good.replace(".42.", ".-42."),
+            good.replace(".42.", ".99999999999999999999."),
+            good.replace(".42.", "..42."),
+            format!("{good}A"),
+            format!("{good}."),
+            good.replace(&good[6..7], "!"),
+        ] {
+            assert!(parse(&bad).is_none(), "{bad}");
+        }
+        assert!(!same(&[0; 32], &[0; 32]));
+    }
+}
