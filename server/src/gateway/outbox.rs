@@ -1,0 +1,287 @@
+//! What waits to be written to one client: the seam between sessions and transports. The hub and the
+//! session put frames in; a transport (the gRPC body, a WebSocket) takes out all that waits at once.
+
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use tokio::sync::Notify;
+
+/// How much one write carries at most.
+const WRITE_BYTES_MAX: usize = 64 << 10;
+
+/// How a stream ends after its last frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The gRPC code; 0 for OK.
+    pub code: i32,
+    /// For people.
+    pub message: String,
+}
+
+/// Why a frame was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// As much waits as may wait.
+    Full,
+    /// The stream has ended.
+    Ended,
+}
+
+/// What may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxLimits {
+    /// Frames.
+    pub frames: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+struct State {
+    queue: VecDeque<Bytes>,
+    bytes: usize,
+    end: Option<End>,
+    peer_gone: bool,
+    waker: Option<Waker>,
+}
+
+/// A bounded queue of frames for one client.
+pub struct Outbox {
+    state: Mutex<State>,
+    limits: OutboxLimits,
+    /// Told when frames were taken out, and when the peer is gone.
+    changed: Notify,
+}
+
+impl Outbox {
+    /// Empty.
+    #[must_use]
+    pub fn new(limits: OutboxLimits) -> Self {
+        let state = State {
+            queue: VecDeque::new(),
+            bytes: 0,
+            end: None,
+            peer_gone: false,
+            waker: None,
+        };
+        Self { state: Mutex::new(state), limits, changed: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a frame. Never blocks.
+    ///
+    /// # Errors
+    /// [`Refused::Full`] at the limits, [`Refused::Ended`] after the end.
+    pub fn push(&self, frame: Bytes) -> Result<(), Refused> {
+        let mut state = self.lock();
+        if state.end.is_some() || state.peer_gone {
+            return Err(Refused::Ended);
+        }
+        let full = state.queue.len() >= self.limits.frames
+            || state.bytes + frame.len() > self.limits.bytes;
+        // One frame always fits, however large.
+        if full && !state.queue.is_empty() {
+            return Err(Refused::Full);
+        }
+        state.bytes += frame.len();
+        state.queue.push_back(frame);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Queues a frame once less than half of the limits waits: for what is produced as fast as it
+    /// drains.
+    ///
+    /// # Errors
+    /// [`Refused::Ended`] if the stream ends meanwhile.
+    pub async fn push_when_drained(&self, frame: Bytes) -> Result<(), Refused> {
+        loop {
+            let changed = self.changed.notified();
+            let room = {
+                let state = self.lock();
+                if state.end.is_some() || state.peer_gone {
+                    return Err(Refused::Ended);
+                }
+                state.queue.len() * 2 < self.limits.frames && state.bytes * 2 < self.limits.bytes
+            };
+            if room {
+                match self.push(frame.clone()) {
+                    Err(Refused::Full) => {}
+                    done => return done,
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Ends the stream after what waits, or, with `drop_waiting`, in place of it, with a last frame.
+    /// Only the first end counts.
+    pub fn finish(&self, last: Option<Bytes>, end: End, drop_waiting: bool) {
+        let mut state = self.lock();
+        if state.end.is_some() {
+            return;
+        }
+        if drop_waiting {
+            state.queue.clear();
+            state.bytes = 0;
+        }
+        if let Some(last) = last {
+            state.bytes += last.len();
+            state.queue.push_back(last);
+        }
+        state.end = Some(end);
+        let waker = state.waker.take();
+        drop(state);
+        self.changed.notify_waiters();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Whether the stream has ended, from either side.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        let state = self.lock();
+        state.end.is_some() || state.peer_gone
+    }
+
+    /// How the stream ended, if the server ended it.
+    #[must_use]
+    pub fn end(&self) -> Option<End> {
+        self.lock().end.clone()
+    }
+
+    /// For transports: the client is gone.
+    pub fn peer_gone(&self) {
+        let mut state = self.lock();
+        state.peer_gone = true;
+        state.queue = VecDeque::new();
+        state.bytes = 0;
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits for the end, from either side.
+    pub async fn ended(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.is_ended() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// For byte-stream transports: all that waits (64 KiB at most) as one buffer; a single frame is
+    /// shared, not copied. `None` after the end.
+    pub fn poll_write(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut state = self.lock();
+        let Some(first) = state.queue.pop_front() else {
+            return Self::wait(&mut state, cx);
+        };
+        let mut total = first.len();
+        let mut count = 0;
+        for frame in &state.queue {
+            if total + frame.len() > WRITE_BYTES_MAX {
+                break;
+            }
+            total += frame.len();
+            count += 1;
+        }
+        state.bytes -= total;
+        let out = if count == 0 {
+            first
+        } else {
+            let mut out = BytesMut::with_capacity(total);
+            out.extend_from_slice(&first);
+            for frame in state.queue.drain(..count) {
+                out.extend_from_slice(&frame);
+            }
+            out.freeze()
+        };
+        drop(state);
+        self.changed.notify_waiters();
+        Poll::Ready(Some(out))
+    }
+
+    /// For message transports: the next frame. `None` after the end.
+    pub fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut state = self.lock();
+        let Some(frame) = state.queue.pop_front() else {
+            return Self::wait(&mut state, cx);
+        };
+        state.bytes -= frame.len();
+        drop(state);
+        self.changed.notify_waiters();
+        Poll::Ready(Some(frame))
+    }
+
+    fn wait(state: &mut State, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if state.end.is_some() {
+            return Poll::Ready(None);
+        }
+        match &state.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => state.waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    fn outbox() -> Outbox {
+        Outbox::new(OutboxLimits { frames: 4, bytes: 100 })
+    }
+
+    #[tokio::test]
+    async fn all_that_waits_goes_in_one_write() {
+        let outbox = outbox();
+        for text in ["ab", "c", "def"] {
+            outbox.push(Bytes::from_static(text.as_bytes())).unwrap();
+        }
+        assert_eq!(poll_fn(|cx| outbox.poll_write(cx)).await.unwrap(), "abcdef");
+        outbox.finish(Some(Bytes::from_static(b"x")), End { code: 0, message: String::new() }, false);
+        assert_eq!(outbox.push(Bytes::new()), Err(Refused::Ended));
+        assert_eq!(poll_fn(|cx| outbox.poll_write(cx)).await.unwrap(), "x");
+        assert!(poll_fn(|cx| outbox.poll_write(cx)).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn both_limits_hold_and_one_frame_always_fits() {
+        let outbox = outbox();
+        outbox.push(Bytes::from(vec![0; 1000])).unwrap();
+        assert_eq!(outbox.push(Bytes::from_static(b"a")), Err(Refused::Full));
+        poll_fn(|cx| outbox.poll_write(cx)).await.unwrap();
+        for _ in 0..4 {
+            outbox.push(Bytes::from_static(b"a")).unwrap();
+        }
+        assert_eq!(outbox.push(Bytes::from_static(b"a")), Err(Refused::Full));
+    }
+
+    #[tokio::test]
+    async fn what_may_wait_waits_for_the_reader() {
+        let outbox = std::sync::Arc::new(outbox());
+        outbox.push(Bytes::from_static(b"1")).unwrap();
+        outbox.push(Bytes::from_static(b"2")).unwrap();
+        let later = outbox.clone();
+        let task =
+            tokio::spawn(async move { later.push_when_drained(Bytes::from_static(b"3")).await });
+        tokio::task::yield_now().await;
+        assert_eq!(poll_fn(|cx| outbox.poll_write(cx)).await.unwrap(), "12");
+        task.await.unwrap().unwrap();
+        assert_eq!(poll_fn(|cx| outbox.poll_write(cx)).await.unwrap(), "3");
+        outbox.peer_gone();
+        outbox.ended().await;
+    }
+}

@@ -1,0 +1,120 @@
+//! All live sessions of this node.
+
+use super::Figures;
+use super::handle::SessionHandle;
+use super::wire::{self, Close};
+use crate::model::Id;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Between `Reconnect` and the end of a stream.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+#[derive(Default)]
+struct State {
+    by_user: HashMap<Id, Vec<Arc<SessionHandle>>>,
+    count: usize,
+    draining: bool,
+}
+
+/// Why a session was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    Draining,
+    TooMany,
+}
+
+#[derive(Default)]
+pub(super) struct Registry {
+    state: Mutex<State>,
+    left: Notify,
+}
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a session in; an older one of the same user and device is replaced. `max` is how many a
+    /// user may have.
+    pub(super) fn enter(&self, session: Arc<SessionHandle>, max: usize) -> Result<(), Refused> {
+        let mut state = self.lock();
+        if state.draining {
+            return Err(Refused::Draining);
+        }
+        let sessions = state.by_user.entry(session.user_id).or_default();
+        let older = if session.device.is_empty() {
+            None
+        } else {
+            sessions.iter().position(|s| s.device == session.device)
+        };
+        match older {
+            Some(index) => {
+                let older = std::mem::replace(&mut sessions[index], session);
+                older.close(Close::SessionReplaced);
+            }
+            None if sessions.len() >= max => return Err(Refused::TooMany),
+            None => {
+                sessions.push(session);
+                state.count += 1;
+            }
+        }
+        metrics::gauge!("chirm_sessions").set(state.count as f64);
+        Ok(())
+    }
+
+    pub(super) fn leave(&self, session: &SessionHandle) {
+        let mut state = self.lock();
+        if let Some(sessions) = state.by_user.get_mut(&session.user_id) {
+            let before = sessions.len();
+            sessions.retain(|s| s.serial != session.serial);
+            let gone = before - sessions.len();
+            if sessions.is_empty() {
+                state.by_user.remove(&session.user_id);
+            }
+            state.count -= gone;
+        }
+        metrics::gauge!("chirm_sessions").set(state.count as f64);
+        drop(state);
+        self.left.notify_waiters();
+    }
+
+    pub(super) fn figures(&self) -> Figures {
+        let state = self.lock();
+        Figures { sessions: state.count, draining: state.draining }
+    }
+
+    pub(super) fn drain(&self, over: Duration) -> usize {
+        let mut state = self.lock();
+        state.draining = true;
+        let sessions: Vec<_> = state.by_user.values().flatten().cloned().collect();
+        drop(state);
+        let count = sessions.len();
+        let step = over / u32::try_from(count.max(1)).unwrap_or(u32::MAX);
+        tokio::spawn(async move {
+            for session in sessions {
+                let wait = rand::random_range(Duration::ZERO..=GOODBYE);
+                // A full outbox learns of it by the Closing frame.
+                let _ = session.outbox.push(wire::reconnect(wait));
+                tokio::spawn(async move {
+                    tokio::time::sleep(GOODBYE).await;
+                    session.close(Close::Draining);
+                });
+                tokio::time::sleep(step).await;
+            }
+        });
+        count
+    }
+
+    pub(super) async fn emptied(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.lock().count == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+}

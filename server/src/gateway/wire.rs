@@ -1,0 +1,404 @@
+//! Between the gateway's plain data and the protocol's frames.
+
+use super::outbox::End;
+use crate::bus::Publication;
+use crate::frames;
+use crate::model::{Channel, Id, Message, Position, Role, Server, TopicKey, TopicKind, User};
+use crate::store::OutboxEvent;
+use bytes::Bytes;
+use chirm_proto::google::rpc;
+use chirm_proto::v1::{self, result::Result as Answer, server_frame::Frame};
+use std::time::Duration;
+
+/// Bit of [`v1::Intent::Typing`].
+pub(super) const INTENT_TYPING: u8 = 1;
+/// Bit of [`v1::Intent::CustomEvents`].
+pub(super) const INTENT_CUSTOM: u8 = 2;
+
+/// Why the server ends a stream; docs/errors.md has the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// A bug of the server.
+    Internal,
+    /// A frame that can't be decoded.
+    Malformed,
+    /// A frame over the limit.
+    TooLarge,
+    /// Another frame came before `identify`.
+    NotIdentified,
+    /// A second `identify`.
+    AlreadyIdentified,
+    /// No `identify` in time.
+    IdentifyTimeout,
+    /// `identify` or `view` is over a limit.
+    FieldInvalid,
+    /// The token is unknown or malformed.
+    TokenInvalid,
+    /// The token has expired.
+    TokenExpired,
+    /// The session was ended.
+    SessionRevoked,
+    /// A newer stream of the same device and user took its place.
+    SessionReplaced,
+    /// As many streams as are allowed are open.
+    TooManySessions,
+    /// Silent for longer than the deadline.
+    HeartbeatTimeout,
+    /// It didn't read as fast as events came.
+    SlowConsumer,
+    /// Frames beyond the limit, again and again.
+    RateLimited,
+    /// The state to send can't be read now.
+    StoreUnavailable,
+    /// This node is about to stop.
+    Draining,
+}
+
+impl Close {
+    /// Code, reason, message, advice.
+    fn row(self) -> (i32, &'static str, &'static str, v1::Advice) {
+        use v1::Advice::{Reauthenticate, Resume, Stop};
+        match self {
+            Close::Internal => (4000, "INTERNAL", "an error of the server", Resume),
+            Close::Malformed => (4001, "MALFORMED", "the frame can't be decoded", Stop),
+            Close::TooLarge => {
+                (4002, "REQUEST_TOO_LARGE", "a frame over 64 KiB, or identify over 256 KiB", Stop)
+            }
+            Close::NotIdentified => {
+                (4003, "NOT_IDENTIFIED", "the first frame must be identify", Stop)
+            }
+            Close::AlreadyIdentified => {
+                (4004, "ALREADY_IDENTIFIED", "identify comes once, as the first frame", Stop)
+            }
+            Close::IdentifyTimeout => {
+                (4005, "IDENTIFY_TIMEOUT", "no identify within the deadline", Resume)
+            }
+            Close::FieldInvalid => (4006, "FIELD_INVALID", "a field is over its limit", Stop),
+            Close::TokenInvalid => {
+                (4010, "TOKEN_INVALID", "the token is unknown or malformed", Reauthenticate)
+            }
+            Close::TokenExpired => {
+                (4011, "TOKEN_EXPIRED", "the token has expired: refresh it", Reauthenticate)
+            }
+            Close::SessionRevoked => {
+                (4012, "SESSION_REVOKED", "the session was ended", Reauthenticate)
+            }
+            Close::SessionReplaced => {
+                (4013, "SESSION_REPLACED", "a newer stream of this device took over", Stop)
+            }
+            Close::TooManySessions => {
+                (4015, "TOO_MANY_SESSIONS", "too many streams of this user are open", Stop)
+            }
+            Close::HeartbeatTimeout => {
+                (4020, "HEARTBEAT_TIMEOUT", "silent for longer than the deadline", Resume)
+            }
+            Close::SlowConsumer => {
+                (4021, "SLOW_CONSUMER", "events came faster than they were read", Resume)
+            }
+            Close::RateLimited => {
+                (4022, "RATE_LIMITED", "more frames than the limit allows", Resume)
+            }
+            Close::StoreUnavailable => {
+                (4023, "STORE_UNAVAILABLE", "the state to send can't be read now", Resume)
+            }
+            Close::Draining => (4030, "DRAINING", "this node is about to stop", Resume),
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        self.row().2
+    }
+
+    /// The stream's gRPC status.
+    #[must_use]
+    pub fn grpc_code(self) -> i32 {
+        use rpc::Code;
+        let code = match self {
+            Close::Internal => Code::Internal,
+            Close::Malformed
+            | Close::NotIdentified
+            | Close::AlreadyIdentified
+            | Close::FieldInvalid => Code::InvalidArgument,
+            Close::TooLarge => Code::OutOfRange,
+            Close::TokenInvalid | Close::TokenExpired | Close::SessionRevoked => {
+                Code::Unauthenticated
+            }
+            Close::IdentifyTimeout | Close::HeartbeatTimeout => Code::DeadlineExceeded,
+            Close::SlowConsumer | Close::RateLimited | Close::TooManySessions => {
+                Code::ResourceExhausted
+            }
+            Close::SessionReplaced => Code::Aborted,
+            Close::StoreUnavailable | Close::Draining => Code::Unavailable,
+        };
+        code as i32
+    }
+
+    /// How the stream ends with it.
+    #[must_use]
+    pub fn end(self) -> End {
+        End { code: self.grpc_code(), message: self.message().to_owned() }
+    }
+}
+
+/// The last frame of a stream; `detail` says more than the reason's own message.
+#[must_use]
+pub fn closing(close: Close, detail: Option<&str>) -> Bytes {
+    let (code, reason, message, advice) = close.row();
+    frames::encode(Frame::Closing(v1::Closing {
+        code,
+        reason: reason.to_owned(),
+        message: detail.unwrap_or(message).to_owned(),
+        advice: advice as i32,
+    }))
+}
+
+/// What a client sent.
+#[derive(Debug)]
+pub enum Input {
+    /// The first frame.
+    Identify(Box<v1::Identify>),
+    /// It lives.
+    Heartbeat,
+    /// What the user looks at.
+    View(v1::View),
+    /// A request with its call id.
+    Request(u32, Request),
+    /// A frame that this server doesn't know: ignored.
+    Unknown,
+}
+
+/// A request on the stream.
+#[derive(Debug)]
+pub enum Request {
+    /// See MessageService.
+    Send(v1::SendMessageRequest),
+    /// See MessageService.
+    Edit(v1::EditMessageRequest),
+    /// See MessageService.
+    Delete(v1::DeleteMessageRequest),
+    /// See MessageService.
+    Typing(Id),
+    /// See MessageService.
+    Custom(v1::SendCustomEventRequest),
+    /// One of a service that this server doesn't have yet: refused.
+    Unsupported(&'static str),
+}
+
+/// Takes a decoded frame apart.
+#[must_use]
+pub fn input(frame: v1::ClientFrame) -> Input {
+    use v1::client_frame::Frame as F;
+    let call = frame.call_id;
+    match frame.frame {
+        None => Input::Unknown,
+        Some(F::Identify(identify)) => Input::Identify(Box::new(identify)),
+        Some(F::Heartbeat(_)) => Input::Heartbeat,
+        Some(F::View(view)) => Input::View(view),
+        Some(F::SendMessage(r)) => Input::Request(call, Request::Send(r)),
+        Some(F::EditMessage(r)) => Input::Request(call, Request::Edit(r)),
+        Some(F::DeleteMessage(r)) => Input::Request(call, Request::Delete(r)),
+        Some(F::StartTyping(r)) => Input::Request(call, Request::Typing(r.channel_id)),
+        Some(F::SendCustomEvent(r)) => Input::Request(call, Request::Custom(r)),
+        Some(F::AckMessage(_)) => Input::Request(call, Request::Unsupported("ack_message")),
+        Some(F::SetPresence(_)) => Input::Request(call, Request::Unsupported("set_presence")),
+    }
+}
+
+/// A topic as received; None if it isn't one.
+pub(super) fn topic_key(topic: Option<&v1::Topic>) -> Option<TopicKey> {
+    let topic = topic?;
+    let kind = match v1::TopicKind::try_from(topic.kind).ok()? {
+        v1::TopicKind::Channel => TopicKind::Channel,
+        v1::TopicKind::Server => TopicKind::Server,
+        v1::TopicKind::User => TopicKind::User,
+        v1::TopicKind::Unspecified => return None,
+    };
+    (topic.id > 0).then_some(TopicKey { kind, id: topic.id })
+}
+
+/// A position as received.
+pub(super) fn position(position: &v1::Position) -> Position {
+    Position { epoch: position.epoch, seq: position.seq }
+}
+
+/// What `hello` tells.
+pub(super) struct Times {
+    pub(super) heartbeat: Duration,
+    pub(super) deadline: Duration,
+    pub(super) grace: Duration,
+}
+
+fn duration(duration: Duration) -> Option<prost_types::Duration> {
+    prost_types::Duration::try_from(duration).ok()
+}
+
+pub(super) fn hello(session_id: Id, times: &Times, user: &User) -> Bytes {
+    frames::encode(Frame::Hello(v1::Hello {
+        session_id,
+        heartbeat_interval: duration(times.heartbeat),
+        deadline: duration(times.deadline),
+        grace: duration(times.grace),
+        features: Vec::new(),
+        user: Some(frames::user(user)),
+    }))
+}
+
+pub(super) fn ready(server_ids: Vec<Id>, direct_channel_ids: Vec<Id>) -> Bytes {
+    frames::encode(Frame::Ready(v1::Ready { server_ids, direct_channel_ids }))
+}
+
+pub(super) fn heartbeat_ack() -> Bytes {
+    frames::encode(Frame::HeartbeatAck(v1::HeartbeatAck {}))
+}
+
+pub(super) fn gap(topic: TopicKey, position: Position) -> Bytes {
+    let (topic, position) = (Some(frames::topic(topic)), Some(frames::position(position)));
+    frames::encode(Frame::Gap(v1::Gap { topic, position }))
+}
+
+pub(super) fn topic_removed(topic: TopicKey) -> Bytes {
+    frames::encode(Frame::TopicRemoved(v1::TopicRemoved { topic: Some(frames::topic(topic)) }))
+}
+
+pub(super) fn reconnect(after: Duration) -> Bytes {
+    frames::encode(Frame::Reconnect(v1::Reconnect { after: duration(after) }))
+}
+
+pub(super) fn activity(channel_id: Id, position: Position, last_message_id: Id) -> Bytes {
+    frames::encode(Frame::ChannelActivity(v1::ChannelActivity {
+        channel_id,
+        position: Some(frames::position(position)),
+        last_message_id,
+    }))
+}
+
+pub(super) fn typing(channel_id: Id, user_id: Id, now_ms: i64) -> Bytes {
+    let started_at = frames::timestamp(now_ms);
+    frames::encode(Frame::TypingStarted(v1::TypingStarted { channel_id, user_id, started_at }))
+}
+
+pub(super) fn custom(channel_id: Id, user_id: Id, name: String, data: Bytes) -> Bytes {
+    frames::encode(Frame::CustomEvent(v1::CustomEvent { channel_id, user_id, name, data }))
+}
+
+fn snapshot(topic: TopicKey, position: Position, state: v1::snapshot::State) -> Bytes {
+    frames::encode(Frame::Snapshot(v1::Snapshot {
+        topic: Some(frames::topic(topic)),
+        position: Some(frames::position(position)),
+        state: Some(state),
+    }))
+}
+
+pub(super) fn channel_snapshot(channel: &Channel, position: Position, last: Id) -> Bytes {
+    let state = v1::ChannelState {
+        channel: Some(frames::channel(channel)),
+        last_message_id: last,
+        read_state: None,
+    };
+    snapshot(TopicKey::channel(channel.id), position, v1::snapshot::State::Channel(state))
+}
+
+pub(super) fn server_snapshot(
+    server: &Server,
+    channels: &[Channel],
+    own: (Id, Role),
+    position: Position,
+) -> Bytes {
+    let (user_id, role) = own;
+    let state = v1::ServerState {
+        server: Some(frames::server(server)),
+        self_: None,
+        channels: channels.iter().map(frames::channel).collect(),
+    };
+    let own = v1::Member { server_id: server.id, user_id, role: role as i32, ..Default::default() };
+    let state = v1::ServerState { self_: Some(own), ..state };
+    snapshot(TopicKey::server(server.id), position, v1::snapshot::State::Server(state))
+}
+
+pub(super) fn user_snapshot(
+    user: &User,
+    server_ids: Vec<Id>,
+    channel_ids: Vec<Id>,
+    position: Position,
+) -> Bytes {
+    let state = v1::UserState { user: Some(frames::user(user)), server_ids, channel_ids };
+    snapshot(TopicKey::user(user.id), position, v1::snapshot::State::User(state))
+}
+
+/// What a request gave.
+pub(super) enum Outcome {
+    Sent(Message),
+    Edited(Message),
+    Deleted,
+    Typing,
+    Custom,
+    Refused(Box<rpc::Status>),
+}
+
+pub(super) fn result(call_id: u32, outcome: Outcome) -> Bytes {
+    let answer = match outcome {
+        Outcome::Sent(m) => {
+            Answer::SendMessage(v1::SendMessageResponse { message: Some(frames::message(&m)) })
+        }
+        Outcome::Edited(m) => {
+            Answer::EditMessage(v1::EditMessageResponse { message: Some(frames::message(&m)) })
+        }
+        Outcome::Deleted => Answer::DeleteMessage(v1::DeleteMessageResponse {}),
+        Outcome::Typing => Answer::StartTyping(v1::StartTypingResponse {}),
+        Outcome::Custom => Answer::SendCustomEvent(v1::SendCustomEventResponse {}),
+        Outcome::Refused(status) => Answer::Error(*status),
+    };
+    frames::encode(Frame::Result(v1::Result { call_id, result: Some(answer) }))
+}
+
+/// An event that the store kept, as the bus would bring it.
+pub(super) fn publication(event: &OutboxEvent) -> Publication {
+    Publication {
+        topic: event.topic,
+        position: event.position,
+        frame: frames::event_frame(event.topic, event.position, &event.payload),
+        signal: event.signal,
+        message_id: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    const ALL: [Close; 17] = [
+        Close::Internal,
+        Close::Malformed,
+        Close::TooLarge,
+        Close::NotIdentified,
+        Close::AlreadyIdentified,
+        Close::IdentifyTimeout,
+        Close::FieldInvalid,
+        Close::TokenInvalid,
+        Close::TokenExpired,
+        Close::SessionRevoked,
+        Close::SessionReplaced,
+        Close::TooManySessions,
+        Close::HeartbeatTimeout,
+        Close::SlowConsumer,
+        Close::RateLimited,
+        Close::StoreUnavailable,
+        Close::Draining,
+    ];
+
+    #[test]
+    fn close_codes_are_as_the_documented_table_says() {
+        let table = include_str!("../../../docs/errors.md");
+        let mut codes = HashSet::new();
+        for close in ALL {
+            let (code, reason, _, advice) = close.row();
+            assert!(codes.insert(code), "{code} twice");
+            let advice = advice.as_str_name().trim_start_matches("ADVICE_").to_lowercase();
+            let row = format!("| {code} | {reason} | {advice} |");
+            assert!(table.contains(&row), "docs/errors.md lacks: {row}");
+        }
+    }
+}
