@@ -19,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod frames;
+pub mod gateway;
 pub mod model;
 pub mod mutation;
 pub mod net;

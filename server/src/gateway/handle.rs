@@ -20,7 +20,7 @@ pub(super) struct Asked {
 }
 
 /// A live session.
-pub struct SessionHandle {
+pub(super) struct SessionHandle {
     /// Unique in this process.
     pub serial: u64,
     /// Whose.
@@ -65,7 +65,7 @@ impl SessionHandle {
     }
 
     /// Asks it to look anew at what its user may see.
-    pub fn recheck(&self) {
+    pub(super) fn recheck(&self) {
         self.asked().recheck = true;
         self.woken.notify_one();
     }
@@ -103,10 +103,14 @@ impl SessionHandle {
     }
 
     /// Ends the stream with a `Closing` frame. What waits is dropped if it is the slowness that ends it.
-    pub fn close(&self, close: Close) {
-        let end = End { code: close.grpc_code(), message: close.message().to_owned() };
+    pub(super) fn close(&self, close: Close) {
+        let end = End {
+            code: close.grpc_code(),
+            message: close.message().to_owned(),
+        };
         let drop_waiting = close == Close::SlowConsumer;
-        self.outbox.finish(Some(wire::closing(close, None)), end, drop_waiting);
+        self.outbox
+            .finish(Some(wire::closing(close, None)), end, drop_waiting);
         self.woken.notify_one();
     }
 

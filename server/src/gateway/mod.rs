@@ -65,10 +65,26 @@ impl Gateway {
         config: Arc<Config>,
         encode_error: EncodeError,
     ) -> Self {
-        let shards = std::thread::available_parallelism().map_or(2, usize::from).min(16);
+        let shards = std::thread::available_parallelism()
+            .map_or(2, usize::from)
+            .min(16);
         let hub = Hub::start(shards, &bus, &store);
         let registry = Registry::default();
-        Self(Arc::new(Inner { domain, bus, store, config, encode_error, hub, registry }))
+        Self(Arc::new(Inner {
+            domain,
+            bus,
+            store,
+            config,
+            encode_error,
+            hub,
+            registry,
+        }))
+    }
+
+    /// What clients may ask for.
+    #[must_use]
+    pub fn limits(&self) -> &crate::config::Limits {
+        &self.0.config.limits
     }
 
     /// A transport's outbox, with this node's limits.

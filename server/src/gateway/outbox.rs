@@ -43,14 +43,19 @@ struct State {
     end: Option<End>,
     peer_gone: bool,
     waker: Option<Waker>,
+    /// Somebody waits for room.
+    room_wanted: bool,
 }
 
 /// A bounded queue of frames for one client.
 pub struct Outbox {
     state: Mutex<State>,
     limits: OutboxLimits,
-    /// Told when frames were taken out, and when the peer is gone.
-    changed: Notify,
+    /// Told when frames were taken out and somebody waits for room. Apart from `ended`, for which every
+    /// session waits all the time: a write must not wake it.
+    drained: Notify,
+    /// Told at the end, from either side.
+    ended: Notify,
 }
 
 impl Outbox {
@@ -63,8 +68,14 @@ impl Outbox {
             end: None,
             peer_gone: false,
             waker: None,
+            room_wanted: false,
         };
-        Self { state: Mutex::new(state), limits, changed: Notify::new() }
+        Self {
+            state: Mutex::new(state),
+            limits,
+            drained: Notify::new(),
+            ended: Notify::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -103,13 +114,16 @@ impl Outbox {
     /// [`Refused::Ended`] if the stream ends meanwhile.
     pub async fn push_when_drained(&self, frame: Bytes) -> Result<(), Refused> {
         loop {
-            let changed = self.changed.notified();
+            let drained = self.drained.notified();
             let room = {
-                let state = self.lock();
+                let mut state = self.lock();
                 if state.end.is_some() || state.peer_gone {
                     return Err(Refused::Ended);
                 }
-                state.queue.len() * 2 < self.limits.frames && state.bytes * 2 < self.limits.bytes
+                let room = state.queue.len() * 2 < self.limits.frames
+                    && state.bytes * 2 < self.limits.bytes;
+                state.room_wanted = !room;
+                room
             };
             if room {
                 match self.push(frame.clone()) {
@@ -117,7 +131,7 @@ impl Outbox {
                     done => return done,
                 }
             }
-            changed.await;
+            drained.await;
         }
     }
 
@@ -139,10 +153,15 @@ impl Outbox {
         state.end = Some(end);
         let waker = state.waker.take();
         drop(state);
-        self.changed.notify_waiters();
+        self.tell_end();
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    fn tell_end(&self) {
+        self.drained.notify_waiters();
+        self.ended.notify_waiters();
     }
 
     /// Whether the stream has ended, from either side.
@@ -165,17 +184,17 @@ impl Outbox {
         state.queue = VecDeque::new();
         state.bytes = 0;
         drop(state);
-        self.changed.notify_waiters();
+        self.tell_end();
     }
 
     /// Waits for the end, from either side.
     pub async fn ended(&self) {
         loop {
-            let changed = self.changed.notified();
+            let ended = self.ended.notified();
             if self.is_ended() {
                 return;
             }
-            changed.await;
+            ended.await;
         }
     }
 
@@ -206,8 +225,7 @@ impl Outbox {
             }
             out.freeze()
         };
-        drop(state);
-        self.changed.notify_waiters();
+        self.taken(state);
         Poll::Ready(Some(out))
     }
 
@@ -218,9 +236,16 @@ impl Outbox {
             return Self::wait(&mut state, cx);
         };
         state.bytes -= frame.len();
-        drop(state);
-        self.changed.notify_waiters();
+        self.taken(state);
         Poll::Ready(Some(frame))
+    }
+
+    fn taken(&self, mut state: MutexGuard<'_, State>) {
+        let wanted = std::mem::take(&mut state.room_wanted);
+        drop(state);
+        if wanted {
+            self.drained.notify_waiters();
+        }
     }
 
     fn wait(state: &mut State, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -241,7 +266,10 @@ mod tests {
     use std::future::poll_fn;
 
     fn outbox() -> Outbox {
-        Outbox::new(OutboxLimits { frames: 4, bytes: 100 })
+        Outbox::new(OutboxLimits {
+            frames: 4,
+            bytes: 100,
+        })
     }
 
     #[tokio::test]
@@ -251,7 +279,14 @@ mod tests {
             outbox.push(Bytes::from_static(text.as_bytes())).unwrap();
         }
         assert_eq!(poll_fn(|cx| outbox.poll_write(cx)).await.unwrap(), "abcdef");
-        outbox.finish(Some(Bytes::from_static(b"x")), End { code: 0, message: String::new() }, false);
+        outbox.finish(
+            Some(Bytes::from_static(b"x")),
+            End {
+                code: 0,
+                message: String::new(),
+            },
+            false,
+        );
         assert_eq!(outbox.push(Bytes::new()), Err(Refused::Ended));
         assert_eq!(poll_fn(|cx| outbox.poll_write(cx)).await.unwrap(), "x");
         assert!(poll_fn(|cx| outbox.poll_write(cx)).await.is_none());

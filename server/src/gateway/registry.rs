@@ -83,7 +83,10 @@ impl Registry {
 
     pub(super) fn figures(&self) -> Figures {
         let state = self.lock();
-        Figures { sessions: state.count, draining: state.draining }
+        Figures {
+            sessions: state.count,
+            draining: state.draining,
+        }
     }
 
     pub(super) fn drain(&self, over: Duration) -> usize {

@@ -61,46 +61,85 @@ impl Close {
         match self {
             Close::Internal => (4000, "INTERNAL", "an error of the server", Resume),
             Close::Malformed => (4001, "MALFORMED", "the frame can't be decoded", Stop),
-            Close::TooLarge => {
-                (4002, "REQUEST_TOO_LARGE", "a frame over 64 KiB, or identify over 256 KiB", Stop)
-            }
-            Close::NotIdentified => {
-                (4003, "NOT_IDENTIFIED", "the first frame must be identify", Stop)
-            }
-            Close::AlreadyIdentified => {
-                (4004, "ALREADY_IDENTIFIED", "identify comes once, as the first frame", Stop)
-            }
-            Close::IdentifyTimeout => {
-                (4005, "IDENTIFY_TIMEOUT", "no identify within the deadline", Resume)
-            }
+            Close::TooLarge => (
+                4002,
+                "REQUEST_TOO_LARGE",
+                "a frame over 64 KiB, or identify over 256 KiB",
+                Stop,
+            ),
+            Close::NotIdentified => (
+                4003,
+                "NOT_IDENTIFIED",
+                "the first frame must be identify",
+                Stop,
+            ),
+            Close::AlreadyIdentified => (
+                4004,
+                "ALREADY_IDENTIFIED",
+                "identify comes once, as the first frame",
+                Stop,
+            ),
+            Close::IdentifyTimeout => (
+                4005,
+                "IDENTIFY_TIMEOUT",
+                "no identify within the deadline",
+                Resume,
+            ),
             Close::FieldInvalid => (4006, "FIELD_INVALID", "a field is over its limit", Stop),
-            Close::TokenInvalid => {
-                (4010, "TOKEN_INVALID", "the token is unknown or malformed", Reauthenticate)
-            }
-            Close::TokenExpired => {
-                (4011, "TOKEN_EXPIRED", "the token has expired: refresh it", Reauthenticate)
-            }
-            Close::SessionRevoked => {
-                (4012, "SESSION_REVOKED", "the session was ended", Reauthenticate)
-            }
-            Close::SessionReplaced => {
-                (4013, "SESSION_REPLACED", "a newer stream of this device took over", Stop)
-            }
-            Close::TooManySessions => {
-                (4015, "TOO_MANY_SESSIONS", "too many streams of this user are open", Stop)
-            }
-            Close::HeartbeatTimeout => {
-                (4020, "HEARTBEAT_TIMEOUT", "silent for longer than the deadline", Resume)
-            }
-            Close::SlowConsumer => {
-                (4021, "SLOW_CONSUMER", "events came faster than they were read", Resume)
-            }
-            Close::RateLimited => {
-                (4022, "RATE_LIMITED", "more frames than the limit allows", Resume)
-            }
-            Close::StoreUnavailable => {
-                (4023, "STORE_UNAVAILABLE", "the state to send can't be read now", Resume)
-            }
+            Close::TokenInvalid => (
+                4010,
+                "TOKEN_INVALID",
+                "the token is unknown or malformed",
+                Reauthenticate,
+            ),
+            Close::TokenExpired => (
+                4011,
+                "TOKEN_EXPIRED",
+                "the token has expired: refresh it",
+                Reauthenticate,
+            ),
+            Close::SessionRevoked => (
+                4012,
+                "SESSION_REVOKED",
+                "the session was ended",
+                Reauthenticate,
+            ),
+            Close::SessionReplaced => (
+                4013,
+                "SESSION_REPLACED",
+                "a newer stream of this device took over",
+                Stop,
+            ),
+            Close::TooManySessions => (
+                4015,
+                "TOO_MANY_SESSIONS",
+                "too many streams of this user are open",
+                Stop,
+            ),
+            Close::HeartbeatTimeout => (
+                4020,
+                "HEARTBEAT_TIMEOUT",
+                "silent for longer than the deadline",
+                Resume,
+            ),
+            Close::SlowConsumer => (
+                4021,
+                "SLOW_CONSUMER",
+                "events came faster than they were read",
+                Resume,
+            ),
+            Close::RateLimited => (
+                4022,
+                "RATE_LIMITED",
+                "more frames than the limit allows",
+                Resume,
+            ),
+            Close::StoreUnavailable => (
+                4023,
+                "STORE_UNAVAILABLE",
+                "the state to send can't be read now",
+                Resume,
+            ),
             Close::Draining => (4030, "DRAINING", "this node is about to stop", Resume),
         }
     }
@@ -138,7 +177,10 @@ impl Close {
     /// How the stream ends with it.
     #[must_use]
     pub fn end(self) -> End {
-        End { code: self.grpc_code(), message: self.message().to_owned() }
+        End {
+            code: self.grpc_code(),
+            message: self.message().to_owned(),
+        }
     }
 }
 
@@ -220,7 +262,10 @@ pub(super) fn topic_key(topic: Option<&v1::Topic>) -> Option<TopicKey> {
 
 /// A position as received.
 pub(super) fn position(position: &v1::Position) -> Position {
-    Position { epoch: position.epoch, seq: position.seq }
+    Position {
+        epoch: position.epoch,
+        seq: position.seq,
+    }
 }
 
 /// What `hello` tells.
@@ -246,7 +291,10 @@ pub(super) fn hello(session_id: Id, times: &Times, user: &User) -> Bytes {
 }
 
 pub(super) fn ready(server_ids: Vec<Id>, direct_channel_ids: Vec<Id>) -> Bytes {
-    frames::encode(Frame::Ready(v1::Ready { server_ids, direct_channel_ids }))
+    frames::encode(Frame::Ready(v1::Ready {
+        server_ids,
+        direct_channel_ids,
+    }))
 }
 
 pub(super) fn heartbeat_ack() -> Bytes {
@@ -259,11 +307,15 @@ pub(super) fn gap(topic: TopicKey, position: Position) -> Bytes {
 }
 
 pub(super) fn topic_removed(topic: TopicKey) -> Bytes {
-    frames::encode(Frame::TopicRemoved(v1::TopicRemoved { topic: Some(frames::topic(topic)) }))
+    frames::encode(Frame::TopicRemoved(v1::TopicRemoved {
+        topic: Some(frames::topic(topic)),
+    }))
 }
 
 pub(super) fn reconnect(after: Duration) -> Bytes {
-    frames::encode(Frame::Reconnect(v1::Reconnect { after: duration(after) }))
+    frames::encode(Frame::Reconnect(v1::Reconnect {
+        after: duration(after),
+    }))
 }
 
 pub(super) fn activity(channel_id: Id, position: Position, last_message_id: Id) -> Bytes {
@@ -272,15 +324,6 @@ pub(super) fn activity(channel_id: Id, position: Position, last_message_id: Id) 
         position: Some(frames::position(position)),
         last_message_id,
     }))
-}
-
-pub(super) fn typing(channel_id: Id, user_id: Id, now_ms: i64) -> Bytes {
-    let started_at = frames::timestamp(now_ms);
-    frames::encode(Frame::TypingStarted(v1::TypingStarted { channel_id, user_id, started_at }))
-}
-
-pub(super) fn custom(channel_id: Id, user_id: Id, name: String, data: Bytes) -> Bytes {
-    frames::encode(Frame::CustomEvent(v1::CustomEvent { channel_id, user_id, name, data }))
 }
 
 fn snapshot(topic: TopicKey, position: Position, state: v1::snapshot::State) -> Bytes {
@@ -297,7 +340,11 @@ pub(super) fn channel_snapshot(channel: &Channel, position: Position, last: Id) 
         last_message_id: last,
         read_state: None,
     };
-    snapshot(TopicKey::channel(channel.id), position, v1::snapshot::State::Channel(state))
+    snapshot(
+        TopicKey::channel(channel.id),
+        position,
+        v1::snapshot::State::Channel(state),
+    )
 }
 
 pub(super) fn server_snapshot(
@@ -312,9 +359,21 @@ pub(super) fn server_snapshot(
         self_: None,
         channels: channels.iter().map(frames::channel).collect(),
     };
-    let own = v1::Member { server_id: server.id, user_id, role: role as i32, ..Default::default() };
-    let state = v1::ServerState { self_: Some(own), ..state };
-    snapshot(TopicKey::server(server.id), position, v1::snapshot::State::Server(state))
+    let own = v1::Member {
+        server_id: server.id,
+        user_id,
+        role: role as i32,
+        ..Default::default()
+    };
+    let state = v1::ServerState {
+        self_: Some(own),
+        ..state
+    };
+    snapshot(
+        TopicKey::server(server.id),
+        position,
+        v1::snapshot::State::Server(state),
+    )
 }
 
 pub(super) fn user_snapshot(
@@ -323,8 +382,16 @@ pub(super) fn user_snapshot(
     channel_ids: Vec<Id>,
     position: Position,
 ) -> Bytes {
-    let state = v1::UserState { user: Some(frames::user(user)), server_ids, channel_ids };
-    snapshot(TopicKey::user(user.id), position, v1::snapshot::State::User(state))
+    let state = v1::UserState {
+        user: Some(frames::user(user)),
+        server_ids,
+        channel_ids,
+    };
+    snapshot(
+        TopicKey::user(user.id),
+        position,
+        v1::snapshot::State::User(state),
+    )
 }
 
 /// What a request gave.
@@ -339,18 +406,21 @@ pub(super) enum Outcome {
 
 pub(super) fn result(call_id: u32, outcome: Outcome) -> Bytes {
     let answer = match outcome {
-        Outcome::Sent(m) => {
-            Answer::SendMessage(v1::SendMessageResponse { message: Some(frames::message(&m)) })
-        }
-        Outcome::Edited(m) => {
-            Answer::EditMessage(v1::EditMessageResponse { message: Some(frames::message(&m)) })
-        }
+        Outcome::Sent(m) => Answer::SendMessage(v1::SendMessageResponse {
+            message: Some(frames::message(&m)),
+        }),
+        Outcome::Edited(m) => Answer::EditMessage(v1::EditMessageResponse {
+            message: Some(frames::message(&m)),
+        }),
         Outcome::Deleted => Answer::DeleteMessage(v1::DeleteMessageResponse {}),
         Outcome::Typing => Answer::StartTyping(v1::StartTypingResponse {}),
         Outcome::Custom => Answer::SendCustomEvent(v1::SendCustomEventResponse {}),
         Outcome::Refused(status) => Answer::Error(*status),
     };
-    frames::encode(Frame::Result(v1::Result { call_id, result: Some(answer) }))
+    frames::encode(Frame::Result(v1::Result {
+        call_id,
+        result: Some(answer),
+    }))
 }
 
 /// An event that the store kept, as the bus would bring it.
@@ -396,7 +466,10 @@ mod tests {
         for close in ALL {
             let (code, reason, _, advice) = close.row();
             assert!(codes.insert(code), "{code} twice");
-            let advice = advice.as_str_name().trim_start_matches("ADVICE_").to_lowercase();
+            let advice = advice
+                .as_str_name()
+                .trim_start_matches("ADVICE_")
+                .to_lowercase();
             let row = format!("| {code} | {reason} | {advice} |");
             assert!(table.contains(&row), "docs/errors.md lacks: {row}");
         }

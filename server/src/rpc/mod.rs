@@ -2,4 +2,5 @@
 //!
 //! - [`status`]: errors as clients get them.
 
+pub mod gateway;
 pub mod status;

@@ -90,13 +90,17 @@ impl Hub {
     ) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
         let shard = &self.shards[self.shard(topic)];
-        shard.send(command(answer)).await.map_err(|_| Error::Stopped)?;
+        shard
+            .send(command(answer))
+            .await
+            .map_err(|_| Error::Stopped)?;
         answered.await.map_err(|_| Error::Stopped)?
     }
 
     /// The topic's position, after its subscription was confirmed: an event above it will be seen.
     pub(super) async fn position(&self, topic: TopicKey) -> Result<Position, Error> {
-        self.ask(topic, |answer| Command::Position(topic, answer)).await
+        self.ask(topic, |answer| Command::Position(topic, answer))
+            .await
     }
 
     /// Attaches a session that holds `held` of the topic, or changes its mode.
@@ -107,7 +111,14 @@ impl Hub {
         mode: Mode,
         held: Position,
     ) -> Result<Attached, Error> {
-        self.ask(topic, |answer| Command::Attach { topic, session, mode, held, answer }).await
+        self.ask(topic, |answer| Command::Attach {
+            topic,
+            session,
+            mode,
+            held,
+            answer,
+        })
+        .await
     }
 
     /// Ends a session's attachments.

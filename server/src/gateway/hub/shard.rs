@@ -1,7 +1,9 @@
 //! One shard of the hub.
 
 use super::{Attached, Command, Error, Mode};
-use crate::bus::{Delivery, Feed, Publication, Since, Subscriber, Topics, Transient, TransientKind};
+use crate::bus::{
+    Delivery, Feed, Publication, Since, Subscriber, Topics, Transient, TransientKind,
+};
 use crate::gateway::handle::SessionHandle;
 use crate::gateway::outbox::Refused;
 use crate::gateway::wire::{self, Close};
@@ -48,7 +50,14 @@ pub(super) struct Shard {
 impl Shard {
     pub(super) fn new(bus: Arc<dyn Topics>, store: store::Handle) -> Self {
         let (subscriber, feed) = bus.subscriber();
-        Self { bus, store, subscriber, feed, topics: HashMap::new(), leaving: Vec::new() }
+        Self {
+            bus,
+            store,
+            subscriber,
+            feed,
+            topics: HashMap::new(),
+            leaving: Vec::new(),
+        }
     }
 
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
@@ -75,7 +84,13 @@ impl Shard {
                 // A caller that went away needs no answer; so below.
                 let _ = answer.send(self.position(topic).await);
             }
-            Command::Attach { topic, session, mode, held, answer } => {
+            Command::Attach {
+                topic,
+                session,
+                mode,
+                held,
+                answer,
+            } => {
                 let _ = answer.send(self.attach(topic, session, mode, held).await);
             }
             Command::Detach(topics, session) => {
@@ -104,7 +119,11 @@ impl Shard {
                 }
             };
         }
-        let topic = Topic { position, sessions: IndexMap::new(), used_at: Instant::now() };
+        let topic = Topic {
+            position,
+            sessions: IndexMap::new(),
+            used_at: Instant::now(),
+        };
         self.topics.insert(key, topic);
         Ok(position)
     }
@@ -117,7 +136,10 @@ impl Shard {
         held: Position,
     ) -> Result<Attached, Error> {
         let now = self.position(key).await?;
-        let attached = self.topics.get_mut(&key).and_then(|t| t.sessions.get_mut(&session.serial));
+        let attached = self
+            .topics
+            .get_mut(&key)
+            .and_then(|t| t.sessions.get_mut(&session.serial));
         if let Some(attachment) = attached
             && (attachment.mode.full || !mode.full)
         {
@@ -132,8 +154,10 @@ impl Shard {
                 // The feed lags behind the bus; what the client has of it is passed over.
                 Some(_) if ahead => after = held.seq,
                 Some(missed) => {
-                    let missed: Vec<_> =
-                        missed.into_iter().filter(|e| e.position.seq <= now.seq).collect();
+                    let missed: Vec<_> = missed
+                        .into_iter()
+                        .filter(|e| e.position.seq <= now.seq)
+                        .collect();
                     if missed.len() > INLINE_EVENTS_MAX {
                         return Ok(Attached::Behind(missed));
                     }
@@ -148,7 +172,14 @@ impl Shard {
         }
         if let Some(topic) = self.topics.get_mut(&key) {
             let serial = session.serial;
-            topic.sessions.insert(serial, Attachment { session, mode, after });
+            topic.sessions.insert(
+                serial,
+                Attachment {
+                    session,
+                    mode,
+                    after,
+                },
+            );
         }
         Ok(Attached::Live)
     }
@@ -165,12 +196,21 @@ impl Shard {
         if key.kind == TopicKind::Channel {
             return Ok(None);
         }
-        let Some(events) = self.store.topic_since(key, position).await? else { return Ok(None) };
-        Ok(Some(events.iter().map(|event| Arc::new(wire::publication(event))).collect()))
+        let Some(events) = self.store.topic_since(key, position).await? else {
+            return Ok(None);
+        };
+        Ok(Some(
+            events
+                .iter()
+                .map(|event| Arc::new(wire::publication(event)))
+                .collect(),
+        ))
     }
 
     async fn event(&mut self, event: Arc<Publication>) {
-        let Some(topic) = self.topics.get_mut(&event.topic) else { return };
+        let Some(topic) = self.topics.get_mut(&event.topic) else {
+            return;
+        };
         let at = topic.position;
         if event.position.epoch == at.epoch && event.position.seq <= at.seq {
             return;
@@ -186,7 +226,9 @@ impl Shard {
     /// Fills what the feed left out; what can't be filled becomes a `Gap` (channels) or a new snapshot
     /// (servers, users).
     async fn recover(&mut self, key: TopicKey) {
-        let Some(at) = self.topics.get(&key).map(|t| t.position) else { return };
+        let Some(at) = self.topics.get(&key).map(|t| t.position) else {
+            return;
+        };
         let missed = match self.since(key, at).await {
             Ok(missed) => missed,
             Err(error) => {
@@ -211,7 +253,9 @@ impl Shard {
     }
 
     fn transient(&self, transient: &Transient) {
-        let Some(topic) = self.topics.get(&TopicKey::channel(transient.channel)) else { return };
+        let Some(topic) = self.topics.get(&TopicKey::channel(transient.channel)) else {
+            return;
+        };
         let intent = match transient.kind {
             TransientKind::Typing => wire::INTENT_TYPING,
             TransientKind::Custom => wire::INTENT_CUSTOM,
@@ -225,7 +269,9 @@ impl Shard {
     }
 
     fn sweep(&mut self) {
-        let Self { topics, subscriber, .. } = self;
+        let Self {
+            topics, subscriber, ..
+        } = self;
         topics.retain(|key, topic| {
             let keep = !topic.sessions.is_empty() || topic.used_at.elapsed() < IDLE;
             if !keep {

@@ -1,6 +1,7 @@
 //! What a session follows: every topic that its user may see, brought from the position held to now.
 
 use super::{Session, close_of, presented};
+use crate::domain::Reason;
 use crate::gateway::hub::{self, Attached, Mode};
 use crate::gateway::outbox::Refused;
 use crate::gateway::wire::{self, Close};
@@ -15,6 +16,8 @@ use tokio::time::{Instant, timeout};
 
 /// Channels whose newest ids are read at once.
 const SNAPSHOT_BATCH: usize = 100;
+/// Looks at what is visible, each finding something new, before a session gives up.
+const LOOKS_MAX: usize = 50;
 /// A failed look at what the user may see is repeated after so long.
 const RECHECK_RETRY: Duration = Duration::from_millis(250);
 const VIEW_CHANNELS_MAX: usize = 100;
@@ -65,7 +68,10 @@ impl Follow {
 
     fn mode(&self, topic: TopicKey) -> Mode {
         let viewed = topic.kind == TopicKind::Channel && self.viewed.contains(&topic.id);
-        Mode { full: self.all || viewed || topic.kind != TopicKind::Channel, viewed }
+        Mode {
+            full: self.all || viewed || topic.kind != TopicKind::Channel,
+            viewed,
+        }
     }
 }
 
@@ -91,7 +97,10 @@ impl Session {
         }
         let mut servers = wanted.servers;
         servers.sort_unstable();
-        let direct = wanted.channels.values().filter(|c| c.kind == ChannelType::Direct);
+        let direct = wanted
+            .channels
+            .values()
+            .filter(|c| c.kind == ChannelType::Direct);
         let mut direct: Vec<Id> = direct.map(|channel| channel.id).collect();
         direct.sort_unstable();
         self.push(wire::ready(servers, direct)).await?;
@@ -132,7 +141,8 @@ impl Session {
         for channel in before.difference(&self.follow.viewed.clone()) {
             let topic = TopicKey::channel(*channel);
             if self.follow.modes.contains_key(&topic) {
-                self.follow_topic(topic, Some(Position { epoch: 0, seq: 0 })).await?;
+                self.follow_topic(topic, Some(Position { epoch: 0, seq: 0 }))
+                    .await?;
             }
         }
         for channel in view.channels {
@@ -154,7 +164,7 @@ impl Session {
         &mut self,
         held: &mut HashMap<TopicKey, Position>,
     ) -> Result<Wanted, Close> {
-        loop {
+        for _ in 0..LOOKS_MAX {
             let visible = self.inner.domain.visible(self.handle.user_id).await;
             let visible = visible.map_err(|error| close_of(&error))?;
             let wanted = Wanted {
@@ -188,6 +198,8 @@ impl Session {
                 return Ok(wanted);
             }
         }
+        // It changes faster than it can be read, or can't be read whole: the client comes again.
+        Err(Close::StoreUnavailable)
     }
 
     async fn unfollow_others(&mut self, wanted: &Wanted) -> Result<(), Close> {
@@ -202,7 +214,10 @@ impl Session {
                 TopicKind::User => *topic != own,
             })
             .collect();
-        self.inner.hub.detach(gone.iter().copied(), self.handle.serial).await;
+        self.inner
+            .hub
+            .detach(gone.iter().copied(), self.handle.serial)
+            .await;
         for topic in gone {
             self.follow.modes.remove(&topic);
             self.push(wire::topic_removed(topic)).await?;
@@ -210,19 +225,15 @@ impl Session {
         Ok(())
     }
 
-    async fn follow_topic(
-        &mut self,
-        topic: TopicKey,
-        held: Option<Position>,
-    ) -> Result<(), Close> {
+    async fn follow_topic(&mut self, topic: TopicKey, held: Option<Position>) -> Result<(), Close> {
         match (topic.kind, held) {
             (TopicKind::Channel, Some(held)) => self.attach_channel(topic, held).await,
             (TopicKind::Channel, None) => {
-                let channel = self.inner.domain.channel_of(self.handle.user_id, topic.id).await;
-                match channel {
-                    Ok(channel) => self.follow_new_channels(&[channel]).await,
-                    Err(error) if error.reason() == "NOT_FOUND" => Ok(()),
-                    Err(error) => Err(close_of(&error)),
+                let visible = self.inner.domain.visible(self.handle.user_id).await;
+                let visible = visible.map_err(|error| close_of(&error))?;
+                match visible.channels.get(&topic.id) {
+                    Some(channel) => self.follow_new_channels(&[channel.clone()]).await,
+                    None => Ok(()),
                 }
             }
             (TopicKind::Server | TopicKind::User, held) => self.follow_record(topic, held).await,
@@ -241,9 +252,11 @@ impl Session {
         let newest = self.inner.store.newest(&ids).await;
         let newest = newest.map_err(|_| Close::StoreUnavailable)?;
         for ((channel, position), last) in channels.iter().zip(positions).zip(newest) {
-            self.push(wire::channel_snapshot(channel, position, last)).await?;
+            self.push(wire::channel_snapshot(channel, position, last))
+                .await?;
             metrics::counter!("chirm_topics_resumed_total", "by" => "snapshot").increment(1);
-            self.attach_channel(TopicKey::channel(channel.id), position).await?;
+            self.attach_channel(TopicKey::channel(channel.id), position)
+                .await?;
         }
         Ok(())
     }
@@ -297,7 +310,11 @@ impl Session {
 
     async fn attach(&mut self, topic: TopicKey, held: Position) -> Result<Attached, Close> {
         let mode = self.follow.mode(topic);
-        let attached = self.inner.hub.attach(topic, self.handle.clone(), mode, held).await;
+        let attached = self
+            .inner
+            .hub
+            .attach(topic, self.handle.clone(), mode, held)
+            .await;
         let attached = attached.map_err(|error| failed(&error))?;
         if matches!(attached, Attached::Live) {
             self.follow.modes.insert(topic, mode);
@@ -307,30 +324,27 @@ impl Session {
 
     /// Sends the snapshot of a server or of the user; None if it is gone.
     async fn snapshot(&mut self, topic: TopicKey) -> Result<Option<Position>, Close> {
-        let unavailable = |_| Close::StoreUnavailable;
-        let user = self.handle.user_id;
-        let (frame, position) = match topic.kind {
-            TopicKind::Server => {
-                let snapshot = self.inner.store.server_snapshot(topic.id).await;
-                let visible = self.inner.domain.visible(user).await;
-                let visible = visible.map_err(|error| close_of(&error))?;
-                let (Some(s), Some(role)) =
-                    (snapshot.map_err(unavailable)?, visible.servers.get(&topic.id))
-                else {
-                    return Ok(None);
-                };
-                let open: Vec<Channel> =
-                    s.channels.into_iter().filter(|c| c.kind != ChannelType::Private).collect();
-                let frame = wire::server_snapshot(&s.server, &open, (user, *role), s.position);
-                (frame, s.position)
-            }
-            TopicKind::User | TopicKind::Channel => {
-                let snapshot = self.inner.store.user_snapshot(topic.id).await;
-                let Some(s) = snapshot.map_err(unavailable)? else { return Ok(None) };
-                let servers = s.servers.iter().map(|(id, _)| *id).collect();
-                let channels = s.channels.iter().map(|c| c.id).collect();
-                (wire::user_snapshot(&s.user, servers, channels, s.position), s.position)
-            }
+        let (domain, user) = (&self.inner.domain, self.handle.user_id);
+        let (frame, position) = if topic.kind == TopicKind::Server {
+            let s = match domain.server_snapshot(user, topic.id).await {
+                Ok(snapshot) => snapshot,
+                Err(error) if error.reason == Reason::NotFound => return Ok(None),
+                Err(error) => return Err(close_of(&error)),
+            };
+            let visible = domain.visible(user).await.map_err(|error| close_of(&error))?;
+            let Some(role) = visible.servers.get(&topic.id) else { return Ok(None) };
+            let open: Vec<Channel> =
+                s.channels.into_iter().filter(|c| c.kind != ChannelType::Private).collect();
+            let frame = wire::server_snapshot(&s.server, &open, (user, *role), s.position);
+            (frame, s.position)
+        } else {
+            let s = match domain.user_snapshot(user).await {
+                Ok(snapshot) => snapshot,
+                Err(error) => return Err(close_of(&error)),
+            };
+            let servers = s.servers.iter().map(|(id, _)| *id).collect();
+            let channels = s.channels.iter().map(|c| c.id).collect();
+            (wire::user_snapshot(&s.user, servers, channels, s.position), s.position)
         };
         metrics::counter!("chirm_topics_resumed_total", "by" => "snapshot").increment(1);
         self.push(frame).await?;

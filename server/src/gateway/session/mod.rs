@@ -8,7 +8,7 @@ use super::handle::SessionHandle;
 use super::outbox::{End, Outbox};
 use super::registry;
 use super::wire::{self, Close, Input, Times};
-use crate::domain::{self, Caller};
+use crate::domain::{self, Caller, Reason};
 use crate::model::TopicKey;
 use chirm_proto::v1;
 use follow::Follow;
@@ -54,16 +54,19 @@ fn end(outbox: &Outbox, close: Close, detail: Option<&str>) {
 }
 
 fn ok() -> End {
-    End { code: 0, message: String::new() }
+    End {
+        code: 0,
+        message: String::new(),
+    }
 }
 
 /// What a refusal means for a stream.
 pub(super) fn close_of(error: &domain::Error) -> Close {
-    match error.reason() {
-        "TOKEN_EXPIRED" => Close::TokenExpired,
-        "SESSION_REVOKED" => Close::SessionRevoked,
-        "STORE_UNAVAILABLE" | "OVERLOADED" => Close::StoreUnavailable,
-        reason if reason.starts_with("TOKEN_") => Close::TokenInvalid,
+    match error.reason {
+        Reason::TokenMissing | Reason::TokenInvalid => Close::TokenInvalid,
+        Reason::TokenExpired => Close::TokenExpired,
+        Reason::SessionRevoked => Close::SessionRevoked,
+        Reason::StoreUnavailable | Reason::Overloaded => Close::StoreUnavailable,
         _ => Close::Internal,
     }
 }
@@ -142,9 +145,9 @@ impl Session {
             Ok(caller) => caller,
             Err(error) => return Err((close_of(&error), None)),
         };
-        let user = match inner.domain.own_user(&caller).await {
-            Ok(user) => user,
-            Err(error) => return Err((close_of(&error), None)),
+        let user = match inner.store.users(&[caller.user_id]).await {
+            Ok(users) => users.into_iter().next().ok_or((Close::SessionRevoked, None))?,
+            Err(_) => return Err((Close::StoreUnavailable, None)),
         };
         let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed);
         let (user_id, session_id) = (caller.user_id, caller.session_id);
@@ -152,22 +155,29 @@ impl Session {
         let handle = SessionHandle::new(serial, user_id, session_id, device, transport.outbox);
         let handle = Arc::new(handle);
         let limits = &inner.config.limits;
-        let max = if limits.enabled && !caller.is_service() {
+        let max = if limits.enabled && !caller.is_favoured() {
             limits.sessions_per_user as usize
         } else {
             usize::MAX
         };
-        inner.registry.enter(handle.clone(), max).map_err(|refused| match refused {
-            registry::Refused::Draining => (Close::Draining, None),
-            registry::Refused::TooMany => (Close::TooManySessions, None),
-        })?;
+        inner
+            .registry
+            .enter(handle.clone(), max)
+            .map_err(|refused| match refused {
+                registry::Refused::Draining => (Close::Draining, None),
+                registry::Refused::TooMany => (Close::TooManySessions, None),
+            })?;
         let gateway = &inner.config.gateway;
         let (heartbeat, deadline) = (gateway.heartbeat, gateway.deadline);
-        let times = Times { heartbeat, deadline, grace: gateway.grace };
+        let times = Times {
+            heartbeat,
+            deadline,
+            grace: gateway.grace,
+        };
         // The first frame always fits.
         let _ = handle.outbox.push(wire::hello(session_id, &times, &user));
         let now = Instant::now();
-        let requests = Requests::new(&inner.config.limits, caller.is_service());
+        let requests = Requests::new(&inner.config.limits, caller.is_favoured());
         Ok(Self {
             inner,
             handle,
@@ -215,7 +225,9 @@ impl Session {
     }
 
     fn wake_at(&self) -> Instant {
-        let deadline = self.heard_at.map(|at| at + self.inner.config.gateway.deadline);
+        let deadline = self
+            .heard_at
+            .map(|at| at + self.inner.config.gateway.deadline);
         [deadline, self.activity_at, self.recheck_at]
             .into_iter()
             .flatten()
@@ -236,10 +248,18 @@ impl Session {
             Input::Identify(_) => return Err(Close::AlreadyIdentified),
             Input::View(view) if within => Box::pin(self.view(view)).await?,
             Input::View(_) => {}
-            Input::Request(call, _) if !within => self.requests.refuse_rate(&self.handle, call),
+            Input::Request(call, _) if !within => {
+                self.requests.refuse_rate(&self.inner, &self.handle, call);
+            }
             Input::Request(call, request) => {
-                Box::pin(self.requests.take(&self.inner, &self.handle, &self.caller, call, request))
-                    .await;
+                Box::pin(self.requests.take(
+                    &self.inner,
+                    &self.handle,
+                    &self.caller,
+                    call,
+                    request,
+                ))
+                .await;
             }
         }
         Ok(())
@@ -312,7 +332,10 @@ fn check(identify: &v1::Identify, limits: &crate::config::Limits) -> Result<(), 
         ));
     }
     if v1::Delivery::try_from(identify.delivery).is_err() {
-        return refuse(format!("identify.delivery: {} is not a delivery", identify.delivery));
+        return refuse(format!(
+            "identify.delivery: {} is not a delivery",
+            identify.delivery
+        ));
     }
     if let Some(view) = &identify.view {
         follow::check_view(view).map_err(|detail| (Close::FieldInvalid, Some(detail)))?;
@@ -322,10 +345,17 @@ fn check(identify: &v1::Identify, limits: &crate::config::Limits) -> Result<(), 
 
 /// The positions presented, by topic.
 fn presented(identify: &v1::Identify) -> HashMap<TopicKey, crate::model::Position> {
-    let viewed = identify.view.iter().flat_map(|view| &view.channels).filter_map(|channel| {
-        let position = channel.position.as_ref()?;
-        Some((TopicKey::channel(channel.channel_id), wire::position(position)))
-    });
+    let viewed = identify
+        .view
+        .iter()
+        .flat_map(|view| &view.channels)
+        .filter_map(|channel| {
+            let position = channel.position.as_ref()?;
+            Some((
+                TopicKey::channel(channel.channel_id),
+                wire::position(position),
+            ))
+        });
     let held = identify.positions.iter().filter_map(|held| {
         let topic = wire::topic_key(held.topic.as_ref())?;
         Some((topic, wire::position(held.position.as_ref()?)))

@@ -1,13 +1,13 @@
 //! Requests on a stream: bounded, answered by `Result`, each refused on its own.
 
-use crate::bus::{Transient, TransientKind};
 use crate::config::Limits;
-use crate::domain::{self, Action, Caller, SendMessage};
+use crate::domain::{self, Caller, CustomEvent, Reason, SendMessage};
 use crate::gateway::Inner;
 use crate::gateway::handle::SessionHandle;
 use crate::gateway::wire::{self, Close, Outcome, Request};
 use chirm_proto::v1;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -30,8 +30,15 @@ impl Requests {
     pub(super) fn new(limits: &Limits, service: bool) -> Self {
         let factor = if service { limits.service_factor } else { 1 };
         let per_minute = f64::from(limits.client_frames_per_minute) * f64::from(factor);
-        let rate = limits.enabled.then(|| Rate { per_minute, level: 0.0, at: Instant::now() });
-        Self { places: Arc::new(Semaphore::new(UNDER_WAY_MAX)), rate }
+        let rate = limits.enabled.then(|| Rate {
+            per_minute,
+            level: 0.0,
+            at: Instant::now(),
+        });
+        Self {
+            places: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
+            rate,
+        }
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -47,7 +54,9 @@ impl Requests {
     /// Counts a frame: false if it is beyond the limit. A client that goes on at twice the limit is
     /// closed.
     pub(super) fn count_frame(&mut self) -> Result<bool, Close> {
-        let Some(rate) = &mut self.rate else { return Ok(true) };
+        let Some(rate) = &mut self.rate else {
+            return Ok(true);
+        };
         let now = Instant::now();
         let leaked = now.duration_since(rate.at).as_secs_f64() * rate.per_minute / 60.0;
         rate.level = (rate.level - leaked).max(0.0) + 1.0;
@@ -59,9 +68,10 @@ impl Requests {
     }
 
     /// Refuses a request beyond the limit.
-    pub(super) fn refuse_rate(&self, session: &SessionHandle, call: u32) {
-        let status = domain::Error::rate_limited(std::time::Duration::from_secs(1));
-        let outcome = Outcome::Refused(Box::new(crate::gateway::wire::status(&status)));
+    pub(super) fn refuse_rate(&self, inner: &Inner, session: &SessionHandle, call: u32) {
+        let error = domain::Error::new(Reason::RateLimited, "too many frames on this stream")
+            .retry_after(Duration::from_secs(1));
+        let outcome = Outcome::Refused(Box::new((inner.encode_error)(&error)));
         // A client that floods and doesn't read loses answers, not events.
         let _ = session.outbox.push(wire::result(call, outcome));
     }
@@ -77,8 +87,15 @@ impl Requests {
         request: Request,
     ) {
         // Frames are read only while there is room.
-        let Ok(place) = self.places.clone().acquire_owned().await else { return };
-        let answer = Answer { inner: inner.clone(), session: session.clone(), call, _place: place };
+        let Ok(place) = self.places.clone().acquire_owned().await else {
+            return;
+        };
+        let answer = Answer {
+            inner: inner.clone(),
+            session: session.clone(),
+            call,
+            _place: place,
+        };
         let caller = caller.clone();
         match request {
             Request::Send(send) => match inner.domain.accept_message(&caller, sent(send)).await {
@@ -109,11 +126,14 @@ struct Answer {
 
 impl Answer {
     async fn give(self, outcome: Result<Outcome, domain::Error>) {
-        let outcome = outcome.unwrap_or_else(|error| {
-            Outcome::Refused(Box::new((self.inner.encode_error)(&error)))
-        });
+        let outcome = outcome
+            .unwrap_or_else(|error| Outcome::Refused(Box::new((self.inner.encode_error)(&error))));
         // A stream that has ended needs no answer.
-        let _ = self.session.outbox.push_when_drained(wire::result(self.call, outcome)).await;
+        let _ = self
+            .session
+            .outbox
+            .push_when_drained(wire::result(self.call, outcome))
+            .await;
     }
 }
 
@@ -137,53 +157,38 @@ impl Inner {
         request: Request,
     ) -> Result<Outcome, domain::Error> {
         match request {
-            Request::Send(send) => {
-                self.domain.send_message(caller, sent(send)).await.map(Outcome::Sent)
-            }
+            Request::Send(send) => self
+                .domain
+                .send_message(caller, sent(send))
+                .await
+                .map(Outcome::Sent),
             Request::Edit(r) => {
-                let edited = self.domain.edit_message(caller, r.channel_id, r.message_id, r.content);
+                let edited =
+                    self.domain
+                        .edit_message(caller, r.channel_id, r.message_id, r.content);
                 edited.await.map(Outcome::Edited)
             }
             Request::Delete(r) => {
-                self.domain.delete_message(caller, r.channel_id, r.message_id).await?;
+                self.domain
+                    .delete_message(caller, r.channel_id, r.message_id)
+                    .await?;
                 Ok(Outcome::Deleted)
             }
             Request::Typing(channel) => {
-                self.typing(caller, channel).await?;
+                self.domain.start_typing(caller, channel).await?;
                 Ok(Outcome::Typing)
             }
             Request::Custom(r) => {
-                self.custom_event(caller, r).await?;
+                let v1::SendCustomEventRequest { channel_id, name, data } = r;
+                let event = CustomEvent { channel_id, name, data };
+                self.domain.send_custom_event(caller, event).await?;
                 Ok(Outcome::Custom)
             }
             Request::Unsupported(name) => {
                 tracing::debug!(name, user = session.user_id, "a request of later versions");
-                Err(domain::Error::not_implemented(name))
+                let message = format!("this server doesn't have {name} yet");
+                Err(domain::Error::new(Reason::NotImplemented, message))
             }
         }
-    }
-
-    /// Shows a channel's viewers that the caller types.
-    pub(crate) async fn typing(&self, caller: &Caller, channel: i64) -> Result<(), domain::Error> {
-        self.domain.authorise(caller, channel, Action::SendMessage).await?;
-        let frame = wire::typing(channel, caller.user_id, self.domain.now_ms());
-        let kind = TransientKind::Typing;
-        self.bus.topics.announce(Transient { channel, kind, frame }).await?;
-        Ok(())
-    }
-
-    /// Hands an integrator's event to a channel's viewers.
-    pub(crate) async fn custom_event(
-        &self,
-        caller: &Caller,
-        request: v1::SendCustomEventRequest,
-    ) -> Result<(), domain::Error> {
-        let v1::SendCustomEventRequest { channel_id, name, data } = request;
-        self.domain.check_custom_event(&name, data.len())?;
-        self.domain.authorise(caller, channel_id, Action::SendMessage).await?;
-        let frame = wire::custom(channel_id, caller.user_id, name, data);
-        let transient = Transient { channel: channel_id, kind: TransientKind::Custom, frame };
-        self.bus.topics.announce(transient).await?;
-        Ok(())
     }
 }

@@ -1,0 +1,132 @@
+//! One node: the one place that builds the parts and wires them.
+
+use crate::bus::local::{self, LocalTopics, RingLimits};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::domain::Domain;
+use crate::gateway::Gateway;
+use crate::net::{self, NetOptions};
+use crate::rpc;
+use crate::store::{self, Messages, sqlite::Sqlite};
+use crate::telemetry::Metrics;
+use anyhow::Context as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// How often the store is trimmed and metrics are worked off.
+const UPKEEP: Duration = Duration::from_secs(30);
+/// How long streams have to end after a drain, before their connections are closed.
+const DRAINED_WITHIN: Duration = Duration::from_secs(5);
+
+/// The file of the embedded store, in the data folder.
+pub const STORE_FILE: &str = "chirm.db";
+
+/// Runs a whole node on its embedded default until `shutdown`: then clients are asked to go, streams
+/// are closed, and all that was accepted is made durable.
+///
+/// # Errors
+/// The data folder, the store, the certificate or a listener can't be used; the message says what to
+/// do.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    admin: Option<TcpListener>,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let config = Arc::new(config);
+    let options = NetOptions::new(&config)?;
+    let node = Node::open(config.clone()).await?;
+    let upkeep = tokio::spawn(upkeep(node.store.clone(), node.clock.clone(), metrics.clone()));
+    let closed = CancellationToken::new();
+    let grpc = rpc::routes(node.domain.clone(), node.gateway.clone());
+    let http = rpc::http::router(grpc.clone(), node.store.clone(), node.gateway.clone(), metrics);
+    let port = rpc::port::Port::new(node.gateway.clone(), grpc, http);
+    let serving = tokio::spawn(net::serve(listener, options, port, closed.clone()));
+    let admin = admin.map(|admin| {
+        let routes = rpc::admin_routes(node.domain.clone(), node.gateway.clone(), node.store.clone());
+        let service = rpc::port::GrpcOnly::new(routes);
+        tokio::spawn(net::serve(admin, NetOptions::cleartext(&config), service, closed.clone()))
+    });
+
+    shutdown.cancelled().await;
+    let over = config.gateway.drain;
+    let sessions = node.gateway.drain(over);
+    tracing::info!(sessions, "draining");
+    let gone = tokio::time::timeout(over + DRAINED_WITHIN, node.gateway.drained()).await;
+    if gone.is_err() {
+        tracing::warn!("some streams did not end; their connections are closed");
+    }
+    closed.cancel();
+    serving.await.context("the port's task failed")??;
+    if let Some(admin) = admin {
+        admin.await.context("the admin port's task failed")??;
+    }
+    upkeep.abort();
+    node.store.close().await;
+    Ok(())
+}
+
+/// The parts of a node without its ports.
+pub struct Node {
+    /// Use cases.
+    pub domain: Arc<Domain>,
+    /// Live connections.
+    pub gateway: Gateway,
+    /// Durable state.
+    pub store: store::Handle,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Node {
+    /// Opens the embedded store in the data folder and builds what stands on it.
+    ///
+    /// # Errors
+    /// The folder or the file can't be used; the message says what to do.
+    pub async fn open(config: Arc<Config>) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&config.data).with_context(|| {
+            format!(
+                "the data folder {} can't be made: choose another with --data",
+                config.data.display()
+            )
+        })?;
+        let limits = &config.limits;
+        let topics = LocalTopics::new(RingLimits {
+            events: limits.ring_events,
+            bytes: limits.ring_bytes,
+            age: limits.ring_age,
+            ..RingLimits::default()
+        });
+        let path = config.data.join(STORE_FILE);
+        let store = Arc::new(Sqlite::open(&path, Arc::new(topics.clone())).await?);
+        let highest = store.highest().await?;
+        let store: store::Handle = store;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let now = clock.clone();
+        let bus = local::open(topics, highest, Arc::new(move || now.wall_ms()));
+        let domain =
+            Domain::new(store.clone(), bus.clone(), config.clone(), clock.clone()).await?;
+        let gateway = Gateway::start(
+            domain.clone(),
+            bus,
+            store.clone(),
+            config,
+            rpc::encode_error,
+        );
+        Ok(Self { domain, gateway, store, clock })
+    }
+}
+
+async fn upkeep(store: store::Handle, clock: Arc<dyn Clock>, metrics: Metrics) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        metrics.upkeep();
+        if let Err(error) = store.trim(clock.wall_ms()).await {
+            tracing::warn!(%error, "old outbox rows could not be removed; it will be tried again");
+        }
+    }
+}
