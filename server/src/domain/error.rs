@@ -30,6 +30,8 @@ pub enum Code {
     Unavailable,
     /// The outcome is unknown.
     DeadlineExceeded,
+    /// This server doesn't have it.
+    Unimplemented,
     /// A bug of the server.
     Internal,
 }
@@ -108,6 +110,8 @@ reasons! {
     Overloaded = "OVERLOADED", Unavailable;
     /// The outcome is unknown.
     StoreUnavailable = "STORE_UNAVAILABLE", Unavailable;
+    /// This server doesn't have it.
+    NotImplemented = "NOT_IMPLEMENTED", Unimplemented;
     /// A bug of the server.
     Internal = "INTERNAL", Internal;
 }

@@ -24,7 +24,7 @@ pub use access::Visible;
 pub use error::{Code, Error, Field, Reason};
 pub use messages::CustomEvent;
 pub use permissions::Action;
-pub use send::SendMessage;
+pub use send::{Accepted, SendMessage};
 pub use sessions::Caller;
 
 use crate::bus;

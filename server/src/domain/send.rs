@@ -66,6 +66,14 @@ impl Change {
     }
 }
 
+/// A message with its place in the channel: its id is reserved, nothing is stored.
+#[derive(Debug)]
+pub struct Accepted {
+    message: Message,
+    content_hash: u64,
+    reserved: Reserved,
+}
+
 impl Domain {
     /// Sends a message. `Ok` means durable. A repeat of a nonce answers with the original.
     pub async fn send_message(
@@ -73,6 +81,17 @@ impl Domain {
         caller: &Caller,
         send: SendMessage,
     ) -> Result<Message, Error> {
+        let accepted = self.accept_message(caller, send).await?;
+        self.store_message(accepted).await
+    }
+
+    /// The first part of a send: checks it and gives it its place. Of messages accepted one after the
+    /// other, the later one has the higher id, however long the rest takes.
+    pub async fn accept_message(
+        &self,
+        caller: &Caller,
+        send: SendMessage,
+    ) -> Result<Accepted, Error> {
         self.check_send(&send)?;
         let channel = self
             .authorise(caller, send.channel_id, Action::Write)
@@ -83,8 +102,26 @@ impl Domain {
             let message = "reply_to isn't a message of this channel.";
             return Err(Error::new(Reason::ReplyNotFound, message));
         }
-        let (domain, author) = (self.clone(), caller.user_id);
-        detached(async move { domain.accept(author, &channel, send).await }).await
+        let (content_hash, author) = (hash(&send), caller.user_id);
+        let reserve = Reserve {
+            channel: channel.id,
+            author,
+            nonce: send.nonce.clone(),
+            content_hash,
+            above: send.reply_to,
+        };
+        let reserved = self.bus.reservations.reserve(reserve).await?;
+        let id = match &reserved {
+            Reserved::New(id) | Reserved::Existing { id, .. } => *id,
+        };
+        let message = message_of(id, author, send);
+        Ok(Accepted { message, content_hash, reserved })
+    }
+
+    /// The second part: persists, publishes, acknowledges.
+    pub async fn store_message(self: &Arc<Self>, accepted: Accepted) -> Result<Message, Error> {
+        let domain = self.clone();
+        detached(async move { domain.store_accepted(accepted).await }).await
     }
 
     fn check_send(&self, send: &SendMessage) -> Result<(), Error> {
@@ -130,35 +167,20 @@ impl Domain {
         Ok(())
     }
 
-    async fn accept(
-        self: &Arc<Self>,
-        author: Id,
-        channel: &Channel,
-        send: SendMessage,
-    ) -> Result<Message, Error> {
-        let content_hash = hash(&send);
-        let reserve = Reserve {
-            channel: channel.id,
-            author,
-            nonce: send.nonce.clone(),
-            content_hash,
-            above: send.reply_to,
-        };
-        let id = match self.bus.reservations.reserve(reserve).await? {
-            Reserved::New(id) => id,
-            Reserved::Existing {
-                content_hash: other,
-                ..
-            } if other != content_hash => {
+    async fn store_accepted(self: &Arc<Self>, accepted: Accepted) -> Result<Message, Error> {
+        let Accepted { message, content_hash, reserved } = accepted;
+        match reserved {
+            Reserved::New(_) => {}
+            Reserved::Existing { content_hash: other, .. } if other != content_hash => {
                 return Err(nonce_reused());
             }
-            Reserved::Existing { id, .. } => match self.store.get(channel.id, id).await? {
-                Some(original) => return Ok(original),
+            Reserved::Existing { id, .. } => {
+                if let Some(original) = self.store.get(message.channel_id, id).await? {
+                    return Ok(original);
+                }
                 // Not stored (yet): whichever of the two insertions comes second finds the first.
-                None => id,
-            },
-        };
-        let message = message_of(id, author, send);
+            }
+        }
         if mutation::on("ack_before_persist") {
             return self.acknowledge_early(message).await;
         }
