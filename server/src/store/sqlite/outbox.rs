@@ -130,6 +130,11 @@ impl Outbox for Sqlite {
         Ok(Some(rows.into_iter().map(event).collect()))
     }
 
+    async fn append(&self, events: Vec<NewEvent>) -> Result<(), Error> {
+        let events = encode(events);
+        self.change(move |tx| Box::pin(publish(tx, events))).await
+    }
+
     async fn server_snapshot(&self, id: Id) -> Result<Option<ServerSnapshot>, Error> {
         let mut snapshot = self.snapshot().await?;
         let server: Option<Of<Server>> = sqlx::query_as("SELECT * FROM servers WHERE id = ?")
