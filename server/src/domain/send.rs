@@ -115,7 +115,11 @@ impl Domain {
             Reserved::New(id) | Reserved::Existing { id, .. } => *id,
         };
         let message = message_of(id, author, send);
-        Ok(Accepted { message, content_hash, reserved })
+        Ok(Accepted {
+            message,
+            content_hash,
+            reserved,
+        })
     }
 
     /// The second part: persists, publishes, acknowledges.
@@ -168,10 +172,17 @@ impl Domain {
     }
 
     async fn store_accepted(self: &Arc<Self>, accepted: Accepted) -> Result<Message, Error> {
-        let Accepted { message, content_hash, reserved } = accepted;
+        let Accepted {
+            message,
+            content_hash,
+            reserved,
+        } = accepted;
         match reserved {
             Reserved::New(_) => {}
-            Reserved::Existing { content_hash: other, .. } if other != content_hash => {
+            Reserved::Existing {
+                content_hash: other,
+                ..
+            } if other != content_hash => {
                 return Err(nonce_reused());
             }
             Reserved::Existing { id, .. } => {

@@ -331,10 +331,18 @@ impl Session {
                 Err(error) if error.reason == Reason::NotFound => return Ok(None),
                 Err(error) => return Err(close_of(&error)),
             };
-            let visible = domain.visible(user).await.map_err(|error| close_of(&error))?;
-            let Some(role) = visible.servers.get(&topic.id) else { return Ok(None) };
-            let open: Vec<Channel> =
-                s.channels.into_iter().filter(|c| c.kind != ChannelType::Private).collect();
+            let visible = domain
+                .visible(user)
+                .await
+                .map_err(|error| close_of(&error))?;
+            let Some(role) = visible.servers.get(&topic.id) else {
+                return Ok(None);
+            };
+            let open: Vec<Channel> = s
+                .channels
+                .into_iter()
+                .filter(|c| c.kind != ChannelType::Private)
+                .collect();
             let frame = wire::server_snapshot(&s.server, &open, (user, *role), s.position);
             (frame, s.position)
         } else {
@@ -344,7 +352,10 @@ impl Session {
             };
             let servers = s.servers.iter().map(|(id, _)| *id).collect();
             let channels = s.channels.iter().map(|c| c.id).collect();
-            (wire::user_snapshot(&s.user, servers, channels, s.position), s.position)
+            (
+                wire::user_snapshot(&s.user, servers, channels, s.position),
+                s.position,
+            )
         };
         metrics::counter!("chirm_topics_resumed_total", "by" => "snapshot").increment(1);
         self.push(frame).await?;

@@ -146,7 +146,10 @@ impl Session {
             Err(error) => return Err((close_of(&error), None)),
         };
         let user = match inner.store.users(&[caller.user_id]).await {
-            Ok(users) => users.into_iter().next().ok_or((Close::SessionRevoked, None))?,
+            Ok(users) => users
+                .into_iter()
+                .next()
+                .ok_or((Close::SessionRevoked, None))?,
             Err(_) => return Err((Close::StoreUnavailable, None)),
         };
         let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed);

@@ -179,8 +179,16 @@ impl Inner {
                 Ok(Outcome::Typing)
             }
             Request::Custom(r) => {
-                let v1::SendCustomEventRequest { channel_id, name, data } = r;
-                let event = CustomEvent { channel_id, name, data };
+                let v1::SendCustomEventRequest {
+                    channel_id,
+                    name,
+                    data,
+                } = r;
+                let event = CustomEvent {
+                    channel_id,
+                    name,
+                    data,
+                };
                 self.domain.send_custom_event(caller, event).await?;
                 Ok(Outcome::Custom)
             }
