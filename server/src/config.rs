@@ -11,12 +11,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+mod durations;
 #[cfg(test)]
 mod tests;
 
-const DEFAULTS: &str = include_str!("../config.default.toml");
+use durations::{millis, seconds};
+
+/// The file of defaults, with each key's meaning.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
 /// Why the settings could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +39,7 @@ pub enum Error {
 }
 
 /// Everything that an operator can set.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where clients connect.
@@ -61,7 +65,7 @@ pub struct Config {
 }
 
 /// How much of everything clients may ask for. Sizes are bytes, the rest counts.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// False switches off what limits *rates and counts*: frames, sends, connections, and the
@@ -106,7 +110,7 @@ pub struct Limits {
     /// Sends of a user to a channel in [`Limits::send_window`].
     pub sends_per_window: u32,
     /// The window of [`Limits::sends_per_window`].
-    #[serde(rename = "send_window_ms", deserialize_with = "millis")]
+    #[serde(rename = "send_window_ms", with = "millis")]
     pub send_window: Duration,
     /// Service accounts may do so many times the rates.
     pub service_factor: u32,
@@ -127,49 +131,49 @@ pub struct Limits {
     /// Bytes in a topic's ring.
     pub ring_bytes: usize,
     /// How long an event stays in a topic's ring.
-    #[serde(rename = "ring_age_ms", deserialize_with = "millis")]
+    #[serde(rename = "ring_age_ms", with = "millis")]
     pub ring_age: Duration,
 }
 
 /// Times of gateway streams.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gateway {
     /// How often a client sends a heartbeat.
-    #[serde(rename = "heartbeat_ms", deserialize_with = "millis")]
+    #[serde(rename = "heartbeat_ms", with = "millis")]
     pub heartbeat: Duration,
     /// A client silent for so long is closed.
-    #[serde(rename = "deadline_ms", deserialize_with = "millis")]
+    #[serde(rename = "deadline_ms", with = "millis")]
     pub deadline: Duration,
     /// How long after its last session a user is shown offline.
-    #[serde(rename = "grace_ms", deserialize_with = "millis")]
+    #[serde(rename = "grace_ms", with = "millis")]
     pub grace: Duration,
     /// From accept to the first request; from a stream's start to its `identify`.
-    #[serde(rename = "identify_deadline_ms", deserialize_with = "millis")]
+    #[serde(rename = "identify_deadline_ms", with = "millis")]
     pub identify_deadline: Duration,
     /// Over how long the goodbyes of a drain are spread.
-    #[serde(rename = "drain_ms", deserialize_with = "millis")]
+    #[serde(rename = "drain_ms", with = "millis")]
     pub drain: Duration,
 }
 
 /// Accounts and tokens.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     /// Who may register.
     pub registration: Registration,
     /// Life of an access token.
-    #[serde(rename = "access_ttl_s", deserialize_with = "seconds")]
+    #[serde(rename = "access_ttl_s", with = "seconds")]
     pub access_ttl: Duration,
     /// Life of a refresh token.
-    #[serde(rename = "refresh_ttl_s", deserialize_with = "seconds")]
+    #[serde(rename = "refresh_ttl_s", with = "seconds")]
     pub refresh_ttl: Duration,
     /// Tokens that an integrator signed.
     pub jwt: Jwt,
 }
 
 /// Who may register an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Registration {
     /// Anyone.
@@ -181,7 +185,7 @@ pub enum Registration {
 }
 
 /// Tokens that an integrator signed.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Jwt {
     /// Keys named one by one.
@@ -194,7 +198,7 @@ pub struct Jwt {
     /// The required `iss` claim; empty: any.
     pub issuer: String,
     /// How far the clocks may be apart.
-    #[serde(rename = "leeway_s", deserialize_with = "seconds")]
+    #[serde(rename = "leeway_s", with = "seconds")]
     pub leeway: Duration,
 }
 
@@ -206,7 +210,7 @@ impl Jwt {
 }
 
 /// A key that an integrator signs with.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct JwtKey {
     /// Names the key in a token's header; unique.
@@ -220,7 +224,7 @@ pub struct JwtKey {
 }
 
 /// How an integrator signs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum JwtAlgorithm {
     /// ECDSA on P-256.
     ES256,
@@ -250,8 +254,14 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("[secret]")
+    }
+}
+
 /// Files of the certificate, both PEM.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// The certificate, followed by its chain.
@@ -261,43 +271,43 @@ pub struct Tls {
 }
 
 /// Times and buffers of connections.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Net {
     /// From accept to the first bytes.
-    #[serde(rename = "detect_timeout_ms", deserialize_with = "millis")]
+    #[serde(rename = "detect_timeout_ms", with = "millis")]
     pub detect_timeout: Duration,
     /// From accept to the end of the TLS handshake.
-    #[serde(rename = "handshake_timeout_ms", deserialize_with = "millis")]
+    #[serde(rename = "handshake_timeout_ms", with = "millis")]
     pub handshake_timeout: Duration,
     /// From the end of an HTTP/1 answer, or the start, to the end of the next request's headers.
-    #[serde(rename = "header_timeout_ms", deserialize_with = "millis")]
+    #[serde(rename = "header_timeout_ms", with = "millis")]
     pub header_timeout: Duration,
     /// An HTTP/2 connection without a request in progress is closed after so long.
-    #[serde(rename = "idle_timeout_ms", deserialize_with = "millis")]
+    #[serde(rename = "idle_timeout_ms", with = "millis")]
     pub idle_timeout: Duration,
     /// A silent HTTP/2 connection is pinged so often.
-    #[serde(rename = "keepalive_ms", deserialize_with = "millis")]
+    #[serde(rename = "keepalive_ms", with = "millis")]
     pub keepalive: Duration,
     /// And closed when a ping is not answered for so long.
-    #[serde(rename = "keepalive_timeout_ms", deserialize_with = "millis")]
+    #[serde(rename = "keepalive_timeout_ms", with = "millis")]
     pub keepalive_timeout: Duration,
     /// The kernel's send buffer of a connection; 0 leaves it to the kernel.
     pub socket_send_buffer_bytes: u32,
     /// What HTTP/2 holds of a stream that the socket did not take.
     pub stream_send_buffer_bytes: usize,
     /// How often the certificate's files are looked at.
-    #[serde(rename = "tls_reload_ms", deserialize_with = "millis")]
+    #[serde(rename = "tls_reload_ms", with = "millis")]
     pub tls_reload: Duration,
     /// How long requests in progress have at shutdown.
-    #[serde(rename = "drain_ms", deserialize_with = "millis")]
+    #[serde(rename = "drain_ms", with = "millis")]
     pub drain: Duration,
     /// Reverse proxies: no cap of their connections, and their `x-forwarded-for` is believed.
     pub trusted_proxies: Vec<IpAddr>,
 }
 
 /// What is logged, and how.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
     /// A level or filter directives, as `tracing_subscriber::EnvFilter` reads them.
@@ -307,7 +317,7 @@ pub struct Log {
 }
 
 /// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -470,12 +480,4 @@ fn ensure(holds: bool, key: &'static str, problem: impl FnOnce() -> String) -> R
             problem: problem(),
         })
     }
-}
-
-fn millis<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    u64::deserialize(deserializer).map(Duration::from_millis)
-}
-
-fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    u64::deserialize(deserializer).map(Duration::from_secs)
 }

@@ -15,6 +15,7 @@
 //! - [`clock`]: time, as an argument.
 
 pub mod bus;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;

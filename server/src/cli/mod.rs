@@ -1,0 +1,108 @@
+//! The command line. One file a command; each has its arguments and `run`.
+//!
+//! - [`serve`], [`config`]: the server itself. [`key`], [`backup`], [`restore`]: its operation.
+//! - `user`, `bot`, `server`, `channel`, `send`, `tail`, `history`: a client like any other.
+//! - `replay`, `bench`: proof and figures, from the crate chirm-bench.
+//! - `connection`, `credentials`, `output`: what client commands share.
+
+mod bot;
+mod channel;
+mod config;
+mod connection;
+mod credentials;
+mod history;
+mod output;
+mod prompt;
+mod send;
+mod server;
+mod settings;
+mod tail;
+mod user;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// A messaging server for communities, games and back ends, and its client.
+#[derive(Debug, Parser)]
+#[command(
+    name = "chirm",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the settings that a server would start with.
+    Config(config::Args),
+    /// Register, sign in and out; look at users.
+    User(user::Args),
+    /// Make bots.
+    Bot(bot::Args),
+    /// Make, find, join and leave servers.
+    Server(server::Args),
+    /// Make and list channels, direct ones too.
+    Channel(channel::Args),
+    /// Send a message.
+    Send(send::Args),
+    /// Follow channels as messages come.
+    Tail(tail::Args),
+    /// Read a channel's past.
+    History(history::Args),
+    /// Measure a server.
+    #[command(subcommand)]
+    Bench(chirm_bench::BenchCommand),
+}
+
+/// Parses the process's arguments, runs the command, and says on standard error why it failed.
+/// Exit codes: 0 done, 1 failed, 2 wrong usage.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", output::explain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    // A server and a load use all cores; the others wait for one answer at a time.
+    let heavy = matches!(command, Command::Bench(_));
+    let mut builder = if heavy {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    builder.enable_all().build()?.block_on(async {
+        match command {
+            Command::Config(args) => config::run(&args),
+            Command::User(args) => user::run(args).await,
+            Command::Bot(args) => bot::run(args).await,
+            Command::Server(args) => server::run(args).await,
+            Command::Channel(args) => channel::run(args).await,
+            Command::Send(args) => send::run(args).await,
+            Command::Tail(args) => Box::pin(tail::run(args)).await,
+            Command::History(args) => history::run(args).await,
+            Command::Bench(command) => return Box::pin(command.run()).await,
+        }?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

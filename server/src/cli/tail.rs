@@ -1,0 +1,76 @@
+//! `chirm tail`: channels as messages come, over cuts and restarts of the server.
+
+use super::connection::Connection;
+use super::history::Printer;
+use super::output;
+use chirm_client::{Advice, Client, Config, Event};
+use chirm_proto::v1;
+
+/// Follow channels as messages come.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    connection: Connection,
+    /// The channels' ids: at most 100.
+    #[arg(required = true, num_args = 1..=100)]
+    channel_ids: Vec<i64>,
+    /// End after so many messages; left out: go on until Ctrl-C.
+    #[arg(long, value_name = "MESSAGES")]
+    count: Option<u64>,
+    /// Print JSON: one message a line, edits and deletes as the message that it has become.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(super) async fn run(args: Args) -> anyhow::Result<()> {
+    let api = args.connection.authorized().await?;
+    // A channel that can't be read is an error now, not a silence for ever.
+    for &channel_id in &args.channel_ids {
+        api.channels()
+            .get_channel(v1::GetChannelRequest { channel_id })
+            .await?;
+    }
+    let mut config = Config::new(args.connection.server(), args.connection.token().await?);
+    config.delivery = v1::Delivery::Viewed;
+    config.viewed = args.channel_ids.clone();
+    let (client, mut events) = Client::start(config);
+    let mut printer = Printer::new(api, args.json);
+    let mut left = args.count;
+    while left != Some(0) {
+        let event = tokio::select! {
+            event = events.next() => event,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                break;
+            }
+        };
+        match event {
+            None => break,
+            Some(Event::Closed(error)) => return Err(error.into()),
+            Some(Event::Disconnected { reason }) => {
+                if reason.advice == Advice::Reauthenticate {
+                    client.set_token(args.connection.renewed_token().await?);
+                } else {
+                    eprintln!("the connection ended ({reason}); connecting again");
+                }
+            }
+            Some(Event::Ready(_)) => eprintln!("connected; Ctrl-C ends it"),
+            Some(Event::Message { message, .. }) => {
+                if args.channel_ids.contains(&message.channel_id) {
+                    printer.learn(std::iter::once(message.author_id)).await?;
+                    printer.print(&message)?;
+                    left = left.map(|left| left - 1);
+                }
+            }
+            Some(Event::MessageUpdated(message)) => printer.print(&message)?,
+            Some(Event::MessageDeleted(message)) if args.json => printer.print(&message)?,
+            Some(Event::MessageDeleted(message)) => {
+                output::line(&format!("{}  (deleted)", message.id))?;
+            }
+            Some(_) => {}
+        }
+    }
+    client.close().await;
+    Ok(())
+}
