@@ -486,7 +486,7 @@ fn write_delay(delay: Delay) -> String {
 fn write_event(event: &Event) -> String {
     match event {
         Event::Ready(_) => "ready".to_owned(),
-        Event::Message { message, source } => {
+        Event::Message { message, source, .. } => {
             let source = match source {
                 Source::Live => "live",
                 Source::Replay => "replay",
