@@ -1,8 +1,8 @@
 //! Errors as clients get them: a gRPC code with `google.rpc` details, the same over every carrier.
 //!
 //! [`Failure`] is built plainly and becomes a [`tonic::Status`] (details in
-//! `grpc-status-details-bin`) or a [`google.rpc.Status`](rpc::Status) (in a gateway's `Result` and in
-//! REST). Both decode back. docs/errors.md lists the reasons.
+//! `grpc-status-details-bin`) or a [`google.rpc.Status`](rpc::Status) (in a gateway's `Result` and
+//! in REST). Both decode back. docs/errors.md lists the reasons.
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
@@ -13,8 +13,8 @@ use tonic::{Code, Status};
 /// The `domain` of every `ErrorInfo`.
 pub const DOMAIN: &str = "chirm.dev";
 
-/// Metadata entries, and field violations, that one failure carries; more are dropped. A header list
-/// is limited to 8 KiB, so details have to stay small.
+/// Metadata entries, and field violations, that one failure carries; more are dropped. A header
+/// list is limited to 8 KiB, so details have to stay small.
 pub const DETAILS_MAX: usize = 16;
 
 /// Bytes of the message and of each description; longer ones are cut at a character.
@@ -41,7 +41,8 @@ pub struct Failure {
     pub reason: Cow<'static, str>,
     /// For people: a whole sentence that says what to do. At most [`TEXT_BYTES_MAX`] bytes.
     pub message: String,
-    /// `ErrorInfo.metadata`: values that a program may use, such as a limit. At most [`DETAILS_MAX`].
+    /// `ErrorInfo.metadata`: values that a program may use, such as a limit. At most
+    /// [`DETAILS_MAX`].
     pub metadata: BTreeMap<String, String>,
     /// What is wrong with which field, by its path in the request. At most [`DETAILS_MAX`].
     pub violations: Vec<Violation>,

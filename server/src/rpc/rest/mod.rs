@@ -1,0 +1,153 @@
+//! REST out of the descriptors: every method with a `google.api.http` annotation becomes a route.
+//!
+//! A call is matched, read as proto3 JSON, handed to the gRPC services in process as the gRPC call
+//! that it stands for (the same `authorization`, the same extensions), and the answer is written as
+//! proto3 JSON. So REST has no code of its own for any method, and can't differ from gRPC.
+//!
+//! - `annotation`: reads the annotations; `route`: finds the binding of a path.
+//! - `json`: reads JSON strictly; `request`: path, query and body become the request message.
+//! - `call`: the call in process; `refusal`: errors as HTTP answers.
+//! - `openapi`: the OpenAPI 3.1 document of the same routes.
+
+mod annotation;
+mod call;
+mod json;
+mod openapi;
+mod refusal;
+mod request;
+mod route;
+
+#[cfg(test)]
+mod tests;
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{Router, body::Body, routing::get};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header};
+use prost_reflect::DescriptorPool;
+use tower::Service;
+
+pub use annotation::Error;
+use refusal::Refusal;
+use route::Table;
+
+/// Bytes of a request's body, at most; more is answered with 413.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Levels of nesting of a request's JSON, at most.
+pub const JSON_DEPTH_MAX: usize = 32;
+
+/// The routes of all annotated methods of a pool of descriptors.
+#[derive(Debug)]
+pub struct Transcoder {
+    pool: DescriptorPool,
+    table: Table,
+}
+
+impl Transcoder {
+    /// Reads the annotations of all unary methods.
+    ///
+    /// # Errors
+    /// An annotation that can't be a route: it names a field that the request doesn't have, uses a
+    /// form that isn't supported, or takes a path that another method has.
+    pub fn new(pool: &DescriptorPool) -> Result<Self, Error> {
+        let table = Table::new(annotation::bindings(pool)?)?;
+        Ok(Self {
+            pool: pool.clone(),
+            table,
+        })
+    }
+
+    /// The OpenAPI 3.1 document of these routes, with the protos' comments.
+    #[must_use]
+    pub fn openapi(&self) -> serde_json::Value {
+        openapi::document(&self.pool, &self.table)
+    }
+
+    async fn answer<S>(&self, service: S, request: Request<Body>) -> Response<Body>
+    where
+        S: Service<
+                Request<tonic::body::Body>,
+                Response = Response<tonic::body::Body>,
+                Error = Infallible,
+            >,
+    {
+        let head = request.method() == Method::HEAD;
+        let mut response = match self.call(service, request).await {
+            Ok(json) => json_response(json),
+            Err(refusal) => refusal.into_response(&self.pool),
+        };
+        if head {
+            *response.body_mut() = Body::empty();
+        }
+        response
+    }
+
+    async fn call<S>(&self, service: S, http: Request<Body>) -> Result<Bytes, Refusal>
+    where
+        S: Service<
+                Request<tonic::body::Body>,
+                Response = Response<tonic::body::Body>,
+                Error = Infallible,
+            >,
+    {
+        let (parts, body) = http.into_parts();
+        let matched = self.table.find(&parts.method, parts.uri.path())?;
+        let body = request::read_body(&parts.headers, body).await?;
+        let query = parts.uri.query().unwrap_or_default();
+        let message = request::message(&matched, query, body)?;
+        call::unary(service, &matched.binding.method, &parts, &message).await
+    }
+}
+
+/// Serves REST, and the OpenAPI document at `/openapi.json`, over gRPC services in process.
+///
+/// Whatever has no route is answered with a JSON error, so this router brings the fallback with it.
+pub fn router<S>(transcoder: Transcoder, service: S) -> Router
+where
+    S: Service<
+            Request<tonic::body::Body>,
+            Response = Response<tonic::body::Body>,
+            Error = Infallible,
+        > + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+{
+    let document = Bytes::from(transcoder.openapi().to_string());
+    let transcoder = Arc::new(transcoder);
+    let openapi = move || {
+        let document = document.clone();
+        async move { json_response(document) }
+    };
+    let refuse = Arc::clone(&transcoder);
+    let other_verbs = move || {
+        let refuse = Arc::clone(&refuse);
+        async move { Refusal::method_not_allowed("GET, HEAD").into_response(&refuse.pool) }
+    };
+    let calls = move |request: Request<Body>| {
+        let (transcoder, service) = (Arc::clone(&transcoder), service.clone());
+        async move { transcoder.answer(service, request).await }
+    };
+    Router::new()
+        .route("/openapi.json", get(openapi).fallback(other_verbs))
+        .fallback(calls)
+}
+
+fn json_response(json: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(json.into());
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    // Answers depend on who asks, and change.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}

@@ -1,0 +1,161 @@
+//! Errors as HTTP answers: `{"error": {"code", "status", "message", "details"}}`, as Google's APIs
+//! do.
+
+use axum::body::Body;
+use chirm_proto::google::rpc;
+use http::{HeaderValue, Response, StatusCode, header};
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+
+use super::{BODY_BYTES_MAX, json_response};
+use crate::rpc::status::{Failure, code_name, proto_of};
+
+/// A refused call, with what HTTP has of its own.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    http: StatusCode,
+    /// The verbs that the path has, where the verb was wrong.
+    allow: Option<String>,
+    status: rpc::Status,
+}
+
+impl Refusal {
+    pub(super) fn malformed(message: impl Into<String>) -> Self {
+        Failure::new(Code::InvalidArgument, "MALFORMED", message).into()
+    }
+
+    pub(super) fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
+        let (field, description) = (field.into(), description.into());
+        let message = format!("The field {field:?} is wrong: {description}.");
+        Failure::new(Code::InvalidArgument, "FIELD_INVALID", message)
+            .field(field, description)
+            .into()
+    }
+
+    pub(super) fn path_not_found() -> Self {
+        let message = "No method has this path; /openapi.json lists them.";
+        Failure::new(Code::NotFound, "PATH_NOT_FOUND", message).into()
+    }
+
+    pub(super) fn method_not_allowed(allow: &str) -> Self {
+        let message = format!("This path has {allow}.");
+        let failure = Failure::new(Code::Unimplemented, "METHOD_NOT_ALLOWED", message);
+        let allow = Some(allow.to_owned());
+        Self {
+            allow,
+            ..Self::with_http(StatusCode::METHOD_NOT_ALLOWED, failure)
+        }
+    }
+
+    pub(super) fn unsupported_media_type() -> Self {
+        let message = "Send the body as content-type: application/json, UTF-8, not compressed.";
+        let failure = Failure::new(Code::InvalidArgument, "UNSUPPORTED_MEDIA_TYPE", message);
+        Self::with_http(StatusCode::UNSUPPORTED_MEDIA_TYPE, failure)
+    }
+
+    pub(super) fn too_large() -> Self {
+        let message = format!("The body is over {BODY_BYTES_MAX} bytes.");
+        let failure = Failure::new(Code::ResourceExhausted, "REQUEST_TOO_LARGE", message)
+            .meta("limit", BODY_BYTES_MAX);
+        Self::with_http(StatusCode::PAYLOAD_TOO_LARGE, failure)
+    }
+
+    fn with_http(http: StatusCode, failure: Failure) -> Self {
+        Self {
+            http,
+            allow: None,
+            status: failure.into_proto(),
+        }
+    }
+
+    pub(super) fn into_response(self, pool: &DescriptorPool) -> Response<Body> {
+        let details: Vec<_> = self
+            .status
+            .details
+            .iter()
+            .map(|any| detail(pool, any))
+            .collect();
+        let error = json!({
+            "code": self.http.as_u16(),
+            "status": code_name(Code::from(self.status.code)),
+            "message": self.status.message,
+            "details": details,
+        });
+        let mut response = json_response(json!({ "error": error }).to_string());
+        *response.status_mut() = self.http;
+        let headers = response.headers_mut();
+        if self.http == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(allow) = self.allow.and_then(|allow| allow.parse().ok()) {
+            headers.insert(header::ALLOW, allow);
+        }
+        if let Some(delay) = Failure::from_proto(&self.status).retry_after {
+            let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::with_http(http_status(failure.code), failure)
+    }
+}
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        Self {
+            http: http_status(status.code()),
+            allow: None,
+            status: proto_of(&status),
+        }
+    }
+}
+
+/// The HTTP status of a code, as google/rpc/code.proto maps them.
+pub(super) fn http_status(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        Code::Cancelled => StatusCode::from_u16(499).expect("499 is a valid status"),
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => {
+            StatusCode::BAD_REQUEST
+        }
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The name of a code by its number.
+pub(super) fn code_text(code: i32) -> &'static str {
+    code_name(Code::from(code))
+}
+
+/// A detail as proto3 JSON writes an `Any`; one of an unknown type keeps its bytes, as base64.
+fn detail(pool: &DescriptorPool, any: &prost_types::Any) -> Value {
+    let name = any.type_url.rsplit('/').next().unwrap_or_default();
+    let object = pool
+        .get_message_by_name(name)
+        .and_then(|message| DynamicMessage::decode(message, &*any.value).ok())
+        .and_then(|message| serde_json::to_value(message).ok());
+    let mut object = match object {
+        Some(Value::Object(object)) => object,
+        Some(value) => serde_json::Map::from_iter([("value".to_owned(), value)]),
+        None => {
+            use base64::Engine as _;
+            let bytes = base64::engine::general_purpose::STANDARD.encode(&any.value);
+            serde_json::Map::from_iter([("value".to_owned(), bytes.into())])
+        }
+    };
+    object.insert("@type".to_owned(), any.type_url.clone().into());
+    Value::Object(object)
+}
