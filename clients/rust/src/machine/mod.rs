@@ -108,6 +108,8 @@ impl Machine {
             Input::Frame(frame) => {
                 // A frame that was under way when the connection was given up.
                 if self.is_connected() {
+                    // Whatever the server sends shows that it lives.
+                    self.heartbeat_unanswered = false;
                     self.frame(frame);
                 }
             }
@@ -268,7 +270,9 @@ impl Machine {
             }
             (Timer::Heartbeat, State::Syncing | State::Live) => {
                 if self.heartbeat_unanswered {
-                    self.lost(Error::connection("the server didn't answer a heartbeat"));
+                    self.lost(Error::connection(
+                        "the server answered nothing since a heartbeat",
+                    ));
                 } else {
                     self.heartbeat_unanswered = true;
                     self.act(Action::Heartbeat);
@@ -288,7 +292,7 @@ impl Machine {
         match frame {
             Frame::Hello(hello) => self.hello(&hello),
             Frame::Ready(ready) => self.ready(ready),
-            Frame::HeartbeatAck(_) => self.heartbeat_unanswered = false,
+            Frame::HeartbeatAck(_) => {}
             Frame::Result(result) => self.result(result),
             Frame::Event(event) => self.event(event),
             Frame::Snapshot(snapshot) => self.snapshot(snapshot),
