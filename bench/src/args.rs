@@ -1,13 +1,15 @@
-//! The flags of `chirm bench`, for the binary to flatten.
+//! The flags of `chirm bench` and `chirm replay`, for the binary to flatten.
 
 use crate::fanout::{FanoutOptions, Transport};
 use crate::floor::{ChildOptions, FloorOptions};
 use crate::launch::Target;
+use crate::replay::ReplayOptions;
 use crate::report::Report;
 use crate::send::SendOptions;
 use crate::tracker::Pace;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Which server to use.
@@ -223,5 +225,56 @@ impl FloorArgs {
             frame_bytes: self.frame_bytes.context("--child needs --frame-bytes")?,
             coalesce: self.coalesce,
         }))
+    }
+}
+
+/// `chirm replay`.
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    /// The logs to replay: a JSON object a line
+    file: PathBuf,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Check that nothing was lost, doubled or changed; any difference is a failure
+    #[arg(long)]
+    verify: bool,
+    /// Replay so many events at most
+    #[arg(long)]
+    limit: Option<u64>,
+    /// Events a second; as fast as can be without it
+    #[arg(long)]
+    rate: Option<f64>,
+    /// How often to kill the server on the way; 3 by default, 0 with --server
+    #[arg(long, conflicts_with = "server")]
+    kills: Option<u32>,
+    /// Keep the history of the run in this file
+    #[arg(long)]
+    history: Option<PathBuf>,
+}
+
+impl ReplayArgs {
+    /// Runs the replay and prints what happened.
+    pub async fn run(self) -> Result<ExitCode> {
+        anyhow::ensure!(self.rate.is_none_or(|r| r > 0.0), "--rate must be above 0");
+        let kills = if self.target.server.is_some() {
+            0
+        } else {
+            self.kills.unwrap_or(3)
+        };
+        let verdict = crate::replay(ReplayOptions {
+            target: self.target.into(),
+            file: self.file,
+            limit: self.limit,
+            rate: self.rate,
+            kills,
+            verify: self.verify,
+            history: self.history,
+        })
+        .await?;
+        Ok(if verdict.is_clean() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 }

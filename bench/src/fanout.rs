@@ -71,7 +71,7 @@ pub async fn fanout(options: FanoutOptions) -> Result<Report> {
         (1..=options.subscribers).contains(&options.connections),
         "--connections must be 1 to the number of subscribers"
     );
-    let server = options.target.open(Vec::new()).await?;
+    let server = options.target.open().await?;
     let result = measure(&options, &server.url, &server.key, server.pid()).await;
     server.stop().await?;
     result

@@ -12,6 +12,9 @@ use tokio::process::{Child, Command};
 /// How long a server may take until it says that it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
+/// The configuration's name in the data folder.
+const CONFIG: &str = "bench.toml";
+
 /// Where a bench or a replay finds its server.
 #[derive(Debug, Clone, Default)]
 pub struct Target {
@@ -41,7 +44,6 @@ struct OwnServer {
     data: TempDir,
     address: String,
     child: Child,
-    environment: Vec<(String, String)>,
 }
 
 impl Target {
@@ -53,8 +55,13 @@ impl Target {
         }
     }
 
-    /// Finds the server, or starts one with these variables in its environment.
-    pub async fn open(&self, environment: Vec<(String, String)>) -> Result<Running> {
+    /// Finds the server, or starts one.
+    pub async fn open(&self) -> Result<Running> {
+        self.open_with("").await
+    }
+
+    /// Finds the server, or starts one with this configuration, the text of a file.
+    pub async fn open_with(&self, config: &str) -> Result<Running> {
         crate::procfs::raise_open_files();
         if let Some(url) = &self.server {
             let key = self.key.clone().context(
@@ -69,26 +76,26 @@ impl Target {
                 own: None,
             });
         }
-        Running::start(self.binary()?, environment).await
+        Running::start(self.binary()?, config).await
     }
 }
 
 impl Running {
-    async fn start(binary: PathBuf, environment: Vec<(String, String)>) -> Result<Self> {
+    async fn start(binary: PathBuf, config: &str) -> Result<Self> {
         let data = tempfile::Builder::new().prefix("chirm-bench-").tempdir()?;
+        std::fs::write(data.path().join(CONFIG), config)?;
         let key = create_key(&binary, data.path()).await?;
         // The port is fixed, for a server that starts again must come back to the same one.
         let address = std::net::TcpListener::bind("127.0.0.1:0")?
             .local_addr()?
             .to_string();
-        let child = spawn(&binary, data.path(), &address, &environment).await?;
+        let child = spawn(&binary, data.path(), &address).await?;
         let url = format!("http://{address}");
         let own = OwnServer {
             binary,
             data,
             address,
             child,
-            environment,
         };
         Ok(Self {
             url,
@@ -121,7 +128,7 @@ impl Running {
             .context("only a server of one's own can be killed")?;
         own.child.start_kill().context("can't kill the server")?;
         own.child.wait().await?;
-        own.child = spawn(&own.binary, own.data.path(), &own.address, &own.environment).await?;
+        own.child = spawn(&own.binary, own.data.path(), &own.address).await?;
         Ok(())
     }
 
@@ -167,12 +174,7 @@ fn token_of(stdout: &str) -> Option<String> {
     Some(value.get("token")?.as_str()?.to_owned())
 }
 
-async fn spawn(
-    binary: &Path,
-    data: &Path,
-    address: &str,
-    environment: &[(String, String)],
-) -> Result<Child> {
+async fn spawn(binary: &Path, data: &Path, address: &str) -> Result<Child> {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -181,7 +183,8 @@ async fn spawn(
         .args(["serve", "--dev", "--listen", address, "--data"])
         .arg(data)
         .args(["--admin-listen", "127.0.0.1:0"])
-        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .arg("--config")
+        .arg(data.join(CONFIG))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)
@@ -241,7 +244,7 @@ mod tests {
             server: Some("http://127.0.0.1:1/".into()),
             ..Target::default()
         };
-        let error = target.open(Vec::new()).await.err().map(|e| e.to_string());
+        let error = target.open().await.err().map(|e| e.to_string());
         assert!(error.is_some_and(|text| text.contains("--key")));
     }
 
@@ -251,6 +254,6 @@ mod tests {
             binary: Some("/bin/false".into()),
             ..Target::default()
         };
-        assert!(target.open(Vec::new()).await.is_err());
+        assert!(target.open().await.is_err());
     }
 }

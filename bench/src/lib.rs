@@ -4,7 +4,7 @@
 //! - [`launch`]: the server that they start, kill and start again; [`setup`]: what they need on it.
 //! - [`fanout`](fn@fanout), [`send`](fn@send), [`floor`](fn@floor): the benches; [`report`] is what
 //!   they find, of [`latency`] and [`procfs`].
-//! - [`checker`]: says which guarantees a run's [`history`] breaks.
+//! - [`replay`](fn@replay): real conversations with watchers, cuts and kills; [`checker`] says which guarantees a run's [`history`] breaks.
 //! - [`wire`], [`link`], [`publish`], [`tracker`]: the load generator's own light client.
 
 pub mod args;
@@ -17,15 +17,17 @@ pub mod launch;
 pub mod link;
 pub mod procfs;
 pub mod publish;
+mod replay;
 pub mod report;
 mod send;
 pub mod setup;
 pub mod tracker;
 pub mod wire;
 
-pub use args::BenchCommand;
+pub use args::{BenchCommand, ReplayArgs};
 pub use fanout::{FanoutOptions, Transport, fanout};
 pub use floor::{FloorOptions, floor};
 pub use launch::Target;
+pub use replay::{ReplayOptions, replay};
 pub use report::Report;
 pub use send::{SendOptions, send};

@@ -54,7 +54,7 @@ pub async fn send(options: SendOptions) -> Result<Report> {
         "--connections must be 1 to 450"
     );
     ensure!(options.in_flight > 0, "--in-flight must be 1 at least");
-    let server = options.target.open(Vec::new()).await?;
+    let server = options.target.open().await?;
     let result = measure(&options, &server.url, &server.key, server.pid()).await;
     server.stop().await?;
     result

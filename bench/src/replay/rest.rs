@@ -1,0 +1,143 @@
+//! Reads history by plain HTTP and JSON, as a script would.
+
+use crate::history::{Seen, hash};
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// A hundred of the longest messages fit well.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A reader with a token.
+pub(super) struct Rest {
+    client: Client<HttpConnector, Empty<Bytes>>,
+    url: String,
+    token: String,
+}
+
+/// A page of a channel, ascending.
+pub(super) struct Page {
+    pub(super) messages: Vec<Seen>,
+    pub(super) has_newer: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
+struct JsonPage {
+    messages: Vec<JsonMessage>,
+    has_newer: bool,
+}
+
+/// Ids are strings in JSON; what is empty or 0 may be left out.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct JsonMessage {
+    id: String,
+    channel_id: String,
+    author_id: String,
+    content: String,
+    nonce: String,
+    reply_to: String,
+}
+
+impl Rest {
+    pub(super) fn new(url: &str, token: &str) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Self {
+            client,
+            url: url.to_owned(),
+            token: token.to_owned(),
+        }
+    }
+
+    /// The oldest messages above `after`.
+    pub(super) async fn page(&self, channel_id: i64, after: i64) -> Result<Page> {
+        let url = format!(
+            "{}/v1/channels/{channel_id}/messages?after={after}&limit=100",
+            self.url
+        );
+        let request = http::Request::get(url)
+            .header("authorization", format!("Bearer {}", self.token))
+            .body(Empty::new())?;
+        let answer = async {
+            let response = self.client.request(request).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), PAGE_BYTES_MAX);
+            let bytes = body
+                .collect()
+                .await
+                .map_err(|error| anyhow::anyhow!(error))?
+                .to_bytes();
+            ensure!(
+                status.is_success(),
+                "{status}: {}",
+                String::from_utf8_lossy(&bytes)
+            );
+            page_of(&bytes)
+        };
+        tokio::time::timeout(ANSWER_WITHIN, answer)
+            .await
+            .context("no answer in time")?
+    }
+}
+
+fn page_of(bytes: &[u8]) -> Result<Page> {
+    let page: JsonPage = serde_json::from_slice(bytes).context("a page is not as promised")?;
+    let messages = page
+        .messages
+        .into_iter()
+        .map(JsonMessage::seen)
+        .collect::<Result<_>>()?;
+    Ok(Page {
+        messages,
+        has_newer: page.has_newer,
+    })
+}
+
+impl JsonMessage {
+    fn seen(self) -> Result<Seen> {
+        Ok(Seen {
+            id: id(&self.id)?,
+            channel: id(&self.channel_id)?,
+            author: id(&self.author_id)?,
+            nonce: self.nonce,
+            hash: hash(&self.content),
+            reply_to: id(&self.reply_to)?,
+        })
+    }
+}
+
+fn id(text: &str) -> Result<i64> {
+    if text.is_empty() {
+        return Ok(0);
+    }
+    text.parse().with_context(|| format!("{text:?} is no id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_read_with_and_without_what_may_be_left_out() {
+        let page = page_of(
+            br#"{"messages":[{"id":"5","channelId":"2","authorId":"3","content":"x",
+                "nonce":"n","replyTo":"4","mentions":[]},{"id":"6"}],"hasNewer":true}"#,
+        )
+        .unwrap();
+        assert!(page.has_newer);
+        assert_eq!((page.messages[0].id, page.messages[0].reply_to), (5, 4));
+        assert_eq!(page.messages[0].hash, hash("x"));
+        assert_eq!((page.messages[1].id, page.messages[1].reply_to), (6, 0));
+        assert!(page_of(b"{}").unwrap().messages.is_empty());
+        assert!(page_of(br#"{"messages":[{"id":"x"}]}"#).is_err());
+    }
+}
