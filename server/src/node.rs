@@ -23,12 +23,12 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(5);
 /// The file of the embedded store, in the data folder.
 pub const STORE_FILE: &str = "chirm.db";
 
-/// Runs a whole node on its embedded default until `shutdown`: then clients are asked to go, streams
-/// are closed, and all that was accepted is made durable.
+/// Runs a whole node on its embedded default until `shutdown`: then clients are asked to go,
+/// streams are closed, and all that was accepted is made durable.
 ///
 /// # Errors
-/// The data folder, the store, the certificate or a listener can't be used; the message says what to
-/// do.
+/// The data folder, the store, the certificate or a listener can't be used; the message says what
+/// to do.
 pub async fn run(
     config: Config,
     listener: TcpListener,

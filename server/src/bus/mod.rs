@@ -1,6 +1,6 @@
-//! The seam to what is shared and fast and may be forgotten: topics at positions, reservations of ids
-//! and nonces, the cache of sessions. Forgetting shows: a topic's epoch changes whenever its memory was,
-//! or may have been, lost. `local` is in process.
+//! The seam to what is shared and fast and may be forgotten: topics at positions, reservations of
+//! ids and nonces, the cache of sessions. Forgetting shows: a topic's epoch changes whenever its
+//! memory was, or may have been, lost. `local` is in process.
 
 pub mod local;
 
@@ -83,7 +83,8 @@ pub enum TransientKind {
 /// Topics at positions.
 #[async_trait]
 pub trait Topics: Send + Sync + 'static {
-    /// One atomic step: raises `seq`, appends to the ring, tells the subscribers. Answers the position.
+    /// One atomic step: raises `seq`, appends to the ring, tells the subscribers. Answers the
+    /// position.
     async fn publish(&self, draft: Draft) -> Result<Position, Error>;
     /// The topic's position now. Of a channel never heard of: its epoch, seq 0.
     async fn position(&self, topic: TopicKey) -> Result<Position, Error>;
@@ -169,8 +170,8 @@ pub enum Cached {
     Valid(Arc<Session>),
 }
 
-/// A cache of sessions: 25 s, so that ending one takes effect everywhere within 30 s even if word of
-/// it is lost.
+/// A cache of sessions: 25 s, so that ending one takes effect everywhere within 30 s even if word
+/// of it is lost.
 #[async_trait]
 pub trait SessionCache: Send + Sync + 'static {
     /// What is known.

@@ -1,5 +1,5 @@
-//! What encodes frames: from plain data to the protocol's bytes. An event is encoded once; its bytes are
-//! then only shared.
+//! What encodes frames: from plain data to the protocol's bytes. An event is encoded once; its
+//! bytes are then only shared.
 
 mod convert;
 

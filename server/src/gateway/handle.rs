@@ -102,7 +102,8 @@ impl SessionHandle {
         !self.asked().activity.is_empty()
     }
 
-    /// Ends the stream with a `Closing` frame. What waits is dropped if it is the slowness that ends it.
+    /// Ends the stream with a `Closing` frame. What waits is dropped if it is the slowness that
+    /// ends it.
     pub(super) fn close(&self, close: Close) {
         let end = End {
             code: close.grpc_code(),

@@ -106,8 +106,8 @@ impl Gateway {
         session::run(self.0.clone(), inputs, transport).await;
     }
 
-    /// Asks every client to connect again, spread over `over`, closes their streams, and refuses new
-    /// ones. Answers how many there were.
+    /// Asks every client to connect again, spread over `over`, closes their streams, and refuses
+    /// new ones. Answers how many there were.
     pub fn drain(&self, over: Duration) -> usize {
         self.0.registry.drain(over)
     }

@@ -1,5 +1,6 @@
-//! What waits to be written to one client: the seam between sessions and transports. The hub and the
-//! session put frames in; a transport (the gRPC body, a WebSocket) takes out all that waits at once.
+//! What waits to be written to one client: the seam between sessions and transports. The hub and
+//! the session put frames in; a transport (the gRPC body, a WebSocket) takes out all that waits at
+//! once.
 
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -51,8 +52,8 @@ struct State {
 pub struct Outbox {
     state: Mutex<State>,
     limits: OutboxLimits,
-    /// Told when frames were taken out and somebody waits for room. Apart from `ended`, for which every
-    /// session waits all the time: a write must not wake it.
+    /// Told when frames were taken out and somebody waits for room. Apart from `ended`, for which
+    /// every session waits all the time: a write must not wake it.
     drained: Notify,
     /// Told at the end, from either side.
     ended: Notify,
@@ -135,8 +136,8 @@ impl Outbox {
         }
     }
 
-    /// Ends the stream after what waits, or, with `drop_waiting`, in place of it, with a last frame.
-    /// Only the first end counts.
+    /// Ends the stream after what waits, or, with `drop_waiting`, in place of it, with a last
+    /// frame. Only the first end counts.
     pub fn finish(&self, last: Option<Bytes>, end: End, drop_waiting: bool) {
         let mut state = self.lock();
         if state.end.is_some() {

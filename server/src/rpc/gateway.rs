@@ -1,5 +1,5 @@
-//! `GatewayService`: the two streams, their gRPC framing written by hand. An event arrives here as the
-//! bytes that go to the socket; all that waits goes in one HTTP/2 DATA frame.
+//! `GatewayService`: the two streams, their gRPC framing written by hand. An event arrives here as
+//! the bytes that go to the socket; all that waits goes in one HTTP/2 DATA frame.
 
 use crate::gateway::{Gateway, InputError, Outbox, Transport, input};
 use bytes::{Buf, Bytes};

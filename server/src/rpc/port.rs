@@ -1,5 +1,5 @@
-//! One port for all: a request goes to the gateway's streams, to the gRPC services, or to HTTP (REST,
-//! health, metrics), by its content type and path.
+//! One port for all: a request goes to the gateway's streams, to the gRPC services, or to HTTP
+//! (REST, health, metrics), by its content type and path.
 
 use super::gateway;
 use crate::gateway::Gateway;

@@ -1,5 +1,5 @@
-//! Clients that come and go at random moments against a real node, in process: each must end with just
-//! what the channel's history has. The seed is printed; `CHIRM_SEED` repeats a run.
+//! Clients that come and go at random moments against a real node, in process: each must end with
+//! just what the channel's history has. The seed is printed; `CHIRM_SEED` repeats a run.
 
 use crate::support::{TestNode, PATIENCE};
 use crate::world::{User, channel_topic};

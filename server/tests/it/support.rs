@@ -1,5 +1,5 @@
-//! A real node on a loopback port, and clients that speak the protocol by hand, so that they can also
-//! speak it wrongly.
+//! A real node on a loopback port, and clients that speak the protocol by hand, so that they can
+//! also speak it wrongly.
 
 use bytes::{Buf, BufMut, Bytes};
 use chirm_proto::v1::{self, client_frame, server_frame};

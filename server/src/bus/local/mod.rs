@@ -1,5 +1,6 @@
-//! The bus in process: what `chirm serve` alone runs on. A restart forgets everything here, so every
-//! channel then has a new epoch. Servers' and users' topics are numbered by the store and only carried.
+//! The bus in process: what `chirm serve` alone runs on. A restart forgets everything here, so
+//! every channel then has a new epoch. Servers' and users' topics are numbered by the store and
+//! only carried.
 
 mod reservations;
 mod sessions;

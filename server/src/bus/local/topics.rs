@@ -27,8 +27,8 @@ pub struct RingLimits {
     pub bytes: usize,
     /// Age.
     pub age: Duration,
-    /// Topics remembered in all. Beyond them the longest unused without subscribers are forgotten: their
-    /// epoch then is another.
+    /// Topics remembered in all. Beyond them the longest unused without subscribers are forgotten:
+    /// their epoch then is another.
     pub topics: usize,
 }
 
@@ -163,8 +163,8 @@ impl Inner {
     }
 }
 
-/// A topic's first position: a channel's epoch is drawn here; a server's or user's is the store's, and
-/// not known until it says something.
+/// A topic's first position: a channel's epoch is drawn here; a server's or user's is the store's,
+/// and not known until it says something.
 fn start_of(topic: TopicKey) -> Position {
     let epoch = match topic.kind {
         TopicKind::Channel if crate::mutation::on("epoch_kept") => 1,

@@ -1,5 +1,6 @@
 //! Who gets what: topics with their sessions. Each shard is a task that owns its topics and their
-//! positions, takes their events from the bus and puts the shared bytes into the sessions' outboxes.
+//! positions, takes their events from the bus and puts the shared bytes into the sessions'
+//! outboxes.
 
 mod shard;
 

@@ -17,7 +17,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// A fan-out lets others run after so many sessions: a ping under saturation takes 0.5 ms so, not 47.
+/// A fan-out lets others run after so many sessions: a ping under saturation takes 0.5 ms so, not
+/// 47.
 const YIELD_EVERY: usize = 64;
 /// Missed events that are put into an outbox while others wait for the shard.
 const INLINE_EVENTS_MAX: usize = 32;
@@ -223,8 +224,8 @@ impl Shard {
         }
     }
 
-    /// Fills what the feed left out; what can't be filled becomes a `Gap` (channels) or a new snapshot
-    /// (servers, users).
+    /// Fills what the feed left out; what can't be filled becomes a `Gap` (channels) or a new
+    /// snapshot (servers, users).
     async fn recover(&mut self, key: TopicKey) {
         let Some(at) = self.topics.get(&key).map(|t| t.position) else {
             return;

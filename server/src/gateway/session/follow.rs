@@ -1,4 +1,5 @@
-//! What a session follows: every topic that its user may see, brought from the position held to now.
+//! What a session follows: every topic that its user may see, brought from the position held to
+//! now.
 
 use super::{Session, close_of, presented};
 use crate::domain::Reason;
@@ -158,8 +159,8 @@ impl Session {
         Ok(())
     }
 
-    /// Follows all that the user may see and that isn't followed yet. A change between reading what is
-    /// visible and following it is found by reading again.
+    /// Follows all that the user may see and that isn't followed yet. A change between reading what
+    /// is visible and following it is found by reading again.
     async fn follow_visible(
         &mut self,
         held: &mut HashMap<TopicKey, Position>,
@@ -240,8 +241,8 @@ impl Session {
         }
     }
 
-    /// Channels of which the client holds nothing: their position, then (so that nothing falls between)
-    /// what the store has.
+    /// Channels of which the client holds nothing: their position, then (so that nothing falls
+    /// between) what the store has.
     async fn follow_new_channels(&mut self, channels: &[Arc<Channel>]) -> Result<(), Close> {
         let mut positions = Vec::with_capacity(channels.len());
         for channel in channels {
@@ -281,7 +282,8 @@ impl Session {
         }
     }
 
-    /// A server's or the user's own topic: small enough for a snapshot where events don't reach back.
+    /// A server's or the user's own topic: small enough for a snapshot where events don't reach
+    /// back.
     async fn follow_record(
         &mut self,
         topic: TopicKey,

@@ -244,7 +244,8 @@ impl Session {
         let within = self.requests.count_frame()?;
         match input {
             Input::Heartbeat if within => {
-                // A full outbox is noticed by the next event; the client's deadline covers the rest.
+                // A full outbox is noticed by the next event; the client's deadline covers the
+                // rest.
                 let _ = self.handle.outbox.push(wire::heartbeat_ack());
             }
             Input::Heartbeat | Input::Unknown => {}
@@ -296,8 +297,8 @@ impl Session {
         Ok(())
     }
 
-    /// Tells which channels out of view have something new: at once after a quiet second, else at its
-    /// end.
+    /// Tells which channels out of view have something new: at once after a quiet second, else at
+    /// its end.
     fn activity(&mut self) {
         if self.activity_at.is_none() && self.handle.has_activity() {
             self.tell_activity();

@@ -76,8 +76,8 @@ impl Requests {
         let _ = session.outbox.push(wire::result(call, outcome));
     }
 
-    /// Takes a request: what decides its place among the stream's others happens before this returns;
-    /// the rest, and the answer, follow.
+    /// Takes a request: what decides its place among the stream's others happens before this
+    /// returns; the rest, and the answer, follow.
     pub(super) async fn take(
         &mut self,
         inner: &Arc<Inner>,
