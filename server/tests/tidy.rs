@@ -35,7 +35,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "gateway",
-        &["store", "bus", "frames", "model", "clock", "config"],
+        &[
+            "domain", "store", "bus", "frames", "model", "clock", "config",
+        ],
     ),
     (
         "rpc",
@@ -71,7 +73,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     (
         "chirm_proto",
-        &["rpc/", "frames/", "cli/", "gateway/encoding.rs", "lib.rs"],
+        &["rpc/", "frames/", "cli/", "gateway/", "lib.rs"],
     ),
     ("chirm_client", &["cli/"]),
     ("chirm_bench", &["cli/"]),
