@@ -103,13 +103,11 @@ impl Client {
             metadata: options.metadata,
         };
         let entry = OutboxEntry { nonce, request };
+        // The place is taken first: between the store and the task nothing can go wrong then.
+        let place = self.commands.reserve().await.map_err(|_| Error::closed())?;
         self.shared.outbox.put(&entry).await?;
         let (answer, answered) = oneshot::channel();
-        let command = Command::Send { entry, answer };
-        self.commands
-            .send(command)
-            .await
-            .map_err(|_| Error::closed())?;
+        place.send(Command::Send { entry, answer });
         answered.await.map_err(|_| Error::closed())?
     }
 
@@ -119,7 +117,7 @@ impl Client {
     }
 
     /// The positions of what the program has taken from [`Events`]: what to keep for a later run.
-    /// A topic whose history is being paged has none.
+    /// A topic whose history is being paged has none. With `Events` dropped they stay as they were.
     #[must_use]
     pub fn positions(&self) -> Vec<v1::TopicPosition> {
         let held = self

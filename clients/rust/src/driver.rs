@@ -8,7 +8,7 @@ use crate::{
     event::{Event, Item, Positions, Stats},
     machine::{Action, Delay, Input, Machine, Rules, Timer},
     outbox::{OutboxEntry, OutboxStore},
-    stream::{Connection, FRAME_BYTES_MAX, open, receive},
+    stream::{Connection, FRAME_BYTES_MAX, answer, open, receive},
     timers::Timers,
     wire::Cutter,
 };
@@ -403,12 +403,12 @@ impl Driver {
         };
         let mut messages = opened.api.messages();
         self.calls.spawn(async move {
-            let result = match messages.send_message(request).await {
-                Ok(response) => response.into_inner().message.ok_or_else(|| {
-                    Error::from(tonic::Status::unknown("the answer has no message"))
-                }),
-                Err(status) => Err(status.into()),
-            };
+            let result = answer(messages.send_message(request))
+                .await
+                .and_then(|sent| {
+                    let none = || tonic::Status::unknown("the answer has no message").into();
+                    sent.message.ok_or_else(none)
+                });
             Input::Answer { key, result }
         });
     }
@@ -456,16 +456,12 @@ impl Driver {
                 limit: PAGE,
                 anchor: Some(v1::list_messages_request::Anchor::After(after)),
             };
-            match messages.list_messages(request).await {
-                Ok(response) => Input::Page {
+            match answer(messages.list_messages(request)).await {
+                Ok(page) => Input::Page { channel, run, page },
+                Err(error) => Input::PageFailed {
                     channel,
                     run,
-                    page: response.into_inner(),
-                },
-                Err(status) => Input::PageFailed {
-                    channel,
-                    run,
-                    error: status.into(),
+                    error,
                 },
             }
         });

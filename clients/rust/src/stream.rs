@@ -9,11 +9,13 @@ use crate::{
 };
 use chirm_proto::v1::{self, gateway_service_client::GatewayServiceClient};
 use futures::future::BoxFuture;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Streaming, transport::Channel};
+use tonic::{Response, Status, Streaming, transport::Channel};
 
+/// How long a unary call may take.
+const CALL: Duration = Duration::from_secs(30);
 /// A snapshot of a large server has some megabytes.
 pub(crate) const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -77,4 +79,15 @@ pub(crate) async fn open(
         frames: Box::new(frames),
         api,
     })
+}
+
+/// A unary call's answer, in time.
+pub(crate) async fn answer<T>(
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(CALL, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(status.into()),
+        Err(_) => Err(Error::connection("a call had no answer in time")),
+    }
 }
