@@ -7,7 +7,7 @@ use crate::domain::Domain;
 use crate::gateway::Gateway;
 use crate::net::{self, NetOptions};
 use crate::rpc;
-use crate::store::{self, Messages, sqlite::Sqlite};
+use crate::store::{self, Messages, sqlite::STORE_FILE, sqlite::Sqlite};
 use crate::telemetry::Metrics;
 use anyhow::Context as _;
 use std::sync::Arc;
@@ -19,9 +19,6 @@ use tokio_util::sync::CancellationToken;
 const UPKEEP: Duration = Duration::from_secs(30);
 /// How long streams have to end after a drain, before their connections are closed.
 const DRAINED_WITHIN: Duration = Duration::from_secs(5);
-
-/// The file of the embedded store, in the data folder.
-pub const STORE_FILE: &str = "chirm.db";
 
 /// Runs a whole node on its embedded default until `shutdown`: then clients are asked to go,
 /// streams are closed, and all that was accepted is made durable.
@@ -35,6 +32,21 @@ pub async fn run(
     admin: Option<TcpListener>,
     metrics: Metrics,
     shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    run_announced(config, listener, admin, metrics, shutdown, || {}).await
+}
+
+/// As [`run`]; calls `ready` once when clients can be served.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_announced(
+    config: Config,
+    listener: TcpListener,
+    admin: Option<TcpListener>,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(),
 ) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let options = NetOptions::new(&config)?;
@@ -50,6 +62,7 @@ pub async fn run(
         let service = rpc::port::GrpcOnly::new(routes);
         tokio::spawn(net::serve(admin, NetOptions::cleartext(&config), service, closed.clone()))
     });
+    ready();
 
     shutdown.cancelled().await;
     let over = config.gateway.drain;

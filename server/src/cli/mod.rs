@@ -3,16 +3,21 @@
 //! - [`serve`], [`config`]: the server itself. [`key`], [`backup`], [`restore`]: its operation.
 //! - `user`, `bot`, `server`, `channel`, `send`, `tail`, `history`: a client like any other.
 //! - `replay`, `bench`: proof and figures, from the crate chirm-bench.
-//! - `connection`, `credentials`, `output`: what client commands share.
+//! - `connection`, `credentials`, `output`, `prompt`: what client commands share; `operator`, `folder`,
+//!   `progress`: what those of operators do.
 
+mod backup;
 mod bot;
 mod channel;
 mod config;
 mod connection;
 mod credentials;
 mod history;
+mod operator;
 mod output;
+mod progress;
 mod prompt;
+mod restore;
 mod send;
 mod server;
 mod settings;
@@ -53,6 +58,10 @@ enum Command {
     Tail(tail::Args),
     /// Read a channel's past.
     History(history::Args),
+    /// Copy a server's data, while it runs or not.
+    Backup(backup::Args),
+    /// Put a backup in place as a data folder.
+    Restore(restore::Args),
     /// Measure a server.
     #[command(subcommand)]
     Bench(chirm_bench::BenchCommand),
@@ -90,6 +99,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Send(args) => send::run(args).await,
             Command::Tail(args) => Box::pin(tail::run(args)).await,
             Command::History(args) => history::run(args).await,
+            Command::Backup(args) => backup::run(args).await,
+            Command::Restore(args) => restore::run(args).await,
             Command::Bench(command) => return Box::pin(command.run()).await,
         }?;
         Ok(ExitCode::SUCCESS)

@@ -5,6 +5,7 @@ mod channels;
 mod insert;
 mod members;
 mod messages;
+mod offline;
 mod outbox;
 mod purge;
 mod requests;
@@ -19,13 +20,18 @@ mod writer;
 use crate::model::UnixMs;
 use crate::store::{Error, Relay};
 use futures::future::BoxFuture;
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{Sqlite as Driver, SqlitePool, Transaction};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use writer::{Tx, Writer};
+
+/// The file's name in a data folder.
+pub const STORE_FILE: &str = "chirm.db";
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -44,25 +50,35 @@ impl Sqlite {
     /// it lies a lock file: a second process is refused with `Unusable`.
     pub async fn open(path: &Path, relay: Arc<dyn Relay>) -> Result<Sqlite, Error> {
         let lock = schema::lock(path)?;
-        let mut connection = schema::open(path).await?;
+        let connection = schema::open(path).await?;
+        let store = Sqlite::start(path, connection, lock, relay).await?;
+        // What an earlier run left undone.
+        store.purge.notify_one();
+        let purger = tokio::spawn(purge::run(store.writer.clone(), store.purge.clone()));
+        *store.purger.lock().unwrap_or_else(|p| p.into_inner()) = Some(purger);
+        Ok(store)
+    }
+
+    /// Starts the writer on a connection. It keeps `lock` until it ends.
+    async fn start(
+        path: &Path,
+        mut connection: SqliteConnection,
+        lock: File,
+        relay: Arc<dyn Relay>,
+    ) -> Result<Sqlite, Error> {
         let epoch = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'epoch'")
             .fetch_one(&mut connection)
             .await
             .map_err(failure)?;
         let read = schema::readers(path).await.map_err(failure)?;
-        let tx = Tx::new(connection, epoch);
-        let writer = Writer::start(path.to_owned(), tx, relay, lock);
-        let purge = Arc::new(Notify::new());
-        // What an earlier run left undone.
-        purge.notify_one();
-        let purger = tokio::spawn(purge::run(writer.clone(), purge.clone()));
+        let writer = Writer::start(path.to_owned(), Tx::new(connection, epoch), relay, lock);
         Ok(Sqlite {
             path: path.to_owned(),
             epoch,
             read,
             writer,
-            purge,
-            purger: Mutex::new(Some(purger)),
+            purge: Arc::new(Notify::new()),
+            purger: Mutex::new(None),
         })
     }
 

@@ -133,14 +133,27 @@ pub(super) async fn open(path: &Path) -> Result<SqliteConnection, Error> {
     Ok(connection)
 }
 
-async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), Error> {
-    let fail = |error| unusable(path, error);
+/// Opens a writing connection beside a server that runs: nothing is migrated under it.
+pub(super) async fn open_current(path: &Path) -> Result<SqliteConnection, Error> {
+    let mut connection = writer(path).await.map_err(|e| unusable(path, e))?;
+    if version(path, &mut connection).await? != MIGRATIONS.len() {
+        close(connection).await;
+        return Err(Error::Unusable(format!(
+            "{} is in use by a server of another version; use that version's command line",
+            path.display()
+        )));
+    }
+    Ok(connection)
+}
+
+/// The version of the file's schema, 0 if it is new; refuses what isn't ours or is newer.
+async fn version(path: &Path, connection: &mut SqliteConnection) -> Result<usize, Error> {
     let read = "SELECT application_id, user_version, schema_version
         FROM pragma_application_id, pragma_user_version, pragma_schema_version";
     let (application, version, schema): (i32, i64, i64) = sqlx::query_as(read)
         .fetch_one(&mut *connection)
         .await
-        .map_err(fail)?;
+        .map_err(|error| unusable(path, error))?;
     if application != APPLICATION_ID && (schema != 0 || application != 0) {
         return Err(Error::Unusable(format!(
             "{} belongs to another program; name another folder for the data",
@@ -156,6 +169,11 @@ async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), E
             path.display()
         )));
     }
+    Ok(version)
+}
+
+async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), Error> {
+    let version = version(path, connection).await?;
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {
         let text = format!(
             "BEGIN IMMEDIATE; {migration}; PRAGMA application_id = {APPLICATION_ID}; \
@@ -166,7 +184,7 @@ async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), E
         connection
             .execute(sqlx::raw_sql(text))
             .await
-            .map_err(fail)?;
+            .map_err(|error| unusable(path, error))?;
     }
     Ok(())
 }
