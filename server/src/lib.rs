@@ -24,6 +24,7 @@ pub mod gateway;
 pub mod model;
 pub mod mutation;
 pub mod net;
+pub mod node;
 pub mod rpc;
 pub mod store;
 pub mod telemetry;

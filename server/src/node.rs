@@ -43,7 +43,7 @@ pub async fn run(
 pub async fn run_announced(
     config: Config,
     listener: TcpListener,
-    admin: Option<TcpListener>,
+    _admin: Option<TcpListener>,
     metrics: Metrics,
     shutdown: CancellationToken,
     ready: impl FnOnce(),
@@ -51,17 +51,18 @@ pub async fn run_announced(
     let config = Arc::new(config);
     let options = NetOptions::new(&config)?;
     let node = Node::open(config.clone()).await?;
-    let upkeep = tokio::spawn(upkeep(node.store.clone(), node.clock.clone(), metrics.clone()));
+    let upkeep = tokio::spawn(upkeep(node.domain.clone(), metrics.clone()));
     let closed = CancellationToken::new();
-    let grpc = rpc::routes(node.domain.clone(), node.gateway.clone());
-    let http = rpc::http::router(grpc.clone(), node.store.clone(), node.gateway.clone(), metrics);
+    let grpc = rpc::routes(&node.domain, &config.limits)?;
+    let http = rpc::http::router(
+        grpc.clone(),
+        node.store.clone(),
+        node.gateway.clone(),
+        metrics,
+    )?;
     let port = rpc::port::Port::new(node.gateway.clone(), grpc, http);
     let serving = tokio::spawn(net::serve(listener, options, port, closed.clone()));
-    let admin = admin.map(|admin| {
-        let routes = rpc::admin_routes(node.domain.clone(), node.gateway.clone(), node.store.clone());
-        let service = rpc::port::GrpcOnly::new(routes);
-        tokio::spawn(net::serve(admin, NetOptions::cleartext(&config), service, closed.clone()))
-    });
+
     ready();
 
     shutdown.cancelled().await;
@@ -74,9 +75,6 @@ pub async fn run_announced(
     }
     closed.cancel();
     serving.await.context("the port's task failed")??;
-    if let Some(admin) = admin {
-        admin.await.context("the admin port's task failed")??;
-    }
     upkeep.abort();
     node.store.close().await;
     Ok(())
@@ -120,8 +118,7 @@ impl Node {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let now = clock.clone();
         let bus = local::open(topics, highest, Arc::new(move || now.wall_ms()));
-        let domain =
-            Domain::new(store.clone(), bus.clone(), config.clone(), clock.clone()).await?;
+        let domain = Domain::new(store.clone(), bus.clone(), config.clone(), clock.clone());
         let gateway = Gateway::start(
             domain.clone(),
             bus,
@@ -129,17 +126,20 @@ impl Node {
             config,
             rpc::encode_error,
         );
-        Ok(Self { domain, gateway, store, clock })
+        Ok(Self {
+            domain,
+            gateway,
+            store,
+            clock,
+        })
     }
 }
 
-async fn upkeep(store: store::Handle, clock: Arc<dyn Clock>, metrics: Metrics) {
+async fn upkeep(domain: Arc<Domain>, metrics: Metrics) {
     let mut ticks = tokio::time::interval(UPKEEP);
     loop {
         ticks.tick().await;
         metrics.upkeep();
-        if let Err(error) = store.trim(clock.wall_ms()).await {
-            tracing::warn!(%error, "old outbox rows could not be removed; it will be tried again");
-        }
+        domain.upkeep().await;
     }
 }

@@ -21,19 +21,26 @@ struct Health {
 }
 
 /// Serves all that isn't gRPC.
+///
+/// # Errors
+/// An HTTP annotation of the protocol can't be served; a defect of the build.
 pub fn router(
     grpc: Routes,
     store: store::Handle,
     gateway: Gateway,
     metrics: Metrics,
-) -> Router {
+) -> Result<Router, rest::Error> {
     let health = Health { store, gateway };
     let own = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(health)
-        .route("/metrics", get(move || std::future::ready(metrics.render())));
-    own.merge(rest::router(rest::Transcoder::new(chirm_proto::pool()), grpc))
+        .route(
+            "/metrics",
+            get(move || std::future::ready(metrics.render())),
+        );
+    let transcoder = rest::Transcoder::new(chirm_proto::pool())?;
+    Ok(own.merge(rest::router(transcoder, grpc)))
 }
 
 /// Ready means: the store reads and writes, and the node isn't about to stop.
@@ -43,6 +50,9 @@ async fn ready(State(health): State<Health>) -> (StatusCode, &'static str) {
     }
     match tokio::time::timeout(CHECK, health.store.check()).await {
         Ok(Ok(())) => (StatusCode::OK, "ready\n"),
-        Ok(Err(_)) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store is unavailable\n"),
+        Ok(Err(_)) | Err(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the store is unavailable\n",
+        ),
     }
 }

@@ -26,7 +26,11 @@ impl Port {
     /// Of its parts.
     #[must_use]
     pub fn new(gateway: Gateway, grpc: Routes, http: Router) -> Self {
-        Self { gateway, grpc: grpc.prepare(), http }
+        Self {
+            gateway,
+            grpc: grpc.prepare(),
+            http,
+        }
     }
 }
 
@@ -59,7 +63,9 @@ impl Service<Request<Incoming>> for Port {
         Box::pin(async move {
             let request = request.map(tonic::body::Body::new);
             let answered = grpc.oneshot(request).await;
-            Ok(answered.map(|response| response.map(Body::new)).unwrap_or_else(|never| match never {}))
+            Ok(answered
+                .map(|response| response.map(Body::new))
+                .unwrap_or_else(|never| match never {}))
         })
     }
 }

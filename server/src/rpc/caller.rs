@@ -1,0 +1,72 @@
+//! Who calls, and how refusals become statuses.
+
+use super::status::Failure;
+use crate::domain::{self, Caller, Domain};
+use chirm_proto::google::rpc;
+use tonic::{Code, Request, Status};
+
+/// The caller that a request's `authorization: Bearer …` names.
+///
+/// # Errors
+/// UNAUTHENTICATED: no token, or one that doesn't stand.
+pub(super) async fn caller<T>(domain: &Domain, request: &Request<T>) -> Result<Caller, Status> {
+    let token = request
+        .metadata()
+        .get("authorization")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| {
+            value
+                .strip_prefix("Bearer ")
+                .or_else(|| value.strip_prefix("bearer "))
+        });
+    match token {
+        Some(token) => domain.authenticate(token.trim()).await.map_err(refused),
+        None => Err(refused(domain::Error::new(
+            domain::Reason::TokenMissing,
+            "The call needs a token: authorization: Bearer ….",
+        ))),
+    }
+}
+
+fn code(code: domain::Code) -> Code {
+    match code {
+        domain::Code::InvalidArgument => Code::InvalidArgument,
+        domain::Code::AlreadyExists => Code::AlreadyExists,
+        domain::Code::Unauthenticated => Code::Unauthenticated,
+        domain::Code::PermissionDenied => Code::PermissionDenied,
+        domain::Code::NotFound => Code::NotFound,
+        domain::Code::FailedPrecondition => Code::FailedPrecondition,
+        domain::Code::ResourceExhausted => Code::ResourceExhausted,
+        domain::Code::Aborted => Code::Aborted,
+        domain::Code::Unavailable => Code::Unavailable,
+        domain::Code::DeadlineExceeded => Code::DeadlineExceeded,
+        domain::Code::Unimplemented => Code::Unimplemented,
+        domain::Code::Internal => Code::Internal,
+    }
+}
+
+fn failure(error: &domain::Error) -> Failure {
+    let message = error.message.to_string();
+    let mut failure = Failure::new(code(error.code()), error.reason.as_str(), message);
+    for field in &error.fields {
+        failure = failure.field(field.path.to_string(), field.problem.clone());
+    }
+    if let Some((key, value)) = &error.metadata {
+        failure = failure.meta(*key, value);
+    }
+    match error.retry_after {
+        Some(delay) => failure.retry_after(delay),
+        None => failure,
+    }
+}
+
+/// A refusal as a gRPC status.
+pub(super) fn refused(error: domain::Error) -> Status {
+    failure(&error).into_status()
+}
+
+/// A refusal as it stands in a gateway's `Result`.
+#[must_use]
+pub fn encode_error(error: &domain::Error) -> rpc::Status {
+    failure(error).into_proto()
+}
