@@ -95,29 +95,12 @@ async fn measure(options: &SendOptions, url: &str, key: &str, pid: Option<u32>) 
     }
     let cpu_before = pid.map(procfs::cpu_seconds).transpose()?;
     shared.start.wait().await;
-    let start = Instant::now();
-    let mut latency = Histogram::default();
-    let mut last = start;
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    while !senders.is_empty() {
-        tokio::select! {
-            Some(ended) = senders.join_next() => {
-                let (histogram, ended_at) = ended??;
-                latency.merge(&histogram);
-                last = last.max(ended_at);
-            }
-            _ = second.tick() => {
-                let acked = shared.acked.load(Ordering::Relaxed);
-                bar.set_message(format!("{acked} of {} acknowledged", options.messages));
-            }
-        }
-    }
+    let (latency, seconds) = collect(senders, &shared, &bar).await?;
     let cpu_after = pid.map(procfs::cpu_seconds).transpose()?;
     bar.finish_and_clear();
     let cpu = cpu_before
         .zip(cpu_after)
         .map(|(before, after)| after - before);
-    let seconds = (last - start).as_secs_f64();
     Ok(Report {
         bench: "send",
         transport: "grpc",
@@ -134,6 +117,32 @@ async fn measure(options: &SendOptions, url: &str, key: &str, pid: Option<u32>) 
         lost: Some(u64::from(options.messages) - latency.len()),
         duplicated: None,
     })
+}
+
+/// Waits for all senders. Gives their latencies, and the seconds from now to the last one's end.
+async fn collect(
+    mut senders: JoinSet<Result<(Histogram, Instant)>>,
+    shared: &Shared,
+    bar: &ProgressBar,
+) -> Result<(Histogram, f64)> {
+    let start = Instant::now();
+    let mut latency = Histogram::default();
+    let mut last = start;
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    while !senders.is_empty() {
+        tokio::select! {
+            Some(ended) = senders.join_next() => {
+                let (histogram, ended_at) = ended??;
+                latency.merge(&histogram);
+                last = last.max(ended_at);
+            }
+            _ = second.tick() => {
+                let acked = shared.acked.load(Ordering::Relaxed);
+                bar.set_message(format!("{acked} of {} acknowledged", shared.messages));
+            }
+        }
+    }
+    Ok((latency, (last - start).as_secs_f64()))
 }
 
 /// One connection that sends to its own channel.

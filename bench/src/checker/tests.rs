@@ -302,7 +302,7 @@ fn i7_a_topic_that_begins_without_a_snapshot() {
     };
     fails(
         "I7",
-        &and(good(), &[event.clone()]),
+        &and(good(), std::slice::from_ref(&event)),
         &and(good(), &[snapshot, event]),
     );
 }
