@@ -62,6 +62,8 @@ enum Command {
     Backup(backup::Args),
     /// Put a backup in place as a data folder.
     Restore(restore::Args),
+    /// Replay a log of a real conversation, and check that nothing was lost.
+    Replay(chirm_bench::ReplayArgs),
     /// Measure a server.
     #[command(subcommand)]
     Bench(chirm_bench::BenchCommand),
@@ -83,7 +85,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     // A server and a load use all cores; the others wait for one answer at a time.
-    let heavy = matches!(command, Command::Bench(_));
+    let heavy = matches!(command, Command::Replay(_) | Command::Bench(_));
     let mut builder = if heavy {
         tokio::runtime::Builder::new_multi_thread()
     } else {
@@ -101,6 +103,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::History(args) => history::run(args).await,
             Command::Backup(args) => backup::run(args).await,
             Command::Restore(args) => restore::run(args).await,
+            Command::Replay(args) => return Box::pin(args.run()).await,
             Command::Bench(command) => return Box::pin(command.run()).await,
         }?;
         Ok(ExitCode::SUCCESS)
