@@ -3,29 +3,46 @@
 //! - [`permissions`]: the one rule of who may do what.
 //! - `access`: callers, and what they may see.
 //! - `sessions`, `tokens`: who calls.
+//! - `auth`, `passwords`, `jwt`: signing in; `accounts`: accounts, bots, service keys.
+//! - `servers`, `members`, `invites`, `channels`, `users`: the nouns.
 //! - `send`, `messages`: the send path; history, edits, deletes.
 //! - `throttle`: how fast.
 //! - `cache`: what is remembered of the store.
 //!
-//! Every change here forgets what the caches hold of it after its commit and before its answer, so that
-//! who lost a right is refused from then on.
+//! Every change here forgets what the caches hold of it after its commit and before its answer, so
+//! that who lost a right is refused from then on.
 
 mod access;
+mod accounts;
+mod auth;
 mod cache;
+mod channels;
 mod error;
+mod invites;
+mod jwt;
+mod members;
 mod messages;
+mod passwords;
 pub mod permissions;
 mod send;
+mod servers;
 mod sessions;
 mod throttle;
 mod tokens;
+mod users;
+
 
 pub use access::Visible;
+pub use accounts::NewKey;
+pub use auth::{Register, SignedIn, Subject, Tokens};
+pub use channels::{ChannelChanges, NewChannel};
 pub use error::{Code, Error, Field, Reason};
 pub use messages::CustomEvent;
 pub use permissions::Action;
 pub use send::{Accepted, SendMessage};
+pub use servers::{NewServer, ServerChanges};
 pub use sessions::Caller;
+pub use users::ProfileChanges;
 
 use crate::bus;
 use crate::clock::Clock;
@@ -61,6 +78,8 @@ pub struct Domain {
     roles: Cache<Id, Roles>,
     blocks: Cache<(Id, Id), bool>,
     throttle: throttle::Throttle,
+    passwords: passwords::Passwords,
+    jwt: Arc<jwt::Verifier>,
     seen: sessions::Seen,
     locks: [Mutex<()>; STRIPES],
     follow_ups: Arc<Semaphore>,
@@ -79,6 +98,8 @@ impl Domain {
             store,
             bus,
             throttle: throttle::Throttle::new(&config.limits),
+            passwords: passwords::Passwords::new(),
+            jwt: Arc::new(jwt::Verifier::new(config.auth.jwt.clone())),
             config,
             clock,
             channels: Cache::new(CACHE_ENTRIES),

@@ -71,7 +71,7 @@ impl Caller {
         Err(Error::new(Reason::KeyRequired, message))
     }
 
-    fn of(session: &Session) -> Self {
+    pub(super) fn of(session: &Session) -> Self {
         Self {
             user_id: session.user_id,
             session_id: session.id,

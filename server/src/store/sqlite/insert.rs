@@ -73,6 +73,7 @@ pub(super) async fn insert(
     inserts: &[Insert],
 ) -> Result<Vec<Result<Inserted, Error>>, sqlx::Error> {
     let new = |insert: &'_ Insert| nonce_bytes(&insert.message.nonce);
+    let deduped = !crate::mutation::on("nonce_forgotten");
     let all: Vec<New<'_>> = inserts
         .iter()
         .map(|insert| New {
@@ -80,9 +81,12 @@ pub(super) async fn insert(
             nonce: new(insert),
         })
         .collect();
-    let with_nonce: Vec<&New<'_>> = all.iter().filter(|new| new.nonce.is_some()).collect();
+    let with_nonce: Vec<&New<'_>> = all
+        .iter()
+        .filter(|new| deduped && new.nonce.is_some())
+        .collect();
     let won = insert_nonces(connection, &with_nonce).await?;
-    let fresh = |new: &&New<'_>| new.nonce.is_none() || won.contains(&new.key());
+    let fresh = |new: &&New<'_>| !deduped || new.nonce.is_none() || won.contains(&new.key());
     let rows: Vec<&New<'_>> = all.iter().filter(fresh).collect();
     let inserted = insert_messages(connection, &rows).await?;
     if inserted == inserts.len() {

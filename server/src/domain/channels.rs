@@ -1,0 +1,391 @@
+//! Channels.
+
+use super::accounts::on_user;
+use super::permissions::Action;
+use super::send::detached;
+use super::servers::{check_description, check_request, on_server, request_reused};
+use super::{Caller, Domain, Error, Reason};
+use crate::model::{Channel, ChannelType, EventBody, Id, Metadata, Role, TopicKey};
+use crate::store::{self, NewEvent};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Members that a private channel is made with, besides its maker.
+const NAMED_MAX: usize = 1_000;
+/// Others in a direct channel.
+const OTHERS_MAX: usize = 9;
+/// Members of a page, where all are looked through.
+const PAGE: u32 = 1_000;
+
+/// A channel to make.
+#[derive(Clone, Debug)]
+pub struct NewChannel {
+    /// The server; 0 for a direct channel.
+    pub server_id: Id,
+    /// Who sees it and who writes to it.
+    pub kind: ChannelType,
+    /// 1 to 100 characters; empty for a direct channel.
+    pub name: String,
+    /// At most 1,024 characters.
+    pub description: String,
+    /// Place in the server's list.
+    pub rank: i32,
+    /// Members besides the caller.
+    pub member_ids: Vec<Id>,
+    /// What the integrator attaches.
+    pub metadata: Metadata,
+    /// A UUID that makes a repeat safe, or empty.
+    pub request_id: String,
+}
+
+/// Changes of a channel: what is given.
+#[derive(Clone, Debug, Default)]
+pub struct ChannelChanges {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its description.
+    pub description: Option<String>,
+    /// Its place.
+    pub rank: Option<i32>,
+    /// What the integrator attaches.
+    pub metadata: Option<Metadata>,
+}
+
+impl Domain {
+    /// Makes a channel: in a server, or a direct one. A direct one of two that is there is given back.
+    pub async fn create_channel(
+        self: &Arc<Self>,
+        caller: &Caller,
+        new: NewChannel,
+    ) -> Result<Channel, Error> {
+        check_description(&new.description)?;
+        self.check_metadata(&new.metadata)?;
+        let request = check_request(caller, &new.request_id)?;
+        let channel = if new.kind == ChannelType::Direct {
+            self.new_direct(caller, new).await?
+        } else {
+            self.new_in_server(caller, new).await?
+        };
+        let domain = self.clone();
+        detached(async move { domain.write_channel(channel, request).await }).await
+    }
+
+    async fn new_direct(&self, caller: &Caller, new: NewChannel) -> Result<Channel, Error> {
+        if new.server_id != 0 {
+            return Err(Error::field(
+                "server_id",
+                "given; a DIRECT channel has no server",
+            ));
+        }
+        if !new.name.is_empty() {
+            return Err(Error::field("name", "given; a DIRECT channel has none"));
+        }
+        let mut members: BTreeSet<Id> = new.member_ids.iter().copied().collect();
+        members.remove(&caller.user_id);
+        if members.is_empty() || members.len() > OTHERS_MAX {
+            let problem = format!("{} other users; 1 to {OTHERS_MAX} are", members.len());
+            return Err(Error::field("member_ids", problem));
+        }
+        for user in &members {
+            self.profile(*user).await?;
+            if self.blocked(caller.user_id, *user).await? {
+                let message = "One of the two users blocks the other.";
+                return Err(Error::new(Reason::Blocked, message));
+            }
+        }
+        members.insert(caller.user_id);
+        self.channel_from(new, String::new(), members)
+    }
+
+    async fn new_in_server(&self, caller: &Caller, new: NewChannel) -> Result<Channel, Error> {
+        if new.server_id <= 0 {
+            return Err(Error::field(
+                "server_id",
+                "missing; only a DIRECT channel has none",
+            ));
+        }
+        let name = self.check_name("name", &new.name)?;
+        self.authorise_server(caller, new.server_id, Action::CreateChannel)
+            .await?;
+        let mut members: BTreeSet<Id> = new.member_ids.iter().copied().collect();
+        if new.kind != ChannelType::Private && !members.is_empty() {
+            return Err(Error::field(
+                "member_ids",
+                "given; every member sees this channel",
+            ));
+        }
+        if members.len() > NAMED_MAX {
+            let problem = format!("{} users; at most {NAMED_MAX} are", members.len());
+            return Err(Error::field("member_ids", problem));
+        }
+        if new.kind == ChannelType::Private {
+            // A service key that isn't a member itself makes channels for those who are.
+            if self.role_of(caller.user_id, new.server_id).await?.is_some() {
+                members.insert(caller.user_id);
+            }
+            for user in &members {
+                if self.store.member(new.server_id, *user).await?.is_none() {
+                    return Err(Error::not_found("member"));
+                }
+            }
+        }
+        self.channel_from(new, name, members)
+    }
+
+    fn channel_from(
+        &self,
+        new: NewChannel,
+        name: String,
+        members: BTreeSet<Id>,
+    ) -> Result<Channel, Error> {
+        Ok(Channel {
+            id: self.mint()?,
+            server_id: new.server_id,
+            kind: new.kind,
+            name,
+            description: new.description,
+            rank: new.rank,
+            member_ids: members.into_iter().collect(),
+            metadata: new.metadata,
+        })
+    }
+
+    async fn write_channel(
+        &self,
+        channel: Channel,
+        request: Option<(Id, String)>,
+    ) -> Result<Channel, Error> {
+        let _held = self.hold(channel.server_id).await;
+        let events = if is_open(channel.kind) {
+            vec![on_server(
+                channel.server_id,
+                EventBody::ChannelCreated(channel.clone()),
+            )]
+        } else {
+            let added = EventBody::TopicAdded(TopicKey::channel(channel.id));
+            self.to_watchers(&channel, &added).await?
+        };
+        let most = self.bound(self.limits().channels_per_server);
+        let wanted = (channel.id, channel.kind, channel.name.clone());
+        let made = self
+            .store
+            .create_channel(channel, request, most, events)
+            .await;
+        let (made, new) = made.map_err(|error| match error {
+            store::Error::LimitReached("channels") => Error::limit("channels", most),
+            other => other.into(),
+        })?;
+        self.forget_channel(&made);
+        let (id, kind, name) = wanted;
+        if !new && made.id != id && (made.kind != kind || made.name != name) {
+            return Err(request_reused());
+        }
+        Ok(made)
+    }
+
+    /// A channel that the caller may see.
+    pub async fn get_channel(&self, caller: &Caller, id: Id) -> Result<Arc<Channel>, Error> {
+        self.authorise(caller, id, Action::See).await
+    }
+
+    /// The channels of a server that the caller may see; without a server, its direct ones.
+    pub async fn list_channels(
+        &self,
+        caller: &Caller,
+        server: Id,
+    ) -> Result<Vec<Arc<Channel>>, Error> {
+        if server == 0 {
+            return Ok(self.directs_of(caller.user_id).await?.to_vec());
+        }
+        let role = self.authorise_server(caller, server, Action::See).await?;
+        let channels = self.channels_of(server).await?;
+        let seen = channels
+            .iter()
+            .filter(|channel| super::access::may(caller.user_id, Some(role), channel, Action::See));
+        Ok(seen.cloned().collect())
+    }
+
+    /// Changes what is given of a server's channel.
+    pub async fn update_channel(
+        &self,
+        caller: &Caller,
+        id: Id,
+        changes: ChannelChanges,
+    ) -> Result<Channel, Error> {
+        let server = self
+            .manageable(caller, id, Action::ManageChannel)
+            .await?
+            .server_id;
+        let _held = self.hold(server).await;
+        let mut channel = self.stored_channel(id).await?;
+        if let Some(name) = changes.name {
+            channel.name = self.check_name("channel.name", &name)?;
+        }
+        if let Some(description) = changes.description {
+            check_description(&description)?;
+            channel.description = description;
+        }
+        if let Some(metadata) = changes.metadata {
+            self.check_metadata(&metadata)?;
+            channel.metadata = metadata;
+        }
+        channel.rank = changes.rank.unwrap_or(channel.rank);
+        let body = EventBody::ChannelUpdated(channel.clone());
+        let open = is_open(channel.kind);
+        let events = if open {
+            vec![on_server(server, body.clone())]
+        } else {
+            Vec::new()
+        };
+        self.store.update_channel(channel.clone(), events).await?;
+        self.forget_channel(&channel);
+        if !open {
+            self.publish_to(id, &body, 0).await?;
+        }
+        Ok(channel)
+    }
+
+    /// Deletes a server's channel with all its messages.
+    pub async fn delete_channel(&self, caller: &Caller, id: Id) -> Result<(), Error> {
+        let channel = self.manageable(caller, id, Action::ManageChannel).await?;
+        let _held = self.hold(channel.server_id).await;
+        let deleted = EventBody::ChannelDeleted(id);
+        let open = is_open(channel.kind);
+        let events = if open {
+            vec![on_server(channel.server_id, deleted.clone())]
+        } else {
+            let removed = EventBody::TopicRemoved(TopicKey::channel(id));
+            self.to_watchers(&channel, &removed).await?
+        };
+        self.store.delete_channel(id, events).await?;
+        self.forget_channel(&channel);
+        if !open {
+            self.publish_to(id, &deleted, 0).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets a member of the server into a private channel. One that is in stays.
+    pub async fn add_channel_member(
+        &self,
+        caller: &Caller,
+        id: Id,
+        user: Id,
+    ) -> Result<Channel, Error> {
+        let channel = self
+            .manageable(caller, id, Action::ManageChannelMembers)
+            .await?;
+        let _held = self.hold(channel.server_id).await;
+        if self.store.member(channel.server_id, user).await?.is_none() {
+            return Err(Error::not_found("member"));
+        }
+        let events = vec![on_user(user, EventBody::TopicAdded(TopicKey::channel(id)))];
+        if self.store.add_channel_member(id, user, events).await? {
+            self.forget_channel(&channel);
+            self.tell_channel(id).await?;
+        }
+        self.stored_channel(id).await
+    }
+
+    /// Takes a user out of a private channel; anyone may take out itself.
+    pub async fn remove_channel_member(
+        &self,
+        caller: &Caller,
+        id: Id,
+        user: Id,
+    ) -> Result<(), Error> {
+        let own = user == caller.user_id;
+        let action = if own {
+            Action::See
+        } else {
+            Action::ManageChannelMembers
+        };
+        let channel = self.manageable(caller, id, action).await?;
+        let _held = self.hold(channel.server_id).await;
+        // Admins go on seeing it; to them it is no removal.
+        let role = self.role_of(user, channel.server_id).await?;
+        let mut events = Vec::new();
+        if role.is_none_or(|role| role < Role::Admin) {
+            events.push(on_user(
+                user,
+                EventBody::TopicRemoved(TopicKey::channel(id)),
+            ));
+        }
+        if !self.store.remove_channel_member(id, user, events).await? {
+            return Err(Error::not_found("member"));
+        }
+        self.forget_channel(&channel);
+        self.tell_channel(id).await
+    }
+
+    /// A channel of a server that the caller may do that to. Of direct ones, and of members where all
+    /// are members, the type is wrong rather than the role.
+    async fn manageable(
+        &self,
+        caller: &Caller,
+        id: Id,
+        action: Action,
+    ) -> Result<Arc<Channel>, Error> {
+        let channel = self.authorise(caller, id, Action::See).await?;
+        let named = action != Action::ManageChannel;
+        let wrong = match channel.kind {
+            ChannelType::Direct => true,
+            ChannelType::Private => false,
+            ChannelType::Text | ChannelType::Announcement => named,
+        };
+        if wrong {
+            let message = "That can't be done with a channel of this type.";
+            return Err(Error::new(Reason::WrongChannelType, message));
+        }
+        self.authorise(caller, id, action).await
+    }
+
+    /// Tells those who see a private or direct channel how it now is, and forgets what is cached.
+    pub(super) async fn tell_channel(&self, id: Id) -> Result<(), Error> {
+        // Whoever reads it into the cache meanwhile reads what is stored.
+        self.channels.forget(&id);
+        let channel = match self.store.channel(id).await? {
+            Some(channel) => channel,
+            // Deleted meanwhile, which tells its watchers more.
+            None => return Ok(()),
+        };
+        self.forget_channel(&channel);
+        self.publish_to(id, &EventBody::ChannelUpdated(channel), 0)
+            .await
+    }
+
+    /// An event for each user who sees a private or direct channel, on its own topic.
+    async fn to_watchers(
+        &self,
+        channel: &Channel,
+        body: &EventBody,
+    ) -> Result<Vec<NewEvent>, Error> {
+        let mut users: BTreeSet<Id> = channel.member_ids.iter().copied().collect();
+        if channel.server_id != 0 {
+            let mut after = 0;
+            loop {
+                let page = self.store.members(channel.server_id, after, PAGE).await?;
+                let Some((last, _)) = page.last() else { break };
+                after = last.user_id;
+                let admins = page.iter().filter(|(member, _)| member.role >= Role::Admin);
+                users.extend(admins.map(|(member, _)| member.user_id));
+            }
+        }
+        Ok(users
+            .into_iter()
+            .map(|user| on_user(user, body.clone()))
+            .collect())
+    }
+
+    async fn stored_channel(&self, id: Id) -> Result<Channel, Error> {
+        self.store
+            .channel(id)
+            .await?
+            .ok_or_else(|| Error::not_found("channel"))
+    }
+}
+
+/// Whether every member of the server sees it.
+fn is_open(kind: ChannelType) -> bool {
+    matches!(kind, ChannelType::Text | ChannelType::Announcement)
+}

@@ -1,0 +1,382 @@
+//! Members of servers: joining, leaving, roles, kicks, bans.
+
+use super::accounts::on_user;
+use super::permissions::{Action, outranks};
+use super::servers::on_server;
+use super::{Caller, Channels, Domain, Error, Reason};
+use crate::model::{Ban, ChannelType, EventBody, Id, Member, Role, Server, TopicKey, User, limits};
+use crate::store::{self, NewEvent};
+
+/// Servers of at most so many members tell all of them of each.
+const SMALL: i32 = 250;
+/// Members of a page at most, and where the caller doesn't say.
+const PAGE_MAX: i32 = 1_000;
+const PAGE: i32 = 100;
+
+impl Domain {
+    /// Joins a server by an invitation.
+    pub async fn join_by_invite(
+        &self,
+        caller: &Caller,
+        code: String,
+    ) -> Result<(Server, Member), Error> {
+        let invite = self.open_invite(&code).await?;
+        let bound = self.servers_max(caller);
+        self.add(invite.server_id, caller.user_id, Some(code), bound)
+            .await
+    }
+
+    /// Joins an open server by its id; a member of any server gets its membership.
+    pub async fn join_by_id(&self, caller: &Caller, id: Id) -> Result<(Server, Member), Error> {
+        let server = self.server_of(id).await?;
+        if !server.open && self.role_of(caller.user_id, id).await?.is_none() {
+            return Err(Error::not_found("server"));
+        }
+        self.add(id, caller.user_id, None, self.servers_max(caller))
+            .await
+    }
+
+    /// Makes a user a member without its doing.
+    pub async fn add_member(&self, caller: &Caller, server: Id, user: Id) -> Result<Member, Error> {
+        caller.require_service()?;
+        let (_, member) = self.add(server, user, None, u32::MAX).await?;
+        Ok(member)
+    }
+
+    async fn add(
+        &self,
+        id: Id,
+        user: Id,
+        invite: Option<String>,
+        servers_max: u32,
+    ) -> Result<(Server, Member), Error> {
+        let _held = self.hold(id).await;
+        let server = self.server_of(id).await?;
+        let profile = self.profile(user).await?;
+        let member = Member {
+            server_id: id,
+            user_id: user,
+            role: Role::Member,
+            joined_at: self.now(),
+        };
+        let joined = EventBody::MemberJoined(member.clone(), profile);
+        let mut events = vec![
+            on_user(user, EventBody::TopicAdded(TopicKey::server(id))),
+            on_user(user, joined.clone()),
+        ];
+        if server.member_count < SMALL {
+            events.push(on_server(id, joined));
+        }
+        let members_max = self.bound(self.limits().members_per_server);
+        let added = self
+            .store
+            .add_member(member, invite, members_max, servers_max, events)
+            .await;
+        let (member, _) = added.map_err(|error| match error {
+            store::Error::Conflict("banned") => {
+                Error::new(Reason::Banned, "The user is banned from this server.")
+            }
+            store::Error::LimitReached("members") => Error::limit("members", members_max),
+            store::Error::LimitReached("servers") => Error::limit("servers", servers_max),
+            other => other.into(),
+        })?;
+        self.roles.forget(&user);
+        Ok((self.server_of(id).await?, member))
+    }
+
+    /// Leaves a server. Leaving one that one isn't in is NOT_FOUND.
+    pub async fn leave_server(&self, caller: &Caller, server: Id) -> Result<(), Error> {
+        let role = self.role_of(caller.user_id, server).await?;
+        match role {
+            None => Err(Error::not_found("server")),
+            Some(Role::Owner) => Err(Error::new(
+                Reason::OwnerLeaves,
+                "An owner hands the server on, or deletes it.",
+            )),
+            Some(_) => self.take_out(server, caller.user_id).await.map(|_| ()),
+        }
+    }
+
+    /// Takes a member out; it may join again.
+    pub async fn kick_member(&self, caller: &Caller, server: Id, user: Id) -> Result<(), Error> {
+        let role = self
+            .authorise_server(caller, server, Action::Moderate)
+            .await?;
+        let other = self.member_of(server, user).await?;
+        refuse_unless_outranked(caller, role, Some(other.role))?;
+        if !self.take_out(server, user).await? {
+            return Err(Error::not_found("member"));
+        }
+        Ok(())
+    }
+
+    async fn take_out(&self, server: Id, user: Id) -> Result<bool, Error> {
+        let _held = self.hold(server).await;
+        let (events, private) = self.leaving(server, user).await?;
+        let removed = self
+            .store
+            .remove_member(server, user, events)
+            .await
+            .map_err(owner_stays)?;
+        self.left(user, &private).await?;
+        Ok(removed)
+    }
+
+    /// Takes a user out, member or not, and keeps it out.
+    pub async fn ban_user(
+        &self,
+        caller: &Caller,
+        server: Id,
+        user: Id,
+        reason: String,
+    ) -> Result<(), Error> {
+        limits::text(&reason, limits::REASON_CHARS_MAX)
+            .map_err(|problem| Error::field("reason", problem))?;
+        let role = self
+            .authorise_server(caller, server, Action::Moderate)
+            .await?;
+        let other = self.store.member(server, user).await?;
+        if other.is_none() {
+            self.profile(user).await?;
+        }
+        refuse_unless_outranked(caller, role, other.as_ref().map(|member| member.role))?;
+        let _held = self.hold(server).await;
+        let (events, private) = match other {
+            Some(_) => self.leaving(server, user).await?,
+            None => (Vec::new(), Vec::new()),
+        };
+        let ban = Ban {
+            server_id: server,
+            user_id: user,
+            banned_by: caller.user_id,
+            reason,
+            created_at: self.now(),
+        };
+        self.store.ban(ban, events).await.map_err(owner_stays)?;
+        self.left(user, &private).await
+    }
+
+    /// Lifts a ban.
+    pub async fn unban_user(&self, caller: &Caller, server: Id, user: Id) -> Result<(), Error> {
+        self.authorise_server(caller, server, Action::Moderate)
+            .await?;
+        if !self.store.unban(server, user).await? {
+            return Err(Error::not_found("ban"));
+        }
+        Ok(())
+    }
+
+    /// A page of a server's bans by user id, and the id to go on after (0: that was all).
+    pub async fn list_bans(
+        &self,
+        caller: &Caller,
+        server: Id,
+        after: Id,
+        size: i32,
+    ) -> Result<(Vec<Ban>, Id), Error> {
+        self.authorise_server(caller, server, Action::Moderate)
+            .await?;
+        let size = page_size(size)?;
+        let bans = self.store.bans(server, after, size + 1).await?;
+        Ok(cut(bans, size, |ban| ban.user_id))
+    }
+
+    /// A page of a server's members by user id, and the id to go on after (0: that was all).
+    pub async fn list_members(
+        &self,
+        caller: &Caller,
+        server: Id,
+        after: Id,
+        size: i32,
+    ) -> Result<(Vec<(Member, User)>, Id), Error> {
+        self.authorise_server(caller, server, Action::ListMembers)
+            .await?;
+        let size = page_size(size)?;
+        let members = self.store.members(server, after, size + 1).await?;
+        Ok(cut(members, size, |(member, _)| member.user_id))
+    }
+
+    /// Changes a member's role. OWNER hands the server on.
+    pub async fn update_member(
+        &self,
+        caller: &Caller,
+        server: Id,
+        user: Id,
+        role: Role,
+    ) -> Result<Member, Error> {
+        let action = if role == Role::Owner {
+            Action::OwnServer
+        } else {
+            Action::ManageRoles
+        };
+        let own = self.authorise_server(caller, server, action).await?;
+        let _held = self.hold(server).await;
+        let before = self.member_of(server, user).await?;
+        if before.role == role {
+            return Ok(before);
+        }
+        if before.role == Role::Owner {
+            let message = "Its owner hands the server on by making another the owner.";
+            return Err(Error::new(Reason::OwnerLeaves, message));
+        }
+        let above = outranks(Some(own), Some(before.role));
+        if role != Role::Owner && !(above && outranks(Some(own), Some(role))) {
+            return Err(Error::denied(
+                "Only roles below one's own are changed and given.",
+            ));
+        }
+        let events = self.role_events(&before, role).await?;
+        let owner = self.server_of(server).await?.owner_id;
+        let member = self.store.set_role(server, user, role, events).await?;
+        self.roles.forget(&user);
+        self.roles.forget(&owner);
+        Ok(member)
+    }
+
+    /// What a changed role tells: the server or the member; the private channels that come or go.
+    async fn role_events(&self, before: &Member, role: Role) -> Result<Vec<NewEvent>, Error> {
+        let (id, user) = (before.server_id, before.user_id);
+        let mut server = self.server_of(id).await?;
+        let profile = self.profile(user).await?;
+        let mut events = Vec::new();
+        let small = server.member_count <= SMALL;
+        let mut tell = |member: Member, profile: User| {
+            let user = member.user_id;
+            let body = EventBody::MemberUpdated(member, profile);
+            if small {
+                events.push(on_server(id, body.clone()));
+            }
+            events.push(on_user(user, body));
+        };
+        tell(
+            Member {
+                role,
+                ..before.clone()
+            },
+            profile,
+        );
+        if role == Role::Owner {
+            let old = self.member_of(id, server.owner_id).await?;
+            let profile = self.profile(old.user_id).await?;
+            tell(
+                Member {
+                    role: Role::Admin,
+                    ..old
+                },
+                profile,
+            );
+            server.owner_id = user;
+            events.push(on_server(id, EventBody::ServerUpdated(server)));
+        }
+        let (sees, saw) = (role >= Role::Admin, before.role >= Role::Admin);
+        if sees != saw {
+            for channel in self.private_channels(id, user, false).await? {
+                let topic = TopicKey::channel(channel);
+                let body = EventBody::TopicRemoved(topic);
+                events.push(on_user(
+                    user,
+                    if sees {
+                        EventBody::TopicAdded(topic)
+                    } else {
+                        body
+                    },
+                ));
+            }
+        }
+        Ok(events)
+    }
+
+    /// The events of a member that goes, and the private channels that named it.
+    async fn leaving(&self, server: Id, user: Id) -> Result<(Vec<NewEvent>, Vec<Id>), Error> {
+        let there = self.server_of(server).await?;
+        let private = self.private_channels(server, user, true).await?;
+        Ok((self.member_left_events(&there, user), private))
+    }
+
+    /// After a member went: its caches, and word to those who stay in the private channels.
+    async fn left(&self, user: Id, private: &[Id]) -> Result<(), Error> {
+        self.roles.forget(&user);
+        for channel in private {
+            self.tell_channel(*channel).await?;
+        }
+        Ok(())
+    }
+
+    /// A server's private channels that name the user, or that don't.
+    async fn private_channels(&self, id: Id, user: Id, named: bool) -> Result<Vec<Id>, Error> {
+        let channels: Channels = self.channels_of(id).await?;
+        let wanted = channels.iter().filter(|channel| {
+            channel.kind == ChannelType::Private
+                && channel.member_ids.binary_search(&user).is_ok() == named
+        });
+        Ok(wanted.map(|channel| channel.id).collect())
+    }
+
+    /// What a member's going tells.
+    pub(super) fn member_left_events(&self, server: &Server, user: Id) -> Vec<NewEvent> {
+        let left = EventBody::MemberLeft(server.id, user);
+        let mut events = vec![
+            on_user(user, left.clone()),
+            on_user(user, EventBody::TopicRemoved(TopicKey::server(server.id))),
+        ];
+        if server.member_count <= SMALL {
+            events.push(on_server(server.id, left));
+        }
+        events
+    }
+
+    async fn member_of(&self, server: Id, user: Id) -> Result<Member, Error> {
+        let member = self.store.member(server, user).await?;
+        member.ok_or_else(|| Error::not_found("member"))
+    }
+
+    /// A user that isn't deleted.
+    pub(super) async fn profile(&self, user: Id) -> Result<User, Error> {
+        let found = self.store.users(&[user]).await?.pop();
+        found
+            .filter(|user| !user.deleted)
+            .ok_or_else(|| Error::not_found("user"))
+    }
+}
+
+/// A service key is above all; others take out only whom they outrank.
+fn refuse_unless_outranked(caller: &Caller, own: Role, other: Option<Role>) -> Result<(), Error> {
+    if other == Some(Role::Owner) {
+        let message = "The owner stays: the server is handed on, or deleted, first.";
+        return Err(Error::new(Reason::OwnerLeaves, message));
+    }
+    if caller.is_service() || outranks(Some(own), other) {
+        return Ok(());
+    }
+    Err(Error::denied("Only members of lower roles are taken out."))
+}
+
+fn owner_stays(error: store::Error) -> Error {
+    match error {
+        store::Error::Conflict("owner") => {
+            let message = "The owner stays: the server is handed on, or deleted, first.";
+            Error::new(Reason::OwnerLeaves, message)
+        }
+        other => other.into(),
+    }
+}
+
+fn page_size(size: i32) -> Result<u32, Error> {
+    if !(0..=PAGE_MAX).contains(&size) {
+        return Err(Error::field(
+            "page_size",
+            format!("{size}; 0 to {PAGE_MAX} is allowed"),
+        ));
+    }
+    Ok(if size == 0 { PAGE } else { size }.unsigned_abs())
+}
+
+/// Cuts a page that was read one longer, and tells where the next one begins.
+fn cut<T>(mut items: Vec<T>, size: u32, id: impl Fn(&T) -> Id) -> (Vec<T>, Id) {
+    if items.len() <= size as usize {
+        return (items, 0);
+    }
+    items.truncate(size as usize);
+    let next = items.last().map_or(0, id);
+    (items, next)
+}

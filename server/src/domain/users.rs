@@ -1,0 +1,75 @@
+//! Profiles and blocks.
+
+use super::accounts::on_user;
+use super::{Caller, Domain, Error};
+use crate::model::{EventBody, Id, Metadata, User};
+
+/// Profiles read at once.
+const BATCH_MAX: usize = 100;
+
+/// Changes of a profile: what is given.
+#[derive(Clone, Debug, Default)]
+pub struct ProfileChanges {
+    /// What people see.
+    pub display_name: Option<String>,
+    /// What the integrator attaches.
+    pub metadata: Option<Metadata>,
+}
+
+impl Domain {
+    /// A user's public profile, deleted or not.
+    pub async fn get_user(&self, id: Id) -> Result<User, Error> {
+        let user = self.store.users(&[id]).await?.pop();
+        user.ok_or_else(|| Error::not_found("user"))
+    }
+
+    /// Profiles of those that exist, in the order asked.
+    pub async fn batch_get_users(&self, ids: &[Id]) -> Result<Vec<User>, Error> {
+        if ids.is_empty() || ids.len() > BATCH_MAX {
+            let problem = format!("{} ids; 1 to {BATCH_MAX} are allowed", ids.len());
+            return Err(Error::field("user_ids", problem));
+        }
+        Ok(self.store.users(ids).await?)
+    }
+
+    /// Changes what is given of the caller's own profile.
+    pub async fn update_profile(
+        &self,
+        caller: &Caller,
+        changes: ProfileChanges,
+    ) -> Result<User, Error> {
+        let _held = self.hold(caller.user_id).await;
+        let mut user = self.profile(caller.user_id).await?;
+        if let Some(name) = changes.display_name {
+            user.display_name = self.check_name("user.display_name", &name)?;
+        }
+        if let Some(metadata) = changes.metadata {
+            self.check_metadata(&metadata)?;
+            user.metadata = metadata;
+        }
+        let events = vec![on_user(user.id, EventBody::UserUpdated(user.clone()))];
+        self.store.update_profile(user.clone(), events).await?;
+        Ok(user)
+    }
+
+    /// Blocks a user.
+    pub async fn block_user(&self, caller: &Caller, other: Id) -> Result<(), Error> {
+        if other == caller.user_id {
+            return Err(Error::field(
+                "user_id",
+                "the caller's own; another is needed",
+            ));
+        }
+        self.profile(other).await?;
+        self.store.block(caller.user_id, other).await?;
+        self.forget_block(caller.user_id, other);
+        Ok(())
+    }
+
+    /// Lifts a block.
+    pub async fn unblock_user(&self, caller: &Caller, other: Id) -> Result<(), Error> {
+        self.store.unblock(caller.user_id, other).await?;
+        self.forget_block(caller.user_id, other);
+        Ok(())
+    }
+}
