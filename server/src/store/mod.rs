@@ -1,13 +1,15 @@
-//! The seam to durable state. Small traits, each with its contract; `sqlite` implements them all, and
-//! `suite` holds every backend to the contracts.
+//! The seam to durable state. Small traits, each with its contract; `sqlite` implements them all,
+//! and `suite` holds every backend to the contracts.
 //!
-//! Every write is durable when its future answers `Ok` (committed and synced). `Err(Error::Unavailable)`
-//! means *unknown*: the write may or may not have happened; callers read again before they decide.
-//! Changes of servers and users carry the events of their topics: the store numbers them in the change's
-//! own transaction (one outbox row each, kept for ten minutes) and, after the commit, hands them to the
-//! [`Relay`] in the order of their positions.
+//! Every write is durable when its future answers `Ok` (committed and synced).
+//! `Err(Error::Unavailable)` means *unknown*: the write may or may not have happened; callers read
+//! again before they decide. Changes of servers and users carry the events of their topics: the
+//! store numbers them in the change's own transaction (one outbox row each, kept for ten minutes)
+//! and, after the commit, hands them to the [`Relay`] in the order of their positions.
 
 pub mod sqlite;
+#[cfg(test)]
+mod suite;
 
 use crate::model::{
     Ban, Channel, EventBody, Id, Invite, Member, Message, Position, Role, Server, Session, Signal,
@@ -90,8 +92,8 @@ pub enum Anchor {
     Around(Id),
 }
 
-/// A page of history, ascending by id. More than 1,000 deleted ids in a row make a page short, or one of
-/// deleted ids alone: the next page goes on from the outermost id, deleted or not.
+/// A page of history, ascending by id. More than 1,000 deleted ids in a row make a page short, or
+/// one of deleted ids alone: the next page goes on from the outermost id, deleted or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// Messages that aren't deleted.
@@ -107,11 +109,11 @@ pub struct Page {
 /// Messages.
 #[async_trait]
 pub trait Messages: Send + Sync {
-    /// Inserts; (channel, author, nonce) is unique for 24 hours where the nonce isn't empty. A channel
-    /// that isn't there (any more) is `NotFound("channel")`.
+    /// Inserts; (channel, author, nonce) is unique for 24 hours where the nonce isn't empty. A
+    /// channel that isn't there (any more) is `NotFound("channel")`.
     async fn insert(&self, message: Message) -> Result<Inserted, Error>;
-    /// Writes a new content at a revision, unless the row is deleted or has a higher revision. Answers
-    /// the row as it now is.
+    /// Writes a new content at a revision, unless the row is deleted or has a higher revision.
+    /// Answers the row as it now is.
     async fn edit(
         &self,
         channel: Id,
@@ -121,7 +123,8 @@ pub trait Messages: Send + Sync {
         revision: i64,
         edited_at: UnixMs,
     ) -> Result<Message, Error>;
-    /// Deletes softly: content, metadata and mentions go, the row stays. Idempotent. Answers the row.
+    /// Deletes softly: content, metadata and mentions go, the row stays. Idempotent. Answers the
+    /// row.
     async fn delete(&self, channel: Id, id: Id, revision: i64) -> Result<Message, Error>;
     /// The row, deleted or not.
     async fn get(&self, channel: Id, id: Id) -> Result<Option<Message>, Error>;
@@ -156,9 +159,10 @@ pub trait Servers: Send + Sync {
     async fn delete_server(&self, id: Id, events: Vec<NewEvent>) -> Result<(), Error>;
     /// The servers of a user with its role, by id.
     async fn servers_of(&self, user: Id) -> Result<Vec<(Server, Role)>, Error>;
-    /// Adds a member, or answers the membership that is there. With an invitation's code, counts its use
-    /// and refuses (`NotFound`) one that is spent or over. A ban is `Conflict("banned")`. `max_members`
-    /// and `max_servers` are bounds. Events are published only if the membership is new.
+    /// Adds a member, or answers the membership that is there. With an invitation's code, counts
+    /// its use and refuses (`NotFound`) one that is spent or over. A ban is `Conflict("banned")`.
+    /// `max_members` and `max_servers` are bounds. Events are published only if the membership is
+    /// new.
     async fn add_member(
         &self,
         member: Member,
@@ -184,8 +188,8 @@ pub trait Servers: Send + Sync {
         role: Role,
         events: Vec<NewEvent>,
     ) -> Result<Member, Error>;
-    /// Takes a member out, and out of the server's private channels. Idempotent: false if it was none.
-    /// The owner is `Conflict("owner")`, here, in `ban`, and for another role in `set_role`.
+    /// Takes a member out, and out of the server's private channels. Idempotent: false if it was
+    /// none. The owner is `Conflict("owner")`, here, in `ban`, and for another role in `set_role`.
     async fn remove_member(
         &self,
         server: Id,
@@ -278,8 +282,8 @@ pub trait Users: Send + Sync {
     async fn update_profile(&self, user: User, events: Vec<NewEvent>) -> Result<(), Error>;
     /// Writes the password's hash.
     async fn set_password(&self, user: Id, hash: String) -> Result<(), Error>;
-    /// Marks deleted, frees the name, removes credentials, sessions, memberships, blocks. Who owns a
-    /// server is refused: `Conflict("owns a server")`.
+    /// Marks deleted, frees the name, removes credentials, sessions, memberships, blocks. Who owns
+    /// a server is refused: `Conflict("owns a server")`.
     async fn delete_account(&self, user: Id, events: Vec<NewEvent>) -> Result<(), Error>;
     /// Blocks; idempotent; at most 1,000.
     async fn block(&self, user: Id, other: Id) -> Result<(), Error>;
@@ -292,12 +296,13 @@ pub trait Users: Send + Sync {
 /// Sessions: devices, bots' tokens, service keys.
 #[async_trait]
 pub trait Sessions: Send + Sync {
-    /// Stores one. Beyond `max` of the user's (kind user), the longest unseen ones are ended; their ids
-    /// are answered.
+    /// Stores one. Beyond `max` of the user's (kind user), the longest unseen ones are ended; their
+    /// ids are answered.
     async fn create_session(&self, session: Session, max: u32) -> Result<Vec<Id>, Error>;
     /// One, if not ended.
     async fn session(&self, id: Id) -> Result<Option<Session>, Error>;
-    /// Replaces the hashes and times of a refresh, if `refresh_hash` is still `expected`; else Conflict.
+    /// Replaces the hashes and times of a refresh, if `refresh_hash` is still `expected`; else
+    /// Conflict.
     async fn refresh_session(&self, session: Session, expected: [u8; 32]) -> Result<(), Error>;
     /// Ends one; false if it wasn't there.
     async fn end_session(&self, id: Id, events: Vec<NewEvent>) -> Result<bool, Error>;
@@ -314,21 +319,22 @@ pub trait Sessions: Send + Sync {
 pub trait Outbox: Send + Sync {
     /// Position of the topic; seq 0 if nothing ever happened to it.
     async fn topic_position(&self, topic: TopicKey) -> Result<Position, Error>;
-    /// The events after a position, ascending, or None if they aren't all there (trimmed, another epoch,
-    /// of the future).
+    /// The events after a position, ascending, or None if they aren't all there (trimmed, another
+    /// epoch, of the future).
     async fn topic_since(
         &self,
         topic: TopicKey,
         position: Position,
     ) -> Result<Option<Vec<OutboxEvent>>, Error>;
-    /// Numbers and keeps events of servers' and users' topics that belong to no other change, in one
-    /// transaction, and hands them on after it.
+    /// Numbers and keeps events of servers' and users' topics that belong to no other change, in
+    /// one transaction, and hands them on after it.
     async fn append(&self, events: Vec<NewEvent>) -> Result<(), Error>;
     /// A server with its open channels, read in one transaction with the topic's position.
     async fn server_snapshot(&self, id: Id) -> Result<Option<ServerSnapshot>, Error>;
     /// A user with its servers and private and direct channels, likewise.
     async fn user_snapshot(&self, id: Id) -> Result<Option<UserSnapshot>, Error>;
-    /// Removes outbox rows older than ten minutes, and spent requests and nonces older than 24 hours.
+    /// Removes outbox rows older than ten minutes, and spent requests and nonces older than 24
+    /// hours.
     async fn trim(&self, now: UnixMs) -> Result<(), Error>;
 }
 
@@ -361,7 +367,8 @@ pub struct UserSnapshot {
 pub trait Upkeep: Send + Sync {
     /// Fails if the store can't read and write.
     async fn check(&self) -> Result<(), Error>;
-    /// Copies the whole store, consistent, to a file that must not exist; `progress` gets bytes copied.
+    /// Copies the whole store, consistent, to a file that must not exist; `progress` gets bytes
+    /// copied.
     async fn backup(
         &self,
         path: &std::path::Path,

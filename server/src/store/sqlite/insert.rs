@@ -9,7 +9,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-/// Rows a statement: powers of two, so that each text is prepared once and any number is made of few.
+/// Rows a statement: powers of two, so that each text is prepared once and any number is made of
+/// few.
 const SIZES: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 
 /// A message of a channel that is gone would never be seen again, so it isn't taken.
@@ -66,8 +67,8 @@ impl New<'_> {
     }
 }
 
-/// Inserts the messages of one transaction, in their order; the outcomes are in the same order. An error
-/// fails the transaction.
+/// Inserts the messages of one transaction, in their order; the outcomes are in the same order. An
+/// error fails the transaction.
 pub(super) async fn insert(
     connection: &mut SqliteConnection,
     inserts: &[Insert],
@@ -159,8 +160,8 @@ async fn insert_messages(
     Ok(usize::try_from(inserted).unwrap_or(usize::MAX))
 }
 
-/// What became of a message when some of its run weren't inserted: their channel is gone, or their id is
-/// taken.
+/// What became of a message when some of its run weren't inserted: their channel is gone, or their
+/// id is taken.
 async fn inspect(
     connection: &mut SqliteConnection,
     new: &New<'_>,

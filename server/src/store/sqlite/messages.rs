@@ -244,8 +244,9 @@ impl Walk<'_> {
         }
     }
 
-    /// The rows from `from` on in one direction: at most `limit` messages, and the deleted ones up to
-    /// the next message beyond. As many deleted ones as a page may name end it early, with `more`.
+    /// The rows from `from` on in one direction: at most `limit` messages, and the deleted ones up
+    /// to the next message beyond. As many deleted ones as a page may name end it early, with
+    /// `more`.
     async fn stretch(&mut self, newer: bool, from: Id, limit: usize) -> Result<Stretch, Error> {
         let mut stretch = Stretch {
             rows: Vec::new(),
@@ -308,7 +309,8 @@ impl Walk<'_> {
     async fn any_newer(&mut self, from: Id) -> Result<bool, Error> {
         Ok(sqlx::query_scalar(
             "SELECT coalesce(min(deleted) = 0 OR count(*) = ?3, 0) FROM
-             (SELECT deleted FROM messages WHERE channel_id = ?1 AND id >= ?2 ORDER BY id LIMIT ?3)",
+             (SELECT deleted FROM messages WHERE channel_id = ?1 AND id >= ?2
+              ORDER BY id LIMIT ?3)",
         )
         .bind(self.channel)
         .bind(from)

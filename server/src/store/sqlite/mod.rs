@@ -1,5 +1,5 @@
-//! One SQLite file, for one process. A single writer task commits in groups ([`writer`]); reads have
-//! connections of their own. Nothing outside of this folder knows SQL.
+//! One SQLite file, for one process. A single writer task commits in groups ([`writer`]); reads
+//! have connections of their own. Nothing outside of this folder knows SQL.
 
 mod channels;
 mod insert;
@@ -13,11 +13,13 @@ mod rows;
 mod schema;
 mod servers;
 mod sessions;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod users;
 mod writer;
 
-use crate::model::UnixMs;
+use crate::clock::{Clock, SystemClock};
 use crate::store::{Error, Relay};
 use futures::future::BoxFuture;
 use sqlx::sqlite::SqliteConnection;
@@ -25,7 +27,6 @@ use sqlx::{Sqlite as Driver, SqlitePool, Transaction};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use writer::{Tx, Writer};
@@ -46,12 +47,21 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the file, or makes it (with its folder) where there is none, and starts the writer. Beside
-    /// it lies a lock file: a second process is refused with `Unusable`.
+    /// Opens the file, or makes it (with its folder) where there is none, and starts the writer.
+    /// Beside it lies a lock file: a second process is refused with `Unusable`.
     pub async fn open(path: &Path, relay: Arc<dyn Relay>) -> Result<Sqlite, Error> {
+        Self::open_with_clock(path, relay, Arc::new(SystemClock::default())).await
+    }
+
+    /// As [`Sqlite::open`]; the clock tells the ages of what is kept for a while.
+    pub async fn open_with_clock(
+        path: &Path,
+        relay: Arc<dyn Relay>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Sqlite, Error> {
         let lock = schema::lock(path)?;
         let connection = schema::open(path).await?;
-        let store = Sqlite::start(path, connection, lock, relay).await?;
+        let store = Sqlite::start(path, connection, lock, relay, clock).await?;
         // What an earlier run left undone.
         store.purge.notify_one();
         let purger = tokio::spawn(purge::run(store.writer.clone(), store.purge.clone()));
@@ -65,13 +75,15 @@ impl Sqlite {
         mut connection: SqliteConnection,
         lock: File,
         relay: Arc<dyn Relay>,
+        clock: Arc<dyn Clock>,
     ) -> Result<Sqlite, Error> {
         let epoch = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'epoch'")
             .fetch_one(&mut connection)
             .await
             .map_err(failure)?;
         let read = schema::readers(path).await.map_err(failure)?;
-        let writer = Writer::start(path.to_owned(), Tx::new(connection, epoch), relay, lock);
+        let tx = Tx::new(connection, epoch, clock);
+        let writer = Writer::start(path.to_owned(), tx, relay, lock);
         Ok(Sqlite {
             path: path.to_owned(),
             epoch,
@@ -82,8 +94,8 @@ impl Sqlite {
         })
     }
 
-    /// Runs a change in the writer's next transaction and answers when it is durable. What it does is
-    /// undone alone if it answers an error. It goes on if the caller goes away.
+    /// Runs a change in the writer's next transaction and answers when it is durable. What it does
+    /// is undone alone if it answers an error. It goes on if the caller goes away.
     async fn change<T, F>(&self, change: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -105,14 +117,6 @@ impl Drop for Sqlite {
             purger.abort();
         }
     }
-}
-
-/// The wall clock, for the ages of rows that the callers' times don't cover.
-fn now_ms() -> UnixMs {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// What a driver's error means to callers.

@@ -1,7 +1,8 @@
-//! What the command line does on the file itself: short changes beside a server that runs, and taking
-//! in a backup.
+//! What the command line does on the file itself: short changes beside a server that runs, and
+//! taking in a backup.
 
 use super::{Sqlite, failure, schema};
+use crate::clock::SystemClock;
 use crate::store::{Error, OutboxEvent, Relay};
 use sqlx::Executor as _;
 use std::fs::File;
@@ -16,9 +17,9 @@ impl Relay for Nobody {
 }
 
 impl Sqlite {
-    /// Opens the file for one short change: as its owner where no server runs on it, else beside the
-    /// server, which waits at most for the one commit. Meant for changes that number no events: the
-    /// server wouldn't hear of those.
+    /// Opens the file for one short change: as its owner where no server runs on it, else beside
+    /// the server, which waits at most for the one commit. Meant for changes that number no events:
+    /// the server wouldn't hear of those.
     pub async fn open_beside(path: &Path) -> Result<Sqlite, Error> {
         let refused = match Sqlite::open(path, Arc::new(Nobody)).await {
             Err(Error::Unusable(why)) => Error::Unusable(why),
@@ -29,12 +30,13 @@ impl Sqlite {
         else {
             return Err(refused);
         };
-        Sqlite::start(path, connection, unlocked, Arc::new(Nobody)).await
+        let clock = Arc::new(SystemClock::default());
+        Sqlite::start(path, connection, unlocked, Arc::new(Nobody), clock).await
     }
 
     /// Makes a copy of a backup fit to be served: checks it, brings it up to date, and draws a new
-    /// epoch. What was numbered after the backup is gone and its numbers will be used again: without
-    /// a new epoch, clients would take the new events for those that they hold.
+    /// epoch. What was numbered after the backup is gone and its numbers will be used again:
+    /// without a new epoch, clients would take the new events for those that they hold.
     pub async fn adopt(path: &Path) -> Result<(), Error> {
         let lock = schema::lock(path)?;
         let mut connection = schema::open(path).await?;

@@ -3,7 +3,7 @@
 use super::channels::CHANNELS_OF_SERVER;
 use super::rows::{self, Of};
 use super::writer::Tx;
-use super::{DAY_MS, Sqlite, now_ms};
+use super::{DAY_MS, Sqlite};
 use crate::frames;
 use crate::model::{
     Channel, Id, Position, SNOWFLAKE_EPOCH_MS, Server, Signal, TopicKey, UnixMs, User,
@@ -41,7 +41,7 @@ pub(super) fn encode(events: Vec<NewEvent>) -> Vec<Draft> {
 
 /// Numbers the events and stores them; the writer relays them after the commit.
 pub(super) async fn publish(tx: &mut Tx, drafts: Vec<Draft>) -> Result<(), Error> {
-    let now = now_ms();
+    let now = tx.now_ms();
     for draft in drafts {
         let seq: i64 = sqlx::query_scalar(
             "INSERT INTO topics VALUES (?, ?, 1)

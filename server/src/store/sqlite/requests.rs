@@ -1,7 +1,7 @@
 //! What creating calls with a request id made, for their repeats.
 
+use super::DAY_MS;
 use super::writer::Tx;
-use super::{DAY_MS, now_ms};
 use crate::model::Id;
 use crate::store::Error;
 
@@ -29,7 +29,7 @@ pub(super) async fn made(
     .bind(kind as i32)
     .bind(caller)
     .bind(request)
-    .bind(now_ms() - DAY_MS)
+    .bind(tx.now_ms() - DAY_MS)
     .fetch_optional(&mut tx.connection)
     .await?)
 }
@@ -49,7 +49,7 @@ pub(super) async fn remember(
             .bind(request)
             .bind(made)
             .bind(first_channel)
-            .bind(now_ms())
+            .bind(tx.now_ms())
             .execute(&mut tx.connection)
             .await?;
     }

@@ -42,8 +42,8 @@ fn mentions(row: &SqliteRow) -> Result<Vec<Id>, sqlx::Error> {
     serde_json::from_str(text).map_err(|_| broken("mentions"))
 }
 
-/// A nonce as stored, None for none. Nearly all are UUIDs as text, which take less than half as bytes;
-/// the first byte tells.
+/// A nonce as stored, None for none. Nearly all are UUIDs as text, which take less than half as
+/// bytes; the first byte tells.
 pub(super) fn nonce_bytes(nonce: &str) -> Option<Vec<u8>> {
     if nonce.is_empty() {
         return None;

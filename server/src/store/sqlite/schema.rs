@@ -33,8 +33,8 @@ const LOG_BYTES_KEPT: &str = "67108864";
 /// Pages of the write-ahead log at which the writer checkpoints (16 MiB).
 const CHECKPOINT_PAGES: &str = "4096";
 
-/// Makes the folder and the file where they are missing, private to the process's user, and takes the
-/// lock, which holds until the answered file is dropped.
+/// Makes the folder and the file where they are missing, private to the process's user, and takes
+/// the lock, which holds until the answered file is dropped.
 pub(super) fn lock(path: &Path) -> Result<File, Error> {
     let name = with_suffix(path, ".lock");
     let prepare = || -> io::Result<File> {
@@ -125,8 +125,8 @@ pub(super) async fn readers(path: &Path) -> Result<SqlitePool, sqlx::Error> {
         .await
 }
 
-/// Opens the writer's connection for the first time: refuses what isn't ours or is newer, and brings
-/// what is older up to date.
+/// Opens the writer's connection for the first time: refuses what isn't ours or is newer, and
+/// brings what is older up to date.
 pub(super) async fn open(path: &Path) -> Result<SqliteConnection, Error> {
     let mut connection = writer(path).await.map_err(|e| unusable(path, e))?;
     migrate(path, &mut connection).await?;

@@ -63,8 +63,8 @@ impl Upkeep for Sqlite {
         if let Some(purger) = purger {
             purger.abort();
         }
-        // The readers first, so that the last connection to close is the writer, which then folds the
-        // write-ahead log into the file.
+        // The readers first, so that the last connection to close is the writer, which then folds
+        // the write-ahead log into the file.
         self.read.close().await;
         self.writer.close().await;
     }

@@ -1,12 +1,13 @@
 //! The writer: one task, one connection, commits in groups.
 //!
-//! A transaction begins as soon as the last one ended, with all that has queued by then. Runs of new
-//! messages go in as statements of many rows; every other change runs in a savepoint of its own, so that
-//! a refused one undoes only itself. After the COMMIT (which syncs) the numbered events are relayed, and
-//! then everyone is answered.
+//! A transaction begins as soon as the last one ended, with all that has queued by then. Runs of
+//! new messages go in as statements of many rows; every other change runs in a savepoint of its
+//! own, so that a refused one undoes only itself. After the COMMIT (which syncs) the numbered
+//! events are relayed, and then everyone is answered.
 
 use super::{failure, insert, schema};
-use crate::model::Message;
+use crate::clock::Clock;
+use crate::model::{Message, UnixMs};
 use crate::store::{Error, Inserted, OutboxEvent, Relay};
 use futures::future::BoxFuture;
 use sqlx::sqlite::SqliteConnection;
@@ -29,15 +30,22 @@ pub(super) struct Tx {
     pub(super) epoch: i64,
     /// Numbered in this transaction, to be relayed after it.
     pub(super) events: Vec<OutboxEvent>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Tx {
-    pub(super) fn new(connection: SqliteConnection, epoch: i64) -> Tx {
+    pub(super) fn new(connection: SqliteConnection, epoch: i64, clock: Arc<dyn Clock>) -> Tx {
         Tx {
             connection,
             epoch,
             events: Vec::new(),
+            clock,
         }
+    }
+
+    /// For the ages of rows that the callers' times don't cover.
+    pub(super) fn now_ms(&self) -> UnixMs {
+        self.clock.wall_ms()
     }
 
     async fn run(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
@@ -112,6 +120,7 @@ impl Writer {
         let task = Task {
             path,
             epoch: tx.epoch,
+            clock: tx.clock.clone(),
             tx: Some(tx),
             relay,
             closing: Vec::new(),
@@ -189,8 +198,9 @@ impl Done {
 struct Task {
     path: PathBuf,
     epoch: i64,
-    /// None after a transaction failed: the next one opens the file anew, since what a connection still
-    /// believes after a failed sync can't be trusted.
+    clock: Arc<dyn Clock>,
+    /// None after a transaction failed: the next one opens the file anew, since what a connection
+    /// still believes after a failed sync can't be trusted.
     tx: Option<Tx>,
     relay: Arc<dyn Relay>,
     closing: Vec<oneshot::Sender<()>>,
@@ -214,8 +224,8 @@ impl Task {
         }
     }
 
-    /// Takes the wish to close out of what was queued. From then on nothing more is accepted, and the
-    /// loop ends once it has drained the queue.
+    /// Takes the wish to close out of what was queued. From then on nothing more is accepted, and
+    /// the loop ends once it has drained the queue.
     fn without_closing(
         &mut self,
         queued: &mut Vec<Write>,
@@ -256,7 +266,10 @@ impl Task {
     async fn transact(&mut self, waiting: &mut [Done]) -> Result<(), sqlx::Error> {
         let tx = match &mut self.tx {
             Some(tx) => tx,
-            none => none.insert(Tx::new(schema::writer(&self.path).await?, self.epoch)),
+            none => {
+                let connection = schema::writer(&self.path).await?;
+                none.insert(Tx::new(connection, self.epoch, self.clock.clone()))
+            }
         };
         tx.run("BEGIN IMMEDIATE").await?;
         for done in waiting {

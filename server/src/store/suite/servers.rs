@@ -1,0 +1,334 @@
+//! Sentences about servers, members, invitations, bans.
+
+use super::*;
+use crate::model::{Ban, Invite};
+use crate::store::Error;
+use std::time::Duration;
+
+async fn count<P>(world: &World<P>) -> i32 {
+    let server = world.store.server(SERVER).await.unwrap().unwrap();
+    server.member_count
+}
+
+fn invite(code: &str, max_uses: i32, expires_at: i64) -> Invite {
+    Invite {
+        code: code.into(),
+        server_id: SERVER,
+        creator_id: OWNER,
+        max_uses,
+        uses: 0,
+        expires_at,
+    }
+}
+
+fn ban(user_id: Id) -> Ban {
+    Ban {
+        server_id: SERVER,
+        user_id,
+        banned_by: OWNER,
+        reason: "Spam".into(),
+        created_at: 5,
+    }
+}
+
+pub(crate) async fn a_server_comes_with_its_owner_and_channel<P: Place>() {
+    let world = World::<P>::new().await;
+    let made = server(SERVER, OWNER);
+    assert_eq!(
+        world.store.server(SERVER).await.unwrap(),
+        Some(made.clone())
+    );
+    let owner = world.store.member(SERVER, OWNER).await.unwrap();
+    assert_eq!(owner, Some(member(SERVER, OWNER, Role::Owner)));
+    let of = world.store.servers_of(OWNER).await.unwrap();
+    assert_eq!(of, [(made, Role::Owner)]);
+    let channels = world.store.channels_of_server(SERVER).await.unwrap();
+    assert_eq!(channels, [channel(CHANNEL, SERVER, ChannelType::Text)]);
+}
+
+pub(crate) async fn a_request_repeated_answers_the_first_server<P: Place>() {
+    let world = World::<P>::new().await;
+    let make = |id: Id, caller: Id, request: &str| {
+        world.store.create_server(
+            server(id, OWNER),
+            member(id, OWNER, Role::Owner),
+            channel(id + 1, id, ChannelType::Text),
+            Some((caller, request.to_owned())),
+            vec![event(TopicKey::user(OWNER), id)],
+        )
+    };
+    assert_eq!(make(20, 1, "a").await.unwrap(), (server(20, OWNER), 21));
+    assert_eq!(make(30, 1, "a").await.unwrap(), (server(20, OWNER), 21));
+    assert_eq!(make(40, 1, "b").await.unwrap(), (server(40, OWNER), 41));
+    assert_eq!(make(50, 2, "a").await.unwrap(), (server(50, OWNER), 51));
+    assert_eq!(world.store.server(30).await.unwrap(), None);
+    assert_eq!(world.relay.events().len(), 3);
+}
+
+pub(crate) async fn a_request_is_forgotten_after_a_day<P: Place>() {
+    let world = World::<P>::new().await;
+    let make = |id: Id| {
+        world.store.create_server(
+            server(id, OWNER),
+            member(id, OWNER, Role::Owner),
+            channel(id + 1, id, ChannelType::Text),
+            Some((OWNER, "a".to_owned())),
+            vec![],
+        )
+    };
+    make(20).await.unwrap();
+    for (hours, expected) in [(23, 20), (2, 40), (23, 40)] {
+        world.clock.advance(Duration::from_secs(hours * 3600));
+        world.store.trim(world.clock.wall_ms()).await.unwrap();
+        assert_eq!(make(40).await.unwrap().0.id, expected);
+    }
+}
+
+pub(crate) async fn a_server_is_changed_and_deleted<P: Place>() {
+    let world = World::<P>::new().await;
+    world.join(SERVER, 2).await;
+    world
+        .store
+        .create_invite(invite("code", 0, 0))
+        .await
+        .unwrap();
+    let changed = Server {
+        name: "New".into(),
+        description: String::new(),
+        open: false,
+        metadata: Metadata::new(),
+        member_count: 2,
+        ..server(SERVER, OWNER)
+    };
+    world
+        .store
+        .update_server(changed.clone(), vec![])
+        .await
+        .unwrap();
+    assert_eq!(
+        world.store.server(SERVER).await.unwrap(),
+        Some(changed.clone())
+    );
+    world.store.delete_server(SERVER, vec![]).await.unwrap();
+    assert_eq!(world.store.server(SERVER).await.unwrap(), None);
+    assert_eq!(world.store.member(SERVER, 2).await.unwrap(), None);
+    assert_eq!(world.store.channel(CHANNEL).await.unwrap(), None);
+    assert_eq!(world.store.invite("code").await.unwrap(), None);
+    assert_eq!(world.store.servers_of(OWNER).await.unwrap(), []);
+    let update = world.store.update_server(changed, vec![]).await;
+    assert!(
+        matches!(update, Err(Error::NotFound("server"))),
+        "{update:?}"
+    );
+    let delete = world.store.delete_server(SERVER, vec![]).await;
+    assert!(
+        matches!(delete, Err(Error::NotFound("server"))),
+        "{delete:?}"
+    );
+}
+
+pub(crate) async fn joining_counts_and_is_idempotent<P: Place>() {
+    let world = World::<P>::new().await;
+    let first = member(SERVER, 2, Role::Member);
+    let later = Member {
+        joined_at: SNOWFLAKE_EPOCH_MS + 1,
+        ..first.clone()
+    };
+    let add = |member: Member| {
+        let events = vec![event(TopicKey::server(SERVER), 2)];
+        world.store.add_member(member, None, 100, 100, events)
+    };
+    assert_eq!(add(first.clone()).await.unwrap(), (first.clone(), true));
+    assert_eq!(add(later).await.unwrap(), (first, false));
+    assert_eq!(count(&world).await, 2);
+    assert_eq!(world.relay.events().len(), 1);
+    let nowhere = add(member(999, 2, Role::Member)).await;
+    assert!(
+        matches!(nowhere, Err(Error::NotFound("server"))),
+        "{nowhere:?}"
+    );
+}
+
+pub(crate) async fn bounds_of_members_and_servers_hold<P: Place>() {
+    let world = World::<P>::new().await;
+    world.server(20, OWNER).await;
+    let add = |server, user, members, servers| {
+        let member = member(server, user, Role::Member);
+        world
+            .store
+            .add_member(member, None, members, servers, vec![])
+    };
+    assert!(add(SERVER, 2, 2, 1).await.unwrap().1);
+    let full = add(SERVER, 3, 2, 1).await;
+    assert!(
+        matches!(full, Err(Error::LimitReached("members"))),
+        "{full:?}"
+    );
+    let many = add(20, 2, 9, 1).await;
+    assert!(
+        matches!(many, Err(Error::LimitReached("servers"))),
+        "{many:?}"
+    );
+    assert_eq!(count(&world).await, 2);
+}
+
+pub(crate) async fn an_invitation_is_spent_by_its_uses<P: Place>() {
+    let world = World::<P>::new().await;
+    world
+        .store
+        .create_invite(invite("code", 1, 0))
+        .await
+        .unwrap();
+    let taken = world.store.create_invite(invite("code", 1, 0)).await;
+    assert!(matches!(taken, Err(Error::Conflict(_))), "{taken:?}");
+    let add = |user| {
+        let member = member(SERVER, user, Role::Member);
+        world
+            .store
+            .add_member(member, Some("code".into()), 3, 1, vec![])
+    };
+    assert!(add(2).await.unwrap().1);
+    // Who is a member already spends nothing, and learns nothing of the invitation.
+    assert!(!add(2).await.unwrap().1);
+    let spent = add(3).await;
+    assert!(matches!(spent, Err(Error::NotFound("invite"))), "{spent:?}");
+    let stored = world.store.invite("code").await.unwrap().unwrap();
+    assert_eq!(
+        stored,
+        Invite {
+            uses: 1,
+            ..invite("code", 1, 0)
+        }
+    );
+    assert_eq!(world.store.invites(SERVER, 0).await.unwrap(), []);
+}
+
+pub(crate) async fn an_invitation_ends<P: Place>() {
+    let world = World::<P>::new().await;
+    let joined = member(SERVER, 2, Role::Member);
+    world
+        .store
+        .create_invite(invite("old", 0, joined.joined_at))
+        .await
+        .unwrap();
+    world
+        .store
+        .create_invite(invite("good", 0, joined.joined_at + 1))
+        .await
+        .unwrap();
+    let open = world.store.invites(SERVER, joined.joined_at).await.unwrap();
+    assert_eq!(open, [invite("good", 0, joined.joined_at + 1)]);
+    let add = |code: &str| {
+        world
+            .store
+            .add_member(joined.clone(), Some(code.into()), 9, 9, vec![])
+    };
+    let old = add("old").await;
+    assert!(matches!(old, Err(Error::NotFound("invite"))), "{old:?}");
+    assert!(!world.store.revoke_invite(20, "good").await.unwrap());
+    assert!(add("good").await.unwrap().1);
+    assert!(world.store.revoke_invite(SERVER, "good").await.unwrap());
+    assert!(!world.store.revoke_invite(SERVER, "good").await.unwrap());
+    assert_eq!(world.store.invite("good").await.unwrap(), None);
+}
+
+pub(crate) async fn a_server_has_a_thousand_invitations_at_most<P: Place>() {
+    let world = World::<P>::new().await;
+    let all = (0..1000).map(|n| world.store.create_invite(invite(&format!("code{n}"), 0, 0)));
+    for made in futures::future::join_all(all).await {
+        made.unwrap();
+    }
+    let full = world.store.create_invite(invite("more", 0, 0)).await;
+    assert!(
+        matches!(full, Err(Error::LimitReached("invites"))),
+        "{full:?}"
+    );
+}
+
+pub(crate) async fn a_ban_takes_out_and_keeps_out<P: Place>() {
+    let world = World::<P>::new().await;
+    world.join(SERVER, 2).await;
+    world.store.ban(ban(2), vec![]).await.unwrap();
+    world.store.ban(ban(2), vec![]).await.unwrap();
+    world.store.ban(ban(3), vec![]).await.unwrap();
+    assert_eq!(world.store.member(SERVER, 2).await.unwrap(), None);
+    assert_eq!(count(&world).await, 1);
+    assert_eq!(world.store.bans(SERVER, 0, 1).await.unwrap(), [ban(2)]);
+    assert_eq!(world.store.bans(SERVER, 2, 9).await.unwrap(), [ban(3)]);
+    let add = || {
+        let member = member(SERVER, 2, Role::Member);
+        world.store.add_member(member, None, 9, 9, vec![])
+    };
+    let kept_out = add().await;
+    assert!(
+        matches!(kept_out, Err(Error::Conflict("banned"))),
+        "{kept_out:?}"
+    );
+    assert!(world.store.unban(SERVER, 2).await.unwrap());
+    assert!(!world.store.unban(SERVER, 2).await.unwrap());
+    assert!(add().await.unwrap().1);
+    let owner = world.store.ban(ban(OWNER), vec![]).await;
+    assert!(matches!(owner, Err(Error::Conflict("owner"))), "{owner:?}");
+}
+
+pub(crate) async fn a_role_is_set_and_ownership_handed_on<P: Place>() {
+    let world = World::<P>::new().await;
+    world.join(SERVER, 2).await;
+    let set = |user, role| world.store.set_role(SERVER, user, role, vec![]);
+    let expected = member(SERVER, 2, Role::Moderator);
+    assert_eq!(set(2, Role::Moderator).await.unwrap(), expected);
+    assert_eq!(world.store.member(SERVER, 2).await.unwrap(), Some(expected));
+    let refused = set(OWNER, Role::Admin).await;
+    assert!(
+        matches!(refused, Err(Error::Conflict("owner"))),
+        "{refused:?}"
+    );
+    let nobody = set(3, Role::Admin).await;
+    assert!(
+        matches!(nobody, Err(Error::NotFound("member"))),
+        "{nobody:?}"
+    );
+    assert_eq!(set(2, Role::Owner).await.unwrap().role, Role::Owner);
+    let old = world.store.member(SERVER, OWNER).await.unwrap().unwrap();
+    assert_eq!(old.role, Role::Admin);
+    let server = world.store.server(SERVER).await.unwrap().unwrap();
+    assert_eq!(server.owner_id, 2);
+}
+
+pub(crate) async fn leaving_takes_out_of_private_channels<P: Place>() {
+    let world = World::<P>::new().await;
+    world.join(SERVER, 2).await;
+    let private = Channel {
+        member_ids: vec![OWNER, 2],
+        ..channel(50, SERVER, ChannelType::Private)
+    };
+    let others = direct(51, &[2, 3]);
+    for made in [private, others.clone()] {
+        world
+            .store
+            .create_channel(made, None, 9, vec![])
+            .await
+            .unwrap();
+    }
+    assert!(world.store.remove_member(SERVER, 2, vec![]).await.unwrap());
+    assert!(!world.store.remove_member(SERVER, 2, vec![]).await.unwrap());
+    let private = world.store.channel(50).await.unwrap().unwrap();
+    assert_eq!(private.member_ids, [OWNER]);
+    assert_eq!(world.store.channel(51).await.unwrap(), Some(others));
+    assert_eq!(count(&world).await, 1);
+    let owner = world.store.remove_member(SERVER, OWNER, vec![]).await;
+    assert!(matches!(owner, Err(Error::Conflict("owner"))), "{owner:?}");
+}
+
+pub(crate) async fn members_are_listed_by_id<P: Place>() {
+    let world = World::<P>::new().await;
+    for user in [5, 3, 4] {
+        world.account(user).await;
+        world.join(SERVER, user).await;
+    }
+    let expected = |user| (member(SERVER, user, Role::Member), account(user).user);
+    let some = world.store.members(SERVER, 1, 2).await.unwrap();
+    assert_eq!(some, [expected(3), expected(4)]);
+    let rest = world.store.members(SERVER, 4, 2).await.unwrap();
+    assert_eq!(rest, [expected(5)]);
+}
