@@ -19,6 +19,7 @@ mod progress;
 mod prompt;
 mod restore;
 mod send;
+mod serve;
 mod server;
 mod settings;
 mod tail;
@@ -42,6 +43,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start a server.
+    Serve(serve::Args),
     /// Print the settings that a server would start with.
     Config(config::Args),
     /// Register, sign in and out; look at users.
@@ -85,7 +88,10 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     // A server and a load use all cores; the others wait for one answer at a time.
-    let heavy = matches!(command, Command::Replay(_) | Command::Bench(_));
+    let heavy = matches!(
+        command,
+        Command::Serve(_) | Command::Replay(_) | Command::Bench(_)
+    );
     let mut builder = if heavy {
         tokio::runtime::Builder::new_multi_thread()
     } else {
@@ -93,6 +99,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     };
     builder.enable_all().build()?.block_on(async {
         match command {
+            Command::Serve(args) => serve::run(args).await,
             Command::Config(args) => config::run(&args),
             Command::User(args) => user::run(args).await,
             Command::Bot(args) => bot::run(args).await,

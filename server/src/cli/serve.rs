@@ -1,0 +1,85 @@
+//! `chirm serve`: a node on its embedded default.
+
+use super::output;
+use super::settings::Settings;
+use crate::telemetry;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Start a server. One line on standard output says when it is ready: `chirm ready on http://…`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Runs the command: until SIGTERM or Ctrl-C, and then until clients have been asked to go.
+pub(super) async fn run(args: Args) -> anyhow::Result<()> {
+    let config = args.settings.load()?;
+    telemetry::init_logs(&config.log)?;
+    let metrics = telemetry::metrics()?;
+    if !config.limits.enabled {
+        eprintln!("WARNING: limits are OFF. Anyone who reaches this server can exhaust it.");
+    }
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let listener = bind(config.listen, "--listen").await?;
+    let address = listener.local_addr()?;
+    let admin = match config.admin_listen {
+        Some(admin) => Some(bind(admin, "--admin-listen").await?),
+        None => None,
+    };
+    if let Some(admin) = &admin {
+        eprintln!("operators connect to http://{}", admin.local_addr()?);
+    }
+    let shutdown = CancellationToken::new();
+    stop_on_signals(shutdown.clone())?;
+    let ready = move || {
+        if let Err(error) = output::line(&format!("chirm ready on {scheme}://{address}")) {
+            tracing::warn!(%error, "standard output can't be written to");
+        }
+    };
+    crate::node::run_announced(config, listener, admin, metrics, shutdown, ready).await
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let what_to_do = match error.kind() {
+            ErrorKind::AddrInUse => format!(
+                "{address} is in use by another process: stop it, or choose another with {flag}"
+            ),
+            ErrorKind::PermissionDenied => format!(
+                "{address} isn't allowed to this user: choose a port above 1023 with {flag}"
+            ),
+            _ => format!("can't listen at {address}: choose another with {flag}"),
+        };
+        anyhow::Error::from(error).context(what_to_do)
+    })
+}
+
+/// The first signal drains; the second one, of an operator who can't wait, ends the process at once.
+fn stop_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        for first in [true, false] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if first {
+                eprintln!("stopping: clients are asked to go; once more stops at once");
+                shutdown.cancel();
+            } else {
+                std::process::exit(1);
+            }
+        }
+    });
+    Ok(())
+}
