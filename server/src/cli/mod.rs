@@ -12,7 +12,9 @@ mod channel;
 mod config;
 mod connection;
 mod credentials;
+mod folder;
 mod history;
+mod key;
 mod operator;
 mod output;
 mod progress;
@@ -47,6 +49,8 @@ enum Command {
     Serve(serve::Args),
     /// Print the settings that a server would start with.
     Config(config::Args),
+    /// Make, list and end the keys of back ends and operators.
+    Key(key::Args),
     /// Register, sign in and out; look at users.
     User(user::Args),
     /// Make bots.
@@ -101,6 +105,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         match command {
             Command::Serve(args) => serve::run(args).await,
             Command::Config(args) => config::run(&args),
+            Command::Key(args) => key::run(args).await,
             Command::User(args) => user::run(args).await,
             Command::Bot(args) => bot::run(args).await,
             Command::Server(args) => server::run(args).await,

@@ -31,7 +31,6 @@ mod throttle;
 mod tokens;
 mod users;
 
-
 pub use access::Visible;
 pub use accounts::NewKey;
 pub use auth::{Register, SignedIn, Subject, Tokens};

@@ -1,0 +1,26 @@
+//! A data folder, used by a command itself: beside a server that runs on it, or without one.
+
+use crate::bus::local::{self, LocalTopics, RingLimits};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::domain::Domain;
+use crate::store::{self, Messages as _, sqlite::STORE_FILE, sqlite::Sqlite};
+use anyhow::Context as _;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The use cases over a data folder, for one short change; close the store afterwards.
+pub(super) async fn open(data: &Path) -> anyhow::Result<(Arc<Domain>, store::Handle)> {
+    std::fs::create_dir_all(data)
+        .with_context(|| format!("the data folder {} can't be made", data.display()))?;
+    let store = Arc::new(Sqlite::open_beside(&data.join(STORE_FILE)).await?);
+    let highest = store.highest().await?;
+    let store: store::Handle = store;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let now = clock.clone();
+    let topics = LocalTopics::new(RingLimits::default());
+    let bus = local::open(topics, highest, Arc::new(move || now.wall_ms()));
+    let config = Arc::new(Config::load(None, &[])?);
+    let domain = Domain::new(store.clone(), bus, config, clock);
+    Ok((domain, store))
+}
