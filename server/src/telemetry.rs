@@ -86,25 +86,50 @@ pub fn metrics() -> Result<Metrics, Error> {
     Ok(METRICS.get_or_init(|| Metrics { handle }).clone())
 }
 
-fn describe() {
-    use ::metrics::{describe_counter as counter, describe_gauge as gauge};
-    gauge!("chirm_net_connections", "Open connections.");
-    counter!(
+/// What `/metrics` says of each counter; docs/operations.md says more.
+const COUNTERS: [(&str, &str); 9] = [
+    (
         "chirm_net_connections_refused_total",
-        "Connections above a cap, by reason."
-    );
-    counter!(
+        "Connections above a cap, by reason.",
+    ),
+    (
         "chirm_net_connections_closed_total",
-        "Connections closed by us, by reason."
-    );
-    counter!(
+        "Connections closed by the server, by reason.",
+    ),
+    (
         "chirm_net_handshakes_failed_total",
-        "TLS handshakes that failed, by reason."
-    );
-    counter!(
+        "TLS handshakes that failed, by reason.",
+    ),
+    (
         "chirm_net_accept_errors_total",
-        "Failures to accept a connection."
-    );
+        "Failures to accept a connection.",
+    ),
+    ("chirm_events_delivered_total", "Events handed to sessions."),
+    (
+        "chirm_replayed_events_total",
+        "Events that connecting clients had missed.",
+    ),
+    (
+        "chirm_slow_consumers_total",
+        "Sessions closed because they did not read.",
+    ),
+    (
+        "chirm_topic_jumps_total",
+        "Events out of order, fetched again.",
+    ),
+    (
+        "chirm_topics_resumed_total",
+        "Topics that began with a snapshot or a gap, by which.",
+    ),
+];
+
+fn describe() {
+    for (name, text) in COUNTERS {
+        ::metrics::describe_counter!(name, text);
+    }
+    ::metrics::describe_gauge!("chirm_net_connections", "Open connections.");
+    ::metrics::describe_gauge!("chirm_sessions", "Gateway streams that are signed in.");
+    ::metrics::describe_gauge!("chirm_hub_topics", "Topics that some session here follows.");
 }
 
 #[cfg(test)]

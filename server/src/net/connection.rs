@@ -281,3 +281,15 @@ pub(super) fn is_exhaustion(problem: &io::Error) -> bool {
             | io::ErrorKind::Interrupted
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_clients_failure_makes_nobody_wait() {
+        assert!(!is_exhaustion(&io::ErrorKind::ConnectionAborted.into()));
+        // Too many open files: of this process.
+        assert!(is_exhaustion(&io::Error::from_raw_os_error(24)));
+    }
+}
