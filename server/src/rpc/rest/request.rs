@@ -272,6 +272,7 @@ fn scalar(field: &FieldDescriptor, text: &str) -> Value {
 }
 
 fn decode(input: MessageDescriptor, object: Map<String, Value>) -> Result<DynamicMessage, Refusal> {
+    one_of_each(&input, &object)?;
     let mut track = serde_path_to_error::Track::new();
     let value = Value::Object(object);
     let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);
@@ -279,6 +280,22 @@ fn decode(input: MessageDescriptor, object: Map<String, Value>) -> Result<Dynami
     let options = DeserializeOptions::new().deny_unknown_fields(true);
     DynamicMessage::deserialize_with_options(input, deserializer, &options)
         .map_err(|error| Refusal::field(track.path().to_string(), error.to_string()))
+}
+
+/// Refuses two fields of a oneof, by their names; deeper in the message prost-reflect does.
+fn one_of_each(input: &MessageDescriptor, object: &Map<String, Value>) -> Result<(), Refusal> {
+    let is_given = |field: &FieldDescriptor| object.get(field.name()).is_some_and(|v| !v.is_null());
+    for oneof in input.oneofs() {
+        if let Some(second) = oneof.fields().filter(is_given).nth(1) {
+            let names: Vec<_> = oneof
+                .fields()
+                .map(|field| field.name().to_owned())
+                .collect();
+            let description = format!("give at most one of {}", names.join(", "));
+            return Err(Refusal::field(second.name(), description));
+        }
+    }
+    Ok(())
 }
 
 impl Segment {

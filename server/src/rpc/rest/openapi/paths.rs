@@ -142,9 +142,20 @@ fn parameter(name: &str, field: &FieldDescriptor, schemas: &mut Schemas<'_>) -> 
     if let Some(schema) = schema.as_object_mut() {
         schema.remove("description");
     }
+    let mut description = comment.to_owned();
+    if let Some(oneof) = field
+        .containing_oneof()
+        .filter(|oneof| !oneof.is_synthetic())
+    {
+        let names: Vec<_> = oneof
+            .fields()
+            .map(|field| format!("`{}`", field.name()))
+            .collect();
+        description.push_str(&format!(" At most one of {}.", names.join(", ")));
+    }
     json!({
         "name": name,
-        "description": comment,
+        "description": description,
         "required": required,
         "schema": schema,
     })

@@ -156,12 +156,35 @@ async fn wrong_values_are_named() {
 
 #[tokio::test]
 async fn one_of_means_one() {
-    let answer = refused("GET", "/v1/channels/7/messages?before=1&after=2", "").await;
+    for (method, uri, body, field, others) in [
+        (
+            "GET",
+            "/v1/channels/7/messages?before=1&after=2",
+            "",
+            "after",
+            "before, after, around",
+        ),
+        (
+            "POST",
+            "/v1/servers:join",
+            r#"{"inviteCode": "a", "serverId": "0"}"#,
+            "server_id",
+            "invite_code, server_id",
+        ),
+    ] {
+        let answer = refused(method, uri, body).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.reason().as_str()),
+            (400, "FIELD_INVALID")
+        );
+        assert_eq!(answer.field(), field);
+        assert!(answer.text.contains(others), "{}", answer.text);
+    }
+    let body = r#"{"inviteCode": "a", "serverId": null}"#;
     assert_eq!(
-        (answer.status.as_u16(), answer.reason().as_str()),
-        (400, "FIELD_INVALID")
+        asked("POST", "/v1/servers:join", body).await.1,
+        json!({ "inviteCode": "a" })
     );
-    assert!(answer.text.contains("anchor"), "{}", answer.text);
 }
 
 #[tokio::test]
