@@ -107,6 +107,11 @@ impl From<Failure> for Refusal {
 
 impl From<Status> for Refusal {
     fn from(status: Status) -> Self {
+        // tonic's own answer for a service that isn't served has neither text nor details.
+        if status.code() == Code::Unimplemented && status.details().is_empty() {
+            let message = "This server doesn't have this method.";
+            return Failure::new(Code::Unimplemented, "NOT_IMPLEMENTED", message).into();
+        }
         Self {
             http: http_status(status.code()),
             allow: None,

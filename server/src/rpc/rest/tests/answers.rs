@@ -182,6 +182,7 @@ async fn other_statuses_come_through() {
         (answer.status.as_u16(), &answer.json()["error"]["status"]),
         (501, &json!("UNIMPLEMENTED"))
     );
+    assert_eq!(answer.reason(), "NOT_IMPLEMENTED");
 }
 
 #[test]
