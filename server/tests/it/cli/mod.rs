@@ -1,0 +1,136 @@
+//! The binary, as a shell runs it.
+
+mod operation;
+mod refusals;
+
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// A user's machine: a home for credentials, a folder for data.
+struct Machine {
+    home: TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self {
+            home: tempfile::tempdir().expect("a folder"),
+        }
+    }
+
+    /// A path in the machine's folder.
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// The data folder.
+    fn data(&self) -> String {
+        self.path("data").display().to_string()
+    }
+
+    /// A command with nothing of the environment that would change what it does.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chirm"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.home.path())
+            .current_dir(self.home.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command to its end.
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the binary runs")
+    }
+
+    /// Runs a command that has to succeed; answers what it printed.
+    fn ok(&self, arguments: &[&str]) -> String {
+        printed(arguments, self.run(arguments))
+    }
+
+    /// As [`Machine::ok`], with JSON printed.
+    fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.ok(arguments);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// Runs a command that has to succeed, with a line on its standard input.
+    fn ok_with(&self, arguments: &[&str], line: &str) -> String {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin
+            .write_all(format!("{line}\n").as_bytes())
+            .expect("it reads");
+        drop(stdin);
+        printed(arguments, child.wait_with_output().expect("it ends"))
+    }
+
+    /// Runs a command that has to fail; answers its error.
+    fn error(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let text = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");
+        text
+    }
+
+    /// Starts a server on the data folder and a free port, and waits until it is ready.
+    fn serve(&self) -> Server {
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--data", &self.data()];
+        let mut child = self
+            .command(&arguments)
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the binary runs");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let line = lines
+            .next()
+            .expect("it says that it is ready")
+            .expect("UTF-8");
+        let url = line
+            .strip_prefix("chirm ready on ")
+            .expect("the line that scripts wait for");
+        Server {
+            child,
+            url: url.to_owned(),
+        }
+    }
+}
+
+/// A running server; killed when dropped.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already gone is as good.
+        let _killed = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn printed(arguments: &[&str], output: Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {error}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
+}
+
+fn utf8(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}

@@ -1,0 +1,106 @@
+//! Keys, backups, settings.
+
+use super::{Machine, text, utf8};
+
+#[test]
+fn a_key_is_made_before_a_server_runs_and_beside_it() {
+    let machine = Machine::new();
+    let data = machine.data();
+    let first = machine.json(&[
+        "key", "create", "--data", &data, "--scope", "admin", "--name", "a", "--json",
+    ]);
+    assert!(text(&first["token"]).starts_with("k1."), "{first}");
+    let _server = machine.serve();
+    let token = machine.ok(&["key", "create", "--data", &data, "--name", "b"]);
+    assert!(token.starts_with("k1."), "{token}");
+    let keys = machine.json(&["key", "list", "--data", &data, "--json"]);
+    let names: Vec<_> = keys["keys"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|k| &k["name"])
+        .collect();
+    assert_eq!(names, ["b", "a"], "newest first");
+}
+
+#[test]
+fn a_revoked_key_is_gone() {
+    let machine = Machine::new();
+    let data = machine.data();
+    let made = machine.json(&["key", "create", "--data", &data, "--json"]);
+    let id = text(&made["key"]["id"]);
+    machine.ok(&["key", "revoke", "--data", &data, id]);
+    assert!(
+        machine
+            .ok(&["key", "list", "--data", &data])
+            .contains("no keys yet")
+    );
+    let error = machine.error(&["key", "revoke", "--data", &data, id]);
+    assert!(error.contains("chirm key list"), "{error}");
+}
+
+#[test]
+fn a_backup_is_restored() {
+    let machine = Machine::new();
+    let data = machine.data();
+    let made = machine.json(&["key", "create", "--data", &data, "--json"]);
+    let (file, restored) = (machine.path("copy.chirm"), machine.path("restored"));
+    machine.ok(&["backup", "--data", &data, utf8(&file)]);
+    let error = machine.error(&["backup", "--data", &data, utf8(&file)]);
+    assert!(error.contains("exists"), "{error}");
+    machine.ok(&["restore", utf8(&file), "--data", utf8(&restored)]);
+    let keys = machine.json(&["key", "list", "--data", utf8(&restored), "--json"]);
+    assert_eq!(keys["keys"][0]["id"], made["key"]["id"]);
+    let error = machine.error(&["restore", utf8(&file), "--data", &data]);
+    assert!(error.contains("another folder"), "{error}");
+}
+
+#[test]
+fn a_backup_is_taken_beside_a_server() {
+    let machine = Machine::new();
+    let _server = machine.serve();
+    let file = machine.path("copy.chirm");
+    machine.ok(&["backup", "--data", &machine.data(), utf8(&file)]);
+    machine.ok(&[
+        "restore",
+        utf8(&file),
+        "--data",
+        utf8(&machine.path("restored")),
+    ]);
+}
+
+#[test]
+fn what_is_no_backup_is_not_restored() {
+    let machine = Machine::new();
+    let (file, target) = (machine.path("note.txt"), machine.path("restored"));
+    std::fs::write(&file, "not a database, but long enough to look at").unwrap();
+    let error = machine.error(&["restore", utf8(&file), "--data", utf8(&target)]);
+    assert!(error.contains("no backup"), "{error}");
+    assert_eq!(
+        std::fs::read_dir(target).unwrap().count(),
+        0,
+        "nothing of it stays"
+    );
+}
+
+#[test]
+fn settings_are_printed_as_they_hold() {
+    let machine = Machine::new();
+    let file = machine.path("chirm.toml");
+    std::fs::write(&file, machine.ok(&["config", "--default"])).unwrap();
+    let output = machine
+        .command(&[
+            "config",
+            "--config",
+            utf8(&file),
+            "--listen",
+            "127.0.0.1:1",
+            "--json",
+        ])
+        .env("CHIRM__LIMITS__RING_EVENTS", "7")
+        .output()
+        .unwrap();
+    let settings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(settings["listen"], "127.0.0.1:1");
+    assert_eq!(settings["limits"]["ring_events"], 7);
+}

@@ -1,0 +1,3 @@
+//! Whole nodes over real sockets, and the binary as a shell runs it.
+
+mod cli;
