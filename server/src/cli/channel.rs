@@ -125,26 +125,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
             };
             create(&api, request, json).await
         }
-        Command::List { server_id, json } => {
-            let request = v1::ListChannelsRequest { server_id };
-            let answer = channels.list_channels(request).await?.into_inner();
-            if json {
-                return output::json("ListChannelsResponse", &answer);
-            }
-            let rows = answer.channels.iter().map(row).collect();
-            output::table(&HEADING, rows, "no channels")
-        }
-        Command::Show { channel_id, json } => {
-            let request = v1::GetChannelRequest { channel_id };
-            let answer = channels.get_channel(request).await?.into_inner();
-            if json {
-                return output::json("GetChannelResponse", &answer);
-            }
-            let channel = answer
-                .channel
-                .context("the server answered without a channel")?;
-            output::table(&HEADING, vec![row(&channel)], "")
-        }
+        Command::List { server_id, json } => list(&api, server_id, json).await,
+        Command::Show { channel_id, json } => show(&api, channel_id, json).await,
         Command::Delete { channel_id } => {
             channels
                 .delete_channel(v1::DeleteChannelRequest { channel_id })
@@ -174,6 +156,28 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
             output::line("removed")
         }
     }
+}
+
+async fn list(api: &Api, server_id: i64, json: bool) -> anyhow::Result<()> {
+    let request = v1::ListChannelsRequest { server_id };
+    let answer = api.channels().list_channels(request).await?.into_inner();
+    if json {
+        return output::json("ListChannelsResponse", &answer);
+    }
+    let rows = answer.channels.iter().map(row).collect();
+    output::table(&HEADING, rows, "no channels")
+}
+
+async fn show(api: &Api, channel_id: i64, json: bool) -> anyhow::Result<()> {
+    let request = v1::GetChannelRequest { channel_id };
+    let answer = api.channels().get_channel(request).await?.into_inner();
+    if json {
+        return output::json("GetChannelResponse", &answer);
+    }
+    let channel = answer
+        .channel
+        .context("the server answered without a channel")?;
+    output::table(&HEADING, vec![row(&channel)], "")
 }
 
 async fn create(

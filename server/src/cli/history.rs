@@ -56,11 +56,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         },
     };
     loop {
-        let page = api
-            .messages()
-            .list_messages(request.clone())
-            .await?
-            .into_inner();
+        let page = api.messages().list_messages(request).await?.into_inner();
         printer
             .learn(page.messages.iter().map(|message| message.author_id))
             .await?;
