@@ -1,10 +1,12 @@
 //! Loads and checks a Chirm server: `chirm bench` and `chirm replay`.
 //!
 //! - [`args`]: their flags, for the binary to flatten.
-//! - [`launch`]: the server that they start, kill and start again; [`setup`]: what they need on it.
-//! - [`fanout`](fn@fanout), [`send`](fn@send), [`floor`](fn@floor): the benches; [`report`] is what
-//!   they find, of [`latency`] and [`procfs`].
-//! - [`replay`](fn@replay): real conversations with watchers, cuts and kills; [`checker`] says which guarantees a run's [`history`] breaks.
+//! - [`launch`]: the server that they start, kill and start again; [`setup`]: what they need on
+//!   it.
+//! - [`fanout`](fn@fanout), [`send`](fn@send), [`floor`](fn@floor): the benches; [`report`] is
+//!   what they find, of [`latency`] and [`procfs`].
+//! - [`replay`](fn@replay): real conversations with watchers, cuts and kills; [`checker`] says
+//!   which guarantees a run's [`history`] breaks.
 //! - [`wire`], [`link`], [`publish`], [`tracker`]: the load generator's own light client.
 
 pub mod args;

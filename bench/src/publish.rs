@@ -185,8 +185,8 @@ impl Publisher {
         }
     }
 
-    /// Publishes all messages of `tracker` at this pace, and waits until all were received, or until
-    /// nothing was for 10 s. `progress` hears the deliveries so far, once a second.
+    /// Publishes all messages of `tracker` at this pace, and waits until all were received, or
+    /// until nothing was for 10 s. `progress` hears the deliveries so far, once a second.
     pub async fn run(
         &mut self,
         tracker: &Tracker,

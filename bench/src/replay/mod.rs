@@ -1,5 +1,5 @@
-//! Replays real conversations through the public API, with watchers, cuts and kills, and checks that
-//! nothing was lost.
+//! Replays real conversations through the public API, with watchers, cuts and kills, and checks
+//! that nothing was lost.
 //!
 //! - `plan`: logs as what users do; `stage`: where; `actors`: who does it.
 //! - `watch`, `rest`: who looks on. `summary`: the table at the end.

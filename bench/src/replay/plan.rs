@@ -202,7 +202,10 @@ mod tests {
             r#"{"log":"b","line":0,"minute":"m","kind":"message","user":"x","text":"other log"}"#,
             r#"{"log":"a","line":2,"minute":"m","kind":"nick","user":"x","to":"y"}"#,
             r#"{"log":"a","line":3,"minute":"m","kind":"message","user":"z","text":""}"#,
-            r#"{"log":"a","line":4,"minute":"m","kind":"action","user":"y","text":"waves","reply_to_line":1}"#,
+            concat!(
+                r#"{"log":"a","line":4,"minute":"m","kind":"action","user":"y","#,
+                r#""text":"waves","reply_to_line":1}"#
+            ),
             r#"{"log":"a","line":5,"minute":"m","kind":"leave","user":"y"}"#,
         ]
         .join("\n");

@@ -3,8 +3,8 @@
 //! - [`serve`], [`config`]: the server itself. [`key`], [`backup`], [`restore`]: its operation.
 //! - `user`, `bot`, `server`, `channel`, `send`, `tail`, `history`: a client like any other.
 //! - `replay`, `bench`: proof and figures, from the crate chirm-bench.
-//! - `connection`, `credentials`, `output`, `prompt`: what client commands share; `operator`, `folder`,
-//!   `progress`: what those of operators do.
+//! - `connection`, `credentials`, `output`, `prompt`: what client commands share; `operator`,
+//!   `folder`, `progress`: what those of operators do.
 
 mod backup;
 mod bot;

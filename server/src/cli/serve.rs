@@ -63,7 +63,8 @@ async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// The first signal drains; the second one, of an operator who can't wait, ends the process at once.
+/// The first signal drains; the second one, of an operator who can't wait, ends the process at
+/// once.
 fn stop_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

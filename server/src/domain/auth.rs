@@ -172,8 +172,8 @@ impl Domain {
         })
     }
 
-    /// Changes a refresh token for new tokens. A spent one, used again later, ends the session: one of
-    /// its two users stole it.
+    /// Changes a refresh token for new tokens. A spent one, used again later, ends the session:
+    /// one of its two users stole it.
     pub async fn refresh(&self, token: &str) -> Result<Tokens, Error> {
         let token = tokens::parse(token).filter(|token| token.kind == Use::Refresh);
         let token = token.ok_or_else(invalid)?;

@@ -4,8 +4,8 @@ use quick_cache::sync::Cache as Bounded;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
-/// Keeps what was read until it is changed here. A read that was under way while something changed is
-/// used once and not kept: it may be older than the change.
+/// Keeps what was read until it is changed here. A read that was under way while something
+/// changed is used once and not kept: it may be older than the change.
 pub(super) struct Cache<K, V> {
     values: Bounded<K, V>,
     changes: Mutex<u64>,

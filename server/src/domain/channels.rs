@@ -52,7 +52,8 @@ pub struct ChannelChanges {
 }
 
 impl Domain {
-    /// Makes a channel: in a server, or a direct one. A direct one of two that is there is given back.
+    /// Makes a channel: in a server, or a direct one. A direct one of two that is there is given
+    /// back.
     pub async fn create_channel(
         self: &Arc<Self>,
         caller: &Caller,
@@ -318,8 +319,8 @@ impl Domain {
         self.tell_channel(id).await
     }
 
-    /// A channel of a server that the caller may do that to. Of direct ones, and of members where all
-    /// are members, the type is wrong rather than the role.
+    /// A channel of a server that the caller may do that to. Of direct ones, and of members where
+    /// all are members, the type is wrong rather than the role.
     async fn manageable(
         &self,
         caller: &Caller,

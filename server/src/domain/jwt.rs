@@ -1,5 +1,5 @@
-//! JWTs that an integrator signed: ES256, EdDSA, RS256, HS256; keys from the configuration or a JWK
-//! set, read again when its file changed.
+//! JWTs that an integrator signed: ES256, EdDSA, RS256, HS256; keys from the configuration or a
+//! JWK set, read again when its file changed.
 
 use super::{Error, Reason};
 use crate::config::{Jwt, JwtAlgorithm, JwtKey};
@@ -59,7 +59,8 @@ impl Verifier {
         self.keys().map(|_| ())
     }
 
-    /// The claims of a JWT that is good now. Reads files if they changed: not for the runtime's threads.
+    /// The claims of a JWT that is good now. Reads files if they changed: not for the runtime's
+    /// threads.
     pub(super) fn verify(&self, jwt: &str, now_s: i64) -> Result<Claims, Error> {
         if !self.settings.is_enabled() {
             return Err(refused("no key is configured here"));

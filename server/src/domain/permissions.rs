@@ -1,5 +1,5 @@
-//! Who may do what: one function, which every path calls, and docs/permissions.md, which a test holds
-//! to it.
+//! Who may do what: one function, which every path calls, and docs/permissions.md, which a test
+//! holds to it.
 
 use crate::model::{ChannelType, Role};
 
@@ -65,8 +65,8 @@ actions! {
     OwnServer = "delete server, hand on";
 }
 
-/// The one rule. `role` is the user's role in the server (none: not a member; of a DIRECT channel there
-/// is no server).
+/// The one rule. `role` is the user's role in the server (none: not a member; of a DIRECT channel
+/// there is no server).
 #[must_use]
 pub fn allows(role: Option<Role>, place: Place, action: Action) -> bool {
     match place {

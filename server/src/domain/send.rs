@@ -1,7 +1,8 @@
 //! The send path: check, authorise, reserve, persist, publish, acknowledge.
 //!
-//! From the reservation on it runs in a task of its own, so that a caller that goes away stops nothing
-//! half-way. What the store can't tell the fate of is read back, and followed up until it is known.
+//! From the reservation on it runs in a task of its own, so that a caller that goes away stops
+//! nothing half-way. What the store can't tell the fate of is read back, and followed up until it
+//! is known.
 
 use super::permissions::Action;
 use super::{Caller, Domain, Error, Reason};
@@ -85,8 +86,8 @@ impl Domain {
         self.store_message(accepted).await
     }
 
-    /// The first part of a send: checks it and gives it its place. Of messages accepted one after the
-    /// other, the later one has the higher id, however long the rest takes.
+    /// The first part of a send: checks it and gives it its place. Of messages accepted one after
+    /// the other, the later one has the higher id, however long the rest takes.
     pub async fn accept_message(
         &self,
         caller: &Caller,
@@ -237,7 +238,8 @@ impl Domain {
         }
     }
 
-    /// After a write of unknown outcome: reads back what was written. `Ok` if it was, else the error.
+    /// After a write of unknown outcome: reads back what was written. `Ok` if it was, else the
+    /// error.
     pub(super) async fn settle(
         self: &Arc<Self>,
         change: Change,
@@ -298,8 +300,8 @@ impl Domain {
         });
     }
 
-    /// Tells those who are mentioned and may see it, on their own topics. Best effort: the message
-    /// itself is durable and names them.
+    /// Tells those who are mentioned and may see it, on their own topics. Best effort: the
+    /// message itself is durable and names them.
     async fn mention(&self, message: &Message) {
         let mut events = Vec::new();
         for user in &message.mentions {
@@ -365,8 +367,8 @@ fn message_of(id: Id, author_id: Id, send: SendMessage) -> Message {
     }
 }
 
-/// The nonce's earlier message, unless that was another one. What was edited or deleted since can't be
-/// compared any more.
+/// The nonce's earlier message, unless that was another one. What was edited or deleted since
+/// can't be compared any more.
 fn repeat(original: Message, now: &Message) -> Result<Message, Error> {
     let untouched = !original.deleted && original.revision == 0;
     let same = original.content == now.content

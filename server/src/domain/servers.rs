@@ -42,7 +42,8 @@ pub struct ServerChanges {
 }
 
 impl Domain {
-    /// Makes a server that the caller owns, with a channel "general". Answers that channel's id, too.
+    /// Makes a server that the caller owns, with a channel "general". Answers that channel's id,
+    /// too.
     pub async fn create_server(
         self: &Arc<Self>,
         caller: &Caller,

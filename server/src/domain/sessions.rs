@@ -104,8 +104,8 @@ impl Domain {
         Ok(Caller::of(&session))
     }
 
-    /// Whether a caller's session still stands; for streams, which outlive access tokens: they last as
-    /// long as the session can be refreshed.
+    /// Whether a caller's session still stands; for streams, which outlive access tokens: they
+    /// last as long as the session can be refreshed.
     pub async fn revalidate(&self, caller: &Caller) -> Result<(), Error> {
         let (session, _) = self.session(caller.session_id).await.map_err(|error| {
             if error.reason == Reason::TokenInvalid {

@@ -45,9 +45,9 @@ pub fn name(text: &str, max: usize) -> Result<String, String> {
     }
 }
 
-/// What makes two usernames the same: without case, compatibility forms, marks that don't show, and
-/// the commonest confusable letters of Cyrillic and Greek and figures. It isn't all of UTS #39: rarer
-/// look-alikes pass.
+/// What makes two usernames the same: without case, compatibility forms, marks that don't show,
+/// and the commonest confusable letters of Cyrillic and Greek and figures. It isn't all of UTS
+/// #39: rarer look-alikes pass.
 #[must_use]
 pub fn name_key(name: &str) -> String {
     let lowered: String = name.nfkd().flat_map(char::to_lowercase).collect();
