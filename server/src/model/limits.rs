@@ -51,11 +51,13 @@ pub fn name(text: &str, max: usize) -> Result<String, String> {
 #[must_use]
 pub fn name_key(name: &str) -> String {
     let lowered: String = name.nfkd().flat_map(char::to_lowercase).collect();
-    lowered
+    let shown: String = lowered
         .nfkd()
         .filter(|c| !c.is_whitespace() && !is_hidden(*c))
         .map(skeleton)
-        .collect()
+        .collect();
+    // Marks that a space kept apart now stand together, and have an order.
+    shown.nfkd().collect()
 }
 
 /// The Latin letter that a character is easily taken for.
@@ -182,7 +184,8 @@ pub fn external_id(text: &str) -> Result<(), String> {
     let chars = text.chars().count();
     if chars == 0 || chars > EXTERNAL_ID_CHARS_MAX || text.chars().any(char::is_control) {
         return Err(format!(
-            "{chars} characters; 1 to {EXTERNAL_ID_CHARS_MAX} without control characters are allowed"
+            "{chars} characters; 1 to {EXTERNAL_ID_CHARS_MAX} without control characters \
+             are allowed"
         ));
     }
     Ok(())
@@ -273,6 +276,12 @@ mod tests {
         assert_eq!(uuid("0190163d-8694-739b-aea5-966c26f8ad91"), Ok(()));
         assert!(uuid("x").is_err());
         assert!(uuid("{190163d-8694-739b-aea5-966c26f8ad91").is_err());
+    }
+
+    #[test]
+    fn a_key_has_its_marks_in_order_where_a_space_went() {
+        let key = name_key("Ἐ\u{1fdd}\u{ec8}");
+        assert_eq!(name_key(&key), key);
     }
 
     proptest! {
