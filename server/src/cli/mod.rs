@@ -1,6 +1,6 @@
 //! The command line. One file a command; each has its arguments and `run`.
 //!
-//! - [`serve`], [`config`]: the server itself. [`key`], [`backup`], [`restore`]: its operation.
+//! - `serve`, `config`: the server itself. `key`, `backup`, `restore`: its operation.
 //! - `user`, `bot`, `server`, `channel`, `send`, `tail`, `history`: a client like any other.
 //! - `replay`, `bench`: proof and figures, from the crate chirm-bench.
 //! - `connection`, `credentials`, `output`, `prompt`: what client commands share; `operator`,

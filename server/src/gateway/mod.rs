@@ -1,11 +1,11 @@
 //! Live connections: sessions, what they follow, who gets what.
 //!
-//! - [`outbox`]: what waits to be written to one client; the seam to transports.
-//! - [`handle`]: a live session as others see it.
-//! - [`hub`]: topics with their sessions; the fan-out.
-//! - [`session`]: one session's life.
-//! - [`registry`]: all live sessions; replacing, draining.
-//! - [`wire`]: plain data to and from frames.
+//! - `outbox`: what waits to be written to one client; the seam to transports.
+//! - `handle`: a live session as others see it.
+//! - `hub`: topics with their sessions; the fan-out.
+//! - `session`: one session's life.
+//! - `registry`: all live sessions; replacing, draining.
+//! - `wire`: plain data to and from frames.
 
 mod handle;
 mod hub;

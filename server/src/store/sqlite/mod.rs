@@ -1,4 +1,4 @@
-//! One SQLite file, for one process. A single writer task commits in groups ([`writer`]); reads
+//! One SQLite file, for one process. A single writer task commits in groups (`writer`); reads
 //! have connections of their own. Nothing outside of this folder knows SQL.
 
 mod channels;

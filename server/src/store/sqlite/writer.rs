@@ -311,7 +311,7 @@ fn group(batch: Vec<Write>) -> Vec<Done> {
     waiting
 }
 
-/// As [`failure`], for the futures of changes.
+/// As `failure`, for the futures of changes.
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         failure(error)
