@@ -197,7 +197,7 @@ impl Domain {
             return self.acknowledge_early(message).await;
         }
         match self.store.insert(message.clone()).await {
-            Ok(Inserted::New) => {}
+            Ok(Inserted::New) => metrics::counter!("chirm_messages_sent_total").increment(1),
             Ok(Inserted::Repeat(original)) => return repeat(original, &message),
             Err(error) => self.settle(Change::Created, &message, error).await?,
         }

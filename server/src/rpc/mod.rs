@@ -8,21 +8,37 @@
 //! - [`rest`]: REST and its OpenAPI document, out of the descriptors.
 //! - [`status`]: errors as clients get them.
 
+mod admin;
+mod auth;
 mod caller;
+mod channel;
 pub mod gateway;
 pub mod http;
+mod mask;
 mod message;
 pub mod port;
 pub mod rest;
+mod server;
 pub mod status;
+mod user;
 
-pub use caller::encode_error;
+pub use admin::Operations;
+pub use caller::{Origin, encode_error};
 
 use crate::config::Limits;
 use crate::domain::Domain;
-use chirm_proto::v1;
+use admin::Admin;
+use auth::Auth;
+use channel::Channels;
+use chirm_proto::v1::{
+    admin_service_server, auth_service_server, channel_service_server, message_service_server,
+    server_service_server, user_service_server,
+};
+use message::Messages;
+use server::Servers;
 use std::sync::Arc;
 use tonic::service::Routes;
+use user::Users;
 
 /// All gRPC services of the public port but the streams, with health and reflection.
 ///
@@ -33,12 +49,33 @@ pub fn routes(
     limits: &Limits,
 ) -> Result<Routes, tonic_reflection::server::Error> {
     let max = limits.request_bytes_max;
-    let messages = message::Messages(domain.clone());
-    let messages = v1::message_service_server::MessageServiceServer::new(messages);
-    let mut routes = Routes::new(messages.max_decoding_message_size(max));
+    let messages = message_service_server::MessageServiceServer::new(Messages(domain.clone()));
+    let auth = auth_service_server::AuthServiceServer::new(Auth(domain.clone()));
+    let users = user_service_server::UserServiceServer::new(Users(domain.clone()));
+    let servers = server_service_server::ServerServiceServer::new(Servers(domain.clone()));
+    let channels = channel_service_server::ChannelServiceServer::new(Channels(domain.clone()));
     let (_, health) = tonic_health::server::health_reporter();
-    routes = routes.add_service(health);
+    let routes = Routes::new(messages.max_decoding_message_size(max))
+        .add_service(auth.max_decoding_message_size(max))
+        .add_service(users.max_decoding_message_size(max))
+        .add_service(servers.max_decoding_message_size(max))
+        .add_service(channels.max_decoding_message_size(max))
+        .add_service(health);
     reflection(routes)
+}
+
+/// AdminService, with health and reflection, for a listener of its own.
+///
+/// # Errors
+/// As [`routes`].
+pub fn admin_routes(
+    operations: Operations,
+    limits: &Limits,
+) -> Result<Routes, tonic_reflection::server::Error> {
+    let admin = admin_service_server::AdminServiceServer::new(Admin(operations));
+    let (_, health) = tonic_health::server::health_reporter();
+    let max = limits.request_bytes_max;
+    reflection(Routes::new(admin.max_decoding_message_size(max)).add_service(health))
 }
 
 /// Adds reflection, in both of its versions.
