@@ -71,6 +71,8 @@ pub(super) struct Plan {
     pub(super) skipped_empty: u64,
     /// Messages that answer another.
     pub(super) replies: u64,
+    /// Messages that answer what is no message of the file: sent as answers to nothing.
+    pub(super) unanswerable: u64,
 }
 
 /// What is known of a log while it is read.
@@ -111,6 +113,7 @@ impl Plan {
             })?;
             plan.skipped_empty += u64::from(taken == Taken::Empty);
             plan.replies += u64::from(taken == Taken::Reply);
+            plan.unanswerable += u64::from(taken == Taken::Unanswerable);
         }
         plan.logs = logs.into_iter().map(|reading| reading.plan).collect();
         Ok(plan)
@@ -127,6 +130,7 @@ impl Plan {
 enum Taken {
     Empty,
     Reply,
+    Unanswerable,
     Other,
 }
 
@@ -167,16 +171,19 @@ impl Reading {
             self.by_nick.remove(&event.user);
             self.by_nick.insert(to.clone(), user);
         }
+        let taken = match &act {
+            Act::Send {
+                reply_to: Some(_), ..
+            } => Taken::Reply,
+            Act::Send { .. } if event.reply_to_line.is_some() => Taken::Unanswerable,
+            _ => Taken::Other,
+        };
         if matches!(act, Act::Send { .. }) {
             self.step_of_line.insert(event.line, step);
         }
         let after = self.last_step.insert(user, step);
         self.plan.steps.push(Step { user, act, after });
-        Some(if reply_to.is_some() {
-            Taken::Reply
-        } else {
-            Taken::Other
-        })
+        Some(taken)
     }
 
     fn user(&mut self, nick: &str) -> usize {
@@ -206,16 +213,18 @@ mod tests {
                 r#"{"log":"a","line":4,"minute":"m","kind":"action","user":"y","#,
                 r#""text":"waves","reply_to_line":1}"#
             ),
-            r#"{"log":"a","line":5,"minute":"m","kind":"leave","user":"y"}"#,
+            r#"{"log":"a","line":5,"minute":"m","kind":"leave","user":"y","reply_to_line":1}"#,
+            r#"{"log":"a","line":6,"minute":"m","kind":"message","user":"y","text":"?","reply_to_line":5}"#,
         ]
         .join("\n");
         let plan = Plan::of(lines.as_bytes(), None).unwrap();
-        assert_eq!((plan.events, plan.skipped_empty, plan.replies), (7, 1, 1));
-        assert_eq!(plan.steps(), 6);
+        assert_eq!((plan.events, plan.skipped_empty), (8, 1));
+        assert_eq!((plan.replies, plan.unanswerable), (1, 1));
+        assert_eq!(plan.steps(), 7);
         let log = &plan.logs[0];
         assert_eq!(log.users, ["x"]);
         let after: Vec<_> = log.steps.iter().map(|step| step.after).collect();
-        assert_eq!(after, [None, Some(0), Some(1), Some(2), Some(3)]);
+        assert_eq!(after, [None, Some(0), Some(1), Some(2), Some(3), Some(4)]);
         let text = "/me waves".to_owned();
         assert_eq!(
             log.steps[3].act,

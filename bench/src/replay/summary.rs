@@ -12,6 +12,7 @@ pub(super) struct Summary {
     pub(super) events: u64,
     pub(super) skipped_empty: u64,
     pub(super) replies: u64,
+    pub(super) unanswerable: u64,
     pub(super) acked: u64,
     pub(super) refused: u64,
     pub(super) cuts: u64,
@@ -25,6 +26,7 @@ impl Summary {
         self.events = plan.events;
         self.skipped_empty = plan.skipped_empty;
         self.replies = plan.replies;
+        self.unanswerable = plan.unanswerable;
     }
 
     pub(super) fn table(&self, verdict: &Verdict, verified: bool) -> String {
