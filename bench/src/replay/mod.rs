@@ -37,6 +37,10 @@ const CUT_EVERY: Duration = Duration::from_secs(3);
 const CUT_PARTS: u64 = 8;
 /// Watchers that have everything are waited for as long as each of them moves within this.
 const HEAL_WITHIN: Duration = Duration::from_secs(30);
+/// The watcher (by VIEWED) that isn't cut but ends, with its positions, well before a kill, and comes
+/// back when the topics have gone on as far as they were: only then does it show whether a new epoch
+/// is told from the old one.
+const TRAVELLER: usize = 1;
 const POLL_EVERY: Duration = Duration::from_millis(20);
 
 /// What to replay, and how.
@@ -127,7 +131,7 @@ impl Run<'_> {
         let connections = (0..CHANNELS)
             .map(|_| connect_lazy(&url))
             .collect::<Result<Vec<_>>>()?;
-        let audience = self
+        let mut audience = self
             .audience(&backend, &signer, connections[0].clone(), &stages)
             .await?;
 
@@ -141,7 +145,7 @@ impl Run<'_> {
             start: Instant::now(),
         };
         let mut summary = Summary::default();
-        self.play(&show, &stages, &audience.watchers, &mut summary, &bar)
+        self.play(&show, &stages, &mut audience.watchers, &mut summary, &bar)
             .await?;
         summary.took = show.start.elapsed();
         summary.acked = show.progress.acked.load(Ordering::Relaxed);
@@ -155,7 +159,7 @@ impl Run<'_> {
             .await
             .context("the REST watcher can't read")?;
         for watcher in audience.watchers {
-            summary.watchers.push(watcher.stop().await?);
+            summary.stats.extend(watcher.stop().await?);
         }
         for stage in &stages {
             let token = &audience.rest_token;
@@ -203,7 +207,7 @@ impl Run<'_> {
         &mut self,
         show: &Show,
         stages: &[Stage],
-        watchers: &[Watcher],
+        watchers: &mut [Watcher],
         summary: &mut Summary,
         bar: &ProgressBar,
     ) -> Result<()> {
@@ -234,15 +238,25 @@ impl Run<'_> {
         &mut self,
         faults: &mut Faults,
         done: u64,
-        watchers: &[Watcher],
+        watchers: &mut [Watcher],
         summary: &mut Summary,
     ) -> Result<()> {
         if faults.cut_is_due(done) {
             for watcher in watchers.iter().step_by(2) {
                 let fault = format!("cut {}", watcher.name);
                 self.recorder.record(Record::Fault { fault });
-                watcher.client.cut();
+                watcher.cut();
                 summary.cuts += 1;
+            }
+        }
+        if let Some(traveller) = watchers.get_mut(TRAVELLER) {
+            if faults.is_away(done) {
+                traveller.leave().await?;
+            } else {
+                traveller
+                    .come()
+                    .await
+                    .context("a watcher can't come back")?;
             }
         }
         if faults.kill_is_due(done) {
@@ -324,6 +338,14 @@ impl Faults {
         is_due
     }
 
+    /// Of the first part between two kills its watcher sees a fifth, then nothing until the middle
+    /// of the second; so again with the third and fourth.
+    fn is_away(&self, done: u64) -> bool {
+        let part = (self.steps / (self.kills + 1)).max(1);
+        let place = done % (2 * part);
+        self.kills > 0 && (part / 5..part + part / 2).contains(&place)
+    }
+
     /// Kills are spread evenly over all steps.
     fn kill_is_due(&mut self, done: u64) -> bool {
         let at = self.steps * (self.killed + 1) / (self.kills + 1);
@@ -344,6 +366,14 @@ mod tests {
         assert_eq!(kills, [25, 50, 75]);
         let mut faults = Faults::new(0, 100);
         assert!(!(0..=100).any(|done| faults.kill_is_due(done)));
+    }
+
+    #[test]
+    fn the_traveller_is_away_over_every_other_kill() {
+        let faults = Faults::new(3, 100);
+        let away: Vec<u64> = (0..100).filter(|done| faults.is_away(*done)).collect();
+        assert_eq!(away, (5..37).chain(55..87).collect::<Vec<_>>());
+        assert!(!(0..100).any(|done| Faults::new(0, 100).is_away(done)));
     }
 
     #[test]

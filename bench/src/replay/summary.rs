@@ -18,7 +18,7 @@ pub(super) struct Summary {
     pub(super) cuts: u64,
     pub(super) kills: u64,
     pub(super) took: Duration,
-    pub(super) watchers: Vec<(&'static str, Stats)>,
+    pub(super) stats: Vec<Stats>,
 }
 
 impl Summary {
@@ -32,7 +32,7 @@ impl Summary {
     pub(super) fn table(&self, verdict: &Verdict, verified: bool) -> String {
         let mut rows = table();
         let seconds = self.took.as_secs_f64();
-        let sum = |of: fn(&Stats) -> u64| self.watchers.iter().map(|(_, s)| of(s)).sum::<u64>();
+        let sum = |of: fn(&Stats) -> u64| self.stats.iter().map(of).sum::<u64>();
         rows.set_header(["replay", ""]);
         let mut row = |what: &str, figure: String| {
             rows.add_row([what.to_owned(), figure]);

@@ -5,15 +5,22 @@ use crate::history::{At, Record, Recorder, Seen, Source, hash};
 use anyhow::Result;
 use chirm_client::{Backoff, Client, Config, Event, Events, Stats};
 use chirm_proto::v1;
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// A pause between two rounds of the REST watcher over all channels.
 const ROUND_EVERY: Duration = Duration::from_millis(200);
+/// How often it reads once more what came lately.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// A send gets its id first and is stored then, within 5 s: so long may one below the newest
+/// message still come.
+const IN_FLIGHT_MS_MAX: i64 = 10_000;
+/// An id is milliseconds above these bits.
+const ID_TIME_SHIFT: u32 = 22;
 /// Watchers must come back soon after a kill, and give the server time to start.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(100),
@@ -26,13 +33,47 @@ pub(super) const NAMES: [&str; 4] = ["grpc-all", "grpc-viewed", "listen", "rest"
 /// A watcher by the client library.
 pub(super) struct Watcher {
     pub(super) name: &'static str,
-    pub(super) client: Client,
-    received: Arc<AtomicU64>,
-    task: JoinHandle<()>,
+    way: Way,
+    url: String,
+    token: String,
+    channels: Vec<i64>,
+    recorder: Arc<Recorder>,
+    /// What it has, over all its runs.
+    had: Arc<Had>,
+    stats: Vec<Stats>,
+    /// The present run; `None` while it is away.
+    run: Option<(Client, JoinHandle<()>)>,
+    /// What it took along when it left.
+    positions: Vec<v1::TopicPosition>,
+}
+
+/// The messages that a watcher has, as a program keeps them: the replay's own size bounds them.
+#[derive(Default)]
+struct Had {
+    count: AtomicU64,
+    ids: Mutex<HashMap<i64, BTreeSet<i64>>>,
+}
+
+impl Had {
+    /// Whether the message is new.
+    fn insert(&self, channel: i64, id: i64) -> bool {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = ids.entry(channel).or_default().insert(id);
+        self.count.fetch_add(u64::from(is_new), Ordering::Relaxed);
+        is_new
+    }
+
+    /// Where to page from in each channel: sends that were in flight may lie below the newest.
+    fn last_ids(&self) -> Vec<(i64, i64)> {
+        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.iter()
+            .filter_map(|(channel, ids)| Some((*channel, before(*ids.last()?))))
+            .collect()
+    }
 }
 
 /// How a watcher listens.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     All,
     Viewed,
@@ -48,62 +89,117 @@ impl Watcher {
         channels: &[i64],
         recorder: Arc<Recorder>,
     ) -> Result<Self> {
-        let mut config = Config::new(url, token);
-        config.backoff = BACKOFF;
-        let name = match way {
-            Way::All => NAMES[0],
-            Way::Viewed => {
-                config.delivery = v1::Delivery::Viewed;
-                config.viewed = channels.to_vec();
-                NAMES[1]
-            }
-            Way::Listen => {
-                config.listen_only = true;
-                NAMES[2]
-            }
+        let mut watcher = Self {
+            name: match way {
+                Way::All => NAMES[0],
+                Way::Viewed => NAMES[1],
+                Way::Listen => NAMES[2],
+            },
+            way,
+            url: url.to_owned(),
+            token: token.to_owned(),
+            channels: channels.to_vec(),
+            recorder,
+            had: Arc::default(),
+            stats: Vec::new(),
+            run: None,
+            positions: Vec::new(),
         };
+        watcher.come().await?;
+        Ok(watcher)
+    }
+
+    /// Connects with what it took along, unless it is there.
+    pub(super) async fn come(&mut self) -> Result<()> {
+        if self.run.is_some() {
+            return Ok(());
+        }
+        let mut config = Config::new(&self.url, &self.token);
+        config.backoff = BACKOFF;
+        config.listen_only = self.way == Way::Listen;
+        if self.way == Way::Viewed {
+            config.delivery = v1::Delivery::Viewed;
+            config.viewed.clone_from(&self.channels);
+        }
+        let comes_back = !self.positions.is_empty();
+        config.positions = std::mem::take(&mut self.positions);
+        config.last_ids = self.had.last_ids();
         let (client, events) = Client::start(config);
-        let received = Arc::new(AtomicU64::new(0));
-        let task = tokio::spawn(note(name, events, recorder, received.clone()));
+        let notes = Notes {
+            name: self.name,
+            recorder: self.recorder.clone(),
+            had: self.had.clone(),
+            comes_back,
+        };
+        let task = tokio::spawn(notes.take(events));
         client.ready().await?;
-        Ok(Self {
-            name,
-            client,
-            received,
-            task,
-        })
+        self.run = Some((client, task));
+        Ok(())
+    }
+
+    /// Ends the connection, as a program does that ends, and keeps its positions.
+    pub(super) async fn leave(&mut self) -> Result<()> {
+        let Some((client, task)) = self.run.take() else {
+            return Ok(());
+        };
+        client.clone().close().await;
+        task.await?;
+        self.stats.push(client.stats());
+        self.positions = client.positions();
+        Ok(())
+    }
+
+    /// Drops the connection, as a network does.
+    pub(super) fn cut(&self) {
+        if let Some((client, _)) = &self.run {
+            client.cut();
+        }
     }
 
     /// Messages so far.
     pub(super) fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+        self.had.count.load(Ordering::Relaxed)
     }
 
-    /// Ends the connection. Gives what the client has been through.
-    pub(super) async fn stop(self) -> Result<(&'static str, Stats)> {
-        let stats = self.client.stats();
-        self.client.close().await;
-        self.task.await?;
-        Ok((self.name, stats))
+    /// Ends it. Gives what its clients have been through.
+    pub(super) async fn stop(mut self) -> Result<Vec<Stats>> {
+        self.leave().await?;
+        Ok(self.stats)
     }
 }
 
 /// Writes down all that a watcher is told.
-async fn note(
+struct Notes {
     name: &'static str,
-    mut events: Events,
     recorder: Arc<Recorder>,
-    received: Arc<AtomicU64>,
-) {
-    while let Some(event) = events.next().await {
-        let is_message = matches!(event, Event::Message { .. });
-        if let Some(record) = record_of(name, event) {
-            recorder.record(record);
-        }
-        if is_message {
-            received.fetch_add(1, Ordering::Relaxed);
+    had: Arc<Had>,
+    comes_back: bool,
+}
+
+impl Notes {
+    async fn take(self, mut events: Events) {
+        while let Some(event) = events.next().await {
+            if let Event::Message {
+                message, source, ..
+            } = &event
+            {
+                let is_new = self.had.insert(message.channel_id, message.id);
+                // A client that comes back knows what it is told alone, and pages from before that:
+                // what its program has is the program's to drop.
+                if !is_new && self.comes_back && *source == chirm_client::Source::Page {
+                    continue;
+                }
+            }
+            if let Some(record) = record_of(self.name, event) {
+                self.recorder.record(record);
+            }
         }
     }
+}
+
+/// An id so far before another that no send which was in flight then lies below it.
+fn before(id: i64) -> i64 {
+    (id - (IN_FLIGHT_MS_MAX << ID_TIME_SHIFT)).max(0)
 }
 
 fn record_of(name: &str, event: Event) -> Option<Record> {
@@ -188,34 +284,33 @@ fn topic_name(topic: v1::Topic) -> String {
     format!("{kind}:{}", topic.id)
 }
 
-/// The watcher that has nothing but REST: it reads on from the last message that it has.
+/// The watcher that has nothing but REST: it reads on from the last message that it has, and now
+/// and then once more what came lately, for sends that were in flight when it read.
 pub(super) struct RestWatcher {
-    received: Arc<AtomicU64>,
+    had: Arc<Had>,
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<()>>,
 }
 
 impl RestWatcher {
     pub(super) fn start(rest: Rest, channels: Vec<i64>, recorder: Arc<Recorder>) -> Self {
-        let received = Arc::new(AtomicU64::new(0));
+        let had = Arc::new(Had::default());
         let stop = watch::Sender::new(false);
-        let task = tokio::spawn(poll(
+        let polling = Polling {
             rest,
             channels,
             recorder,
-            received.clone(),
-            stop.subscribe(),
-        ));
-        Self {
-            received,
-            stop,
-            task,
-        }
+            had: had.clone(),
+            newest: HashMap::new(),
+            swept: HashMap::new(),
+        };
+        let task = tokio::spawn(polling.run(stop.subscribe()));
+        Self { had, stop, task }
     }
 
     /// Messages so far.
     pub(super) fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+        self.had.count.load(Ordering::Relaxed)
     }
 
     /// Ends it, after a last round.
@@ -225,50 +320,86 @@ impl RestWatcher {
     }
 }
 
-async fn poll(
+struct Polling {
     rest: Rest,
     channels: Vec<i64>,
     recorder: Arc<Recorder>,
-    received: Arc<AtomicU64>,
-    mut stop: watch::Receiver<bool>,
-) -> Result<()> {
-    let mut newest: HashMap<i64, i64> = HashMap::new();
-    loop {
-        let is_last = *stop.borrow();
-        for &channel in &channels {
-            loop {
-                let after = newest.get(&channel).copied().unwrap_or(0);
-                let page = match rest.page(channel, after).await {
-                    Ok(page) => page,
-                    // While the server is down there is nothing to read; after the end there must.
-                    Err(error) if is_last => return Err(error),
-                    Err(_) => break,
-                };
-                for message in page.messages {
-                    newest.insert(channel, message.id);
-                    recorder.record(Record::Recv {
+    had: Arc<Had>,
+    newest: HashMap<i64, i64>,
+    /// The newest message at the time of the last reading once more.
+    swept: HashMap<i64, i64>,
+}
+
+impl Polling {
+    async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<()> {
+        let mut swept_at = Instant::now();
+        loop {
+            let is_last = *stop.borrow();
+            let sweeps = is_last || swept_at.elapsed() >= SWEEP_EVERY;
+            for place in 0..self.channels.len() {
+                let result = self.read(self.channels[place], sweeps).await;
+                // While the server is down there is nothing to read; at the end there must be.
+                if is_last {
+                    result?;
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
+            if sweeps {
+                swept_at = Instant::now();
+            }
+            let _ = tokio::time::timeout(ROUND_EVERY, stop.changed()).await;
+        }
+    }
+
+    async fn read(&mut self, channel: i64, sweeps: bool) -> Result<()> {
+        let newest = self.newest.get(&channel).copied().unwrap_or(0);
+        let mut after = newest;
+        if sweeps {
+            after = before(self.swept.get(&channel).copied().unwrap_or(0));
+        }
+        loop {
+            let page = self.rest.page(channel, after).await?;
+            for message in page.messages {
+                after = message.id;
+                let seen = self.newest.entry(channel).or_insert(0);
+                *seen = message.id.max(*seen);
+                if self.had.insert(channel, message.id) {
+                    self.recorder.record(Record::Recv {
                         connection: NAMES[3].to_owned(),
                         message,
                         source: Source::Page,
                         position: None,
                     });
-                    received.fetch_add(1, Ordering::Relaxed);
-                }
-                if !page.has_newer {
-                    break;
                 }
             }
+            if !page.has_newer {
+                break;
+            }
         }
-        if is_last {
-            return Ok(());
+        if sweeps {
+            self.swept.insert(channel, newest);
         }
-        let _ = tokio::time::timeout(ROUND_EVERY, stop.changed()).await;
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_program_has_it_has_once_and_pages_from_before_its_newest() {
+        let had = Had::default();
+        let newest = 20_000 << ID_TIME_SHIFT;
+        assert!(had.insert(1, newest) && had.insert(1, 5) && !had.insert(1, 5));
+        assert!(had.insert(2, 5));
+        assert_eq!(had.count.load(Ordering::Relaxed), 3);
+        let mut last_ids = had.last_ids();
+        last_ids.sort_unstable();
+        assert_eq!(last_ids, [(1, 10_000 << ID_TIME_SHIFT), (2, 0)]);
+    }
 
     #[test]
     fn what_a_client_is_told_becomes_a_record() {
