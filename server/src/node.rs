@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 /// How often the store is trimmed and metrics are worked off.
 const UPKEEP: Duration = Duration::from_secs(30);
@@ -43,7 +44,7 @@ pub async fn run(
 pub async fn run_announced(
     config: Config,
     listener: TcpListener,
-    _admin: Option<TcpListener>,
+    admin: Option<TcpListener>,
     metrics: Metrics,
     shutdown: CancellationToken,
     ready: impl FnOnce(),
@@ -58,10 +59,24 @@ pub async fn run_announced(
         grpc.clone(),
         node.store.clone(),
         node.gateway.clone(),
-        metrics,
+        metrics.clone(),
     )?;
-    let port = rpc::port::Port::new(node.gateway.clone(), grpc, http);
+    let port = rpc::port::Port::new(node.gateway.clone(), grpc, http).map_request(with_origin);
     let serving = tokio::spawn(net::serve(listener, options, port, closed.clone()));
+    let admin = match admin {
+        Some(admin) => {
+            let routes = rpc::admin_routes(node.operations(metrics), &config.limits)?;
+            let service = rpc::port::GrpcOnly::new(routes);
+            let options = NetOptions::new(&config)?;
+            Some(tokio::spawn(net::serve(
+                admin,
+                options,
+                service,
+                closed.clone(),
+            )))
+        }
+        None => None,
+    };
 
     ready();
 
@@ -75,6 +90,9 @@ pub async fn run_announced(
     }
     closed.cancel();
     serving.await.context("the port's task failed")??;
+    if let Some(admin) = admin {
+        admin.await.context("the admin port's task failed")??;
+    }
     upkeep.abort();
     node.store.close().await;
     Ok(())
@@ -119,6 +137,9 @@ impl Node {
         let now = clock.clone();
         let bus = local::open(topics, highest, Arc::new(move || now.wall_ms()));
         let domain = Domain::new(store.clone(), bus.clone(), config.clone(), clock.clone());
+        domain
+            .check_keys()
+            .map_err(|problem| anyhow::anyhow!("auth.jwt: {problem}"))?;
         let gateway = Gateway::start(
             domain.clone(),
             bus,
@@ -133,6 +154,25 @@ impl Node {
             clock,
         })
     }
+
+    fn operations(&self, metrics: Metrics) -> rpc::Operations {
+        rpc::Operations {
+            domain: self.domain.clone(),
+            gateway: self.gateway.clone(),
+            store: self.store.clone(),
+            metrics,
+            clock: self.clock.clone(),
+        }
+    }
+}
+
+/// Tells the services where a request comes from: `rpc` doesn't know of the port.
+fn with_origin<B>(mut request: http::Request<B>) -> http::Request<B> {
+    if let Some(peer) = request.extensions().get::<net::Peer>() {
+        let origin = rpc::Origin(peer.address.ip());
+        request.extensions_mut().insert(origin);
+    }
+    request
 }
 
 async fn upkeep(domain: Arc<Domain>, metrics: Metrics) {

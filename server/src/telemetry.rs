@@ -87,7 +87,7 @@ pub fn metrics() -> Result<Metrics, Error> {
 }
 
 /// What `/metrics` says of each counter; docs/operations.md says more.
-const COUNTERS: [(&str, &str); 9] = [
+const COUNTERS: [(&str, &str); 10] = [
     (
         "chirm_net_connections_refused_total",
         "Connections above a cap, by reason.",
@@ -104,6 +104,7 @@ const COUNTERS: [(&str, &str); 9] = [
         "chirm_net_accept_errors_total",
         "Failures to accept a connection.",
     ),
+    ("chirm_messages_sent_total", "Messages made durable."),
     ("chirm_events_delivered_total", "Events handed to sessions."),
     (
         "chirm_replayed_events_total",

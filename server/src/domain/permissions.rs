@@ -70,7 +70,7 @@ actions! {
 #[must_use]
 pub fn allows(role: Option<Role>, place: Place, action: Action) -> bool {
     match place {
-        Place::Server => role.is_some_and(|role| role >= server_action(action)),
+        Place::Server => server_action(action).is_some_and(|least| role >= Some(least)),
         Place::Channel {
             kind: ChannelType::Direct,
             member,
@@ -89,31 +89,101 @@ pub fn outranks(role: Option<Role>, other: Option<Role>) -> bool {
     role.is_some() && role > other
 }
 
-/// The least role for an action on a server.
-fn server_action(action: Action) -> Role {
-    match action {
-        Action::See | Action::Write | Action::DeleteOwn | Action::ListMembers => Role::Member,
-        Action::DeleteOthers | Action::Invite | Action::Moderate => Role::Moderator,
-        Action::ManageChannel
-        | Action::ManageChannelMembers
-        | Action::CreateChannel
-        | Action::ManageServer
-        | Action::ManageRoles => Role::Admin,
+/// The least role for an action on a server as such; none: not a matter of servers.
+fn server_action(action: Action) -> Option<Role> {
+    Some(match action {
+        Action::See | Action::ListMembers => Role::Member,
+        Action::Invite | Action::Moderate => Role::Moderator,
+        Action::CreateChannel | Action::ManageServer | Action::ManageRoles => Role::Admin,
         Action::OwnServer => Role::Owner,
-    }
-}
-
-/// The least role for an action in a seen channel of a server; none: not a matter of channels.
-fn channel_action(kind: ChannelType, action: Action) -> Option<Role> {
-    match action {
-        Action::Write if kind == ChannelType::Announcement => Some(Role::Moderator),
-        Action::ManageChannelMembers if kind != ChannelType::Private => None,
-        Action::See
-        | Action::Write
+        Action::Write
         | Action::DeleteOwn
         | Action::DeleteOthers
         | Action::ManageChannel
-        | Action::ManageChannelMembers => Some(server_action(action)),
-        _ => None,
+        | Action::ManageChannelMembers => return None,
+    })
+}
+
+/// The least role for an action in a seen channel of a server; none: not a matter of such channels.
+fn channel_action(kind: ChannelType, action: Action) -> Option<Role> {
+    Some(match action {
+        Action::Write if kind == ChannelType::Announcement => Role::Moderator,
+        Action::See | Action::Write | Action::DeleteOwn => Role::Member,
+        Action::DeleteOthers => Role::Moderator,
+        Action::ManageChannel => Role::Admin,
+        Action::ManageChannelMembers if kind == ChannelType::Private => Role::Admin,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = include_str!("../../../docs/permissions.md");
+    const ROLES: [(Option<Role>, &str); 5] = [
+        (None, "anyone"),
+        (Some(Role::Member), "MEMBER"),
+        (Some(Role::Moderator), "MODERATOR"),
+        (Some(Role::Admin), "ADMIN"),
+        (Some(Role::Owner), "OWNER"),
+    ];
+
+    fn channel(kind: ChannelType, member: bool) -> Place {
+        Place::Channel { kind, member }
+    }
+
+    fn least(place: Place, action: Action) -> &'static str {
+        let may = |(role, _): &&(Option<Role>, &str)| allows(*role, place, action);
+        let found = ROLES.iter().find(may);
+        found.map_or("–", |(_, name)| *name)
+    }
+
+    #[test]
+    fn the_table_of_the_docs_is_the_function() {
+        let places = [
+            Place::Server,
+            channel(ChannelType::Text, false),
+            channel(ChannelType::Announcement, false),
+            channel(ChannelType::Private, true),
+            channel(ChannelType::Private, false),
+            channel(ChannelType::Direct, true),
+            channel(ChannelType::Direct, false),
+        ];
+        for action in Action::ALL {
+            let cells: Vec<_> = places.iter().map(|place| least(*place, *action)).collect();
+            let row = format!("| {} | {} |\n", action.name(), cells.join(" | "));
+            assert!(TABLE.contains(&row), "docs/permissions.md has no row {row}");
+        }
+        let rows = TABLE.lines().filter(|line| line.starts_with("| ")).count();
+        assert_eq!(rows, Action::ALL.len() + 2, "a row too many");
+    }
+
+    #[test]
+    fn each_role_may_what_the_next_lower_may() {
+        let kinds = [
+            ChannelType::Text,
+            ChannelType::Announcement,
+            ChannelType::Private,
+            ChannelType::Direct,
+        ];
+        let channels = kinds
+            .iter()
+            .flat_map(|kind| [channel(*kind, true), channel(*kind, false)]);
+        for place in channels.chain([Place::Server]) {
+            for action in Action::ALL {
+                let may = ROLES.map(|(role, _)| allows(role, place, *action));
+                assert!(may.is_sorted(), "{place:?} {action:?} {may:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_from_above() {
+        for (role, _) in ROLES {
+            for (other, _) in ROLES {
+                assert_eq!(outranks(role, other), role > other, "{role:?} {other:?}");
+            }
+        }
     }
 }

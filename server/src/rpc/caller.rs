@@ -5,8 +5,8 @@ use crate::domain::{self, Caller, Domain};
 use chirm_proto::google::rpc;
 use tonic::{Code, Request, Status};
 
-/// Where a request comes from: an extension that whoever accepts connections adds. Sign-ins are limited
-/// by it.
+/// Where a request comes from: an extension that whoever accepts connections adds. Sign-ins are
+/// limited by it.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin(pub std::net::IpAddr);
 
