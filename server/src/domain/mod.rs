@@ -31,6 +31,9 @@ mod throttle;
 mod tokens;
 mod users;
 
+#[cfg(test)]
+mod tests;
+
 pub use access::Visible;
 pub use accounts::NewKey;
 pub use auth::{Register, SignedIn, Subject, Tokens};

@@ -1,0 +1,162 @@
+use super::*;
+use crate::model::ChannelType;
+
+#[tokio::test]
+async fn a_private_channel_is_there_for_its_members_and_admins_only() {
+    let world = World::new().await;
+    let (owner, anna, ben) = (
+        world.user("owner").await,
+        world.user("anna").await,
+        world.user("ben").await,
+    );
+    let (server, _) = world.server(&owner, &[&anna, &ben]).await;
+    let secret = world.private(&owner, server, &[&anna]).await;
+    let (domain, topic) = (&world.domain, TopicKey::channel(secret));
+    world.send(&anna, secret, "psst").await.unwrap();
+    // Hidden and absent are the same answer.
+    let hidden = world.send(&ben, secret, "?").await.unwrap_err();
+    let absent = world.send(&ben, 12_345, "?").await.unwrap_err();
+    assert_eq!(hidden, absent);
+    assert_eq!(
+        world.told_user(&anna).await.last(),
+        Some(&topic_added(topic))
+    );
+    assert!(!world.told_user(&ben).await.contains(&topic_added(topic)));
+    // Let in, taken out.
+    domain
+        .add_channel_member(&owner, secret, ben.user_id)
+        .await
+        .unwrap();
+    world.send(&ben, secret, "thanks").await.unwrap();
+    assert_eq!(
+        world.told_user(&ben).await.last(),
+        Some(&topic_added(topic))
+    );
+    domain
+        .remove_channel_member(&ben, secret, ben.user_id)
+        .await
+        .unwrap();
+    assert_eq!(why(world.send(&ben, secret, "?").await), Reason::NotFound);
+    assert_eq!(
+        world.told_user(&ben).await.last(),
+        Some(&topic_removed(topic))
+    );
+    let told = world.told(topic).await;
+    let updated = |event: &&v1::event::Event| matches!(event, v1::event::Event::ChannelUpdated(_));
+    assert_eq!(told.iter().filter(updated).count(), 2);
+    // An admin sees it without being named; no longer an admin, it doesn't.
+    world.role(&owner, server, &ben, Role::Admin).await;
+    world.send(&ben, secret, "now").await.unwrap();
+    assert_eq!(
+        world.told_user(&ben).await.last(),
+        Some(&topic_added(topic))
+    );
+    assert!(
+        domain
+            .user_snapshot(ben.user_id)
+            .await
+            .unwrap()
+            .channels
+            .iter()
+            .any(|c| c.id == secret)
+    );
+    world.role(&owner, server, &ben, Role::Member).await;
+    assert_eq!(why(world.send(&ben, secret, "?").await), Reason::NotFound);
+    assert_eq!(
+        world.told_user(&ben).await.last(),
+        Some(&topic_removed(topic))
+    );
+    let snapshot = domain.server_snapshot(ben.user_id, server).await.unwrap();
+    assert!(snapshot.channels.iter().all(|channel| channel.id != secret));
+}
+
+#[tokio::test]
+async fn leaving_a_server_leaves_its_private_channels() {
+    let world = World::new().await;
+    let (owner, anna) = (world.user("owner").await, world.user("anna").await);
+    let (server, _) = world.server(&owner, &[&anna]).await;
+    let secret = world.private(&owner, server, &[&anna]).await;
+    world.domain.leave_server(&anna, server).await.unwrap();
+    world.domain.join_by_id(&anna, server).await.unwrap();
+    assert_eq!(why(world.send(&anna, secret, "?").await), Reason::NotFound);
+    let channel = world.domain.get_channel(&owner, secret).await.unwrap();
+    assert_eq!(channel.member_ids, [owner.user_id]);
+}
+
+#[tokio::test]
+async fn announcements_are_the_moderators() {
+    let world = World::new().await;
+    let (owner, anna) = (world.user("owner").await, world.user("anna").await);
+    let (server, _) = world.server(&owner, &[&anna]).await;
+    let new = new_channel(server, ChannelType::Announcement, "news");
+    let denied = world.domain.create_channel(&anna, new.clone()).await;
+    assert_eq!(why(denied), Reason::PermissionDenied);
+    let news = world.domain.create_channel(&owner, new).await.unwrap().id;
+    assert_eq!(
+        why(world.send(&anna, news, "?").await),
+        Reason::PermissionDenied
+    );
+    assert_eq!(
+        why(world.domain.start_typing(&anna, news).await),
+        Reason::PermissionDenied
+    );
+    world.role(&owner, server, &anna, Role::Moderator).await;
+    world.send(&anna, news, "extra").await.unwrap();
+    let added = world
+        .domain
+        .add_channel_member(&owner, news, anna.user_id)
+        .await;
+    assert_eq!(why(added), Reason::WrongChannelType);
+}
+
+#[tokio::test]
+async fn open_channels_are_told_on_the_servers_topic() {
+    let world = World::new().await;
+    let owner = world.user("owner").await;
+    let (server, _) = world.server(&owner, &[]).await;
+    let domain = &world.domain;
+    let new = new_channel(server, ChannelType::Text, "talk");
+    let id = domain.create_channel(&owner, new).await.unwrap().id;
+    let changes = ChannelChanges {
+        name: Some("chat".into()),
+        ..ChannelChanges::default()
+    };
+    let updated = domain.update_channel(&owner, id, changes).await.unwrap();
+    assert_eq!(updated.name, "chat");
+    assert_eq!(domain.get_channel(&owner, id).await.unwrap().name, "chat");
+    domain.delete_channel(&owner, id).await.unwrap();
+    assert_eq!(why(domain.get_channel(&owner, id).await), Reason::NotFound);
+    use v1::event::Event::{ChannelCreated, ChannelDeleted, ChannelUpdated};
+    let told = world.told(TopicKey::server(server)).await;
+    assert!(matches!(
+        told[..],
+        [ChannelCreated(_), ChannelUpdated(_), ChannelDeleted(_)]
+    ));
+}
+
+#[tokio::test]
+async fn two_users_have_one_direct_channel_until_one_blocks_the_other() {
+    let world = World::new().await;
+    let (anna, ben, eve) = (
+        world.user("anna").await,
+        world.user("ben").await,
+        world.user("eve").await,
+    );
+    let direct = world.direct(&anna, &ben).await.unwrap();
+    assert_eq!(world.direct(&ben, &anna).await, Ok(direct));
+    world.send(&ben, direct, "hi").await.unwrap();
+    assert_eq!(why(world.send(&eve, direct, "?").await), Reason::NotFound);
+    assert!(
+        world
+            .told_user(&ben)
+            .await
+            .contains(&topic_added(TopicKey::channel(direct)))
+    );
+    world.domain.block_user(&ben, anna.user_id).await.unwrap();
+    assert_eq!(why(world.send(&anna, direct, "?").await), Reason::Blocked);
+    assert_eq!(why(world.direct(&anna, &ben).await), Reason::Blocked);
+    world.domain.unblock_user(&ben, anna.user_id).await.unwrap();
+    world.send(&anna, direct, "again").await.unwrap();
+    let deleted = world.domain.delete_channel(&anna, direct).await;
+    assert_eq!(why(deleted), Reason::WrongChannelType);
+}

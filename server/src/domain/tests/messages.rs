@@ -1,0 +1,244 @@
+use super::*;
+use crate::model::ChannelType;
+use crate::store::Anchor;
+
+const NONCE: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
+
+fn with_nonce(channel_id: Id, content: &str) -> SendMessage {
+    let (content, nonce) = (content.into(), NONCE.into());
+    SendMessage {
+        channel_id,
+        content,
+        nonce,
+        ..SendMessage::default()
+    }
+}
+
+#[tokio::test]
+async fn a_nonce_makes_a_repeat_the_original() {
+    let world = World::new().await;
+    let owner = world.user("owner").await;
+    let (_, general) = world.server(&owner, &[]).await;
+    let domain = &world.domain;
+    let first = domain
+        .send_message(&owner, with_nonce(general, "one"))
+        .await
+        .unwrap();
+    let again = domain
+        .send_message(&owner, with_nonce(general, "one"))
+        .await
+        .unwrap();
+    assert_eq!(again, first);
+    let other = domain
+        .send_message(&owner, with_nonce(general, "two"))
+        .await;
+    assert_eq!(why(other), Reason::NonceReused);
+    // As after a restart, when only the store knows the nonce.
+    domain
+        .bus
+        .reservations
+        .release(general, owner.user_id, NONCE)
+        .await;
+    let again = domain
+        .send_message(&owner, with_nonce(general, "one"))
+        .await
+        .unwrap();
+    assert_eq!(again, first);
+    domain
+        .bus
+        .reservations
+        .release(general, owner.user_id, NONCE)
+        .await;
+    let other = domain
+        .send_message(&owner, with_nonce(general, "two"))
+        .await;
+    assert_eq!(why(other), Reason::NonceReused);
+    assert_eq!(
+        world.told(TopicKey::channel(general)).await.len(),
+        1,
+        "told once"
+    );
+}
+
+#[tokio::test]
+async fn many_at_once_under_one_nonce_are_one() {
+    let world = World::new().await;
+    let owner = world.user("owner").await;
+    let (_, general) = world.server(&owner, &[]).await;
+    let send = || {
+        world
+            .domain
+            .send_message(&owner, with_nonce(general, "one"))
+    };
+    let sent = futures::future::join_all((0..20).map(|_| send())).await;
+    let ids: std::collections::BTreeSet<_> = sent.into_iter().map(|m| m.unwrap().id).collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(world.told(TopicKey::channel(general)).await.len(), 1);
+    let page = world
+        .domain
+        .list_messages(&owner, general, Anchor::Newest, 0)
+        .await
+        .unwrap();
+    assert_eq!(page.messages.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_message_is_named_with_its_size() {
+    let world = World::new().await;
+    let owner = world.user("owner").await;
+    let (_, general) = world.server(&owner, &[]).await;
+    let error = world
+        .send(&owner, general, &"x".repeat(4_001))
+        .await
+        .unwrap_err();
+    assert_eq!(error.fields[0].path, "content");
+    assert!(error.fields[0].problem.contains("4001"), "{error}");
+    for send in [
+        SendMessage {
+            content: String::new(),
+            ..with_nonce(general, "")
+        },
+        SendMessage {
+            nonce: "short".into(),
+            ..with_nonce(general, "x")
+        },
+        SendMessage {
+            attempt: -1,
+            ..with_nonce(general, "x")
+        },
+        SendMessage {
+            metadata: [("k".into(), "v".repeat(5_000))].into(),
+            ..with_nonce(general, "x")
+        },
+    ] {
+        assert_eq!(
+            why(world.domain.send_message(&owner, send).await),
+            Reason::FieldInvalid
+        );
+    }
+    assert_eq!(world.told(TopicKey::channel(general)).await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_reply_answers_a_message_of_its_channel() {
+    let world = World::new().await;
+    let owner = world.user("owner").await;
+    let (server, general) = world.server(&owner, &[]).await;
+    let new = new_channel(server, ChannelType::Text, "other");
+    let other = world.domain.create_channel(&owner, new).await.unwrap().id;
+    let first = world.send(&owner, general, "one").await.unwrap();
+    let reply = |channel| SendMessage {
+        reply_to: first,
+        ..with_nonce(channel, "two")
+    };
+    let refused = world.domain.send_message(&owner, reply(other)).await;
+    assert_eq!(why(refused), Reason::ReplyNotFound);
+    let answer = world
+        .domain
+        .send_message(&owner, reply(general))
+        .await
+        .unwrap();
+    assert!(answer.id > first && answer.reply_to == first);
+}
+
+#[tokio::test]
+async fn edits_and_deletes_are_the_authors_and_deleted_is_final() {
+    let world = World::new().await;
+    let (owner, anna, mo) = (
+        world.user("owner").await,
+        world.user("anna").await,
+        world.user("mo").await,
+    );
+    let (server, general) = world.server(&owner, &[&anna, &mo]).await;
+    let domain = &world.domain;
+    let id = world.send(&anna, general, "one").await.unwrap();
+    let edited = domain
+        .edit_message(&anna, general, id, "two".into())
+        .await
+        .unwrap();
+    assert!(edited.revision > id && edited.content == "two");
+    let again = domain
+        .edit_message(&anna, general, id, "three".into())
+        .await
+        .unwrap();
+    assert!(again.revision > edited.revision);
+    let others = domain
+        .edit_message(&owner, general, id, "mine".into())
+        .await;
+    assert_eq!(why(others), Reason::PermissionDenied);
+    assert_eq!(
+        why(domain.delete_message(&mo, general, id).await),
+        Reason::PermissionDenied
+    );
+    world.role(&owner, server, &mo, Role::Moderator).await;
+    domain.delete_message(&mo, general, id).await.unwrap();
+    domain.delete_message(&mo, general, id).await.unwrap();
+    assert_eq!(
+        why(domain.get_message(&anna, general, id).await),
+        Reason::NotFound
+    );
+    let late = domain.edit_message(&anna, general, id, "late".into()).await;
+    assert_eq!(why(late), Reason::NotFound);
+    let page = domain
+        .list_messages(&anna, general, Anchor::Newest, 100)
+        .await
+        .unwrap();
+    assert_eq!((page.messages.len(), page.deleted_ids), (0, vec![id]));
+    assert_eq!(
+        world.told(TopicKey::channel(general)).await.len(),
+        4,
+        "made, 2 edits, deleted"
+    );
+    for limit in [-1, 101] {
+        let page = domain
+            .list_messages(&anna, general, Anchor::Newest, limit)
+            .await;
+        assert_eq!(why(page), Reason::FieldInvalid);
+    }
+}
+
+#[tokio::test]
+async fn who_is_mentioned_and_may_see_it_is_told() {
+    let world = World::new().await;
+    let (owner, anna, stranger) = (
+        world.user("owner").await,
+        world.user("anna").await,
+        world.user("stranger").await,
+    );
+    let (_, general) = world.server(&owner, &[&anna]).await;
+    let content = format!(
+        "<@{}> <@{}> <@{}>",
+        anna.user_id, stranger.user_id, owner.user_id
+    );
+    let message_id = world.send(&owner, general, &content).await.unwrap();
+    let mentioned = v1::event::Event::Mentioned(v1::Mentioned {
+        channel_id: general,
+        message_id,
+    });
+    assert_eq!(world.told_user(&anna).await.last(), Some(&mentioned));
+    assert!(!world.told_user(&stranger).await.contains(&mentioned));
+    assert!(
+        !world.told_user(&owner).await.contains(&mentioned),
+        "not of oneself"
+    );
+}
+
+#[tokio::test]
+async fn sends_are_limited_by_channel_and_user_a_hundredfold_for_services() {
+    let world = World::with(|config| config.limits.enabled = true).await;
+    let (owner, service) = (world.user("owner").await, world.service().await);
+    let (_, general) = world.server(&owner, &[]).await;
+    let mut refused = None;
+    for _ in 0..20 {
+        if let Err(error) = world.send(&owner, general, "x").await {
+            refused = Some(error);
+            break;
+        }
+    }
+    let refused = refused.expect("20 sends at once are too fast");
+    assert_eq!(refused.reason, Reason::RateLimited);
+    assert!(refused.retry_after.is_some());
+    for _ in 0..20 {
+        world.send(&service, general, "x").await.unwrap();
+    }
+}

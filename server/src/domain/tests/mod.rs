@@ -1,0 +1,188 @@
+//! The use cases over the real store and the real bus.
+
+mod auth;
+mod channels;
+mod jwt;
+mod messages;
+mod servers;
+
+use super::*;
+use crate::bus::local::{self, LocalTopics, RingLimits};
+use crate::clock::ManualClock;
+use crate::model::{Position, SNOWFLAKE_EPOCH_MS, TopicKey};
+use crate::store::sqlite::Sqlite;
+use chirm_proto::v1;
+use prost::Message as _;
+use tempfile::TempDir;
+
+const PASSWORD: &str = "correct horse";
+
+struct World {
+    domain: Arc<Domain>,
+    clock: Arc<ManualClock>,
+    _dir: TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// A world whose settings `change` has changed. Limits of rates are off unless it says otherwise.
+    async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.limits.enabled = false;
+        change(&mut config);
+        let topics = LocalTopics::new(RingLimits::default());
+        let relay = Arc::new(topics.clone());
+        let store = Sqlite::open(&dir.path().join("store"), relay)
+            .await
+            .unwrap();
+        let store: store::Handle = Arc::new(store);
+        let clock = Arc::new(ManualClock::new(SNOWFLAKE_EPOCH_MS + 1_000_000));
+        let now = clock.clone();
+        let bus = local::open(topics, 0, Arc::new(move || now.wall_ms()));
+        let domain = Domain::new(store, bus, Arc::new(config), clock.clone());
+        Self {
+            domain,
+            clock,
+            _dir: dir,
+        }
+    }
+
+    /// A user that is signed in.
+    async fn user(&self, name: &str) -> Caller {
+        let user = self.domain.new_user(name, "", false).unwrap();
+        let user = self
+            .domain
+            .store_account(store::Account {
+                user,
+                ..Default::default()
+            })
+            .await;
+        self.sign_in(user.unwrap().id).await.0
+    }
+
+    async fn sign_in(&self, user: Id) -> (Caller, Tokens) {
+        let kind = crate::model::SessionKind::User;
+        let (tokens, _) = self
+            .domain
+            .start_session(user, kind, String::new())
+            .await
+            .unwrap();
+        (
+            self.domain.authenticate(&tokens.access).await.unwrap(),
+            tokens,
+        )
+    }
+
+    /// A back end with a service key.
+    async fn service(&self) -> Caller {
+        let key = self.domain.create_key("back end", false).await.unwrap();
+        self.domain.authenticate(&key.token).await.unwrap()
+    }
+
+    /// A server of the owner's with the members, and its general channel.
+    async fn server(&self, owner: &Caller, members: &[&Caller]) -> (Id, Id) {
+        let new = NewServer {
+            name: "home".into(),
+            open: true,
+            ..NewServer::default()
+        };
+        let (server, general) = self.domain.create_server(owner, new).await.unwrap();
+        for member in members {
+            self.domain.join_by_id(member, server.id).await.unwrap();
+        }
+        (server.id, general)
+    }
+
+    async fn role(&self, owner: &Caller, server: Id, member: &Caller, role: Role) {
+        self.domain
+            .update_member(owner, server, member.user_id, role)
+            .await
+            .unwrap();
+    }
+
+    async fn private(&self, owner: &Caller, server: Id, members: &[&Caller]) -> Id {
+        let member_ids = members.iter().map(|member| member.user_id).collect();
+        let new = NewChannel {
+            member_ids,
+            ..new_channel(server, crate::model::ChannelType::Private, "secret")
+        };
+        self.domain.create_channel(owner, new).await.unwrap().id
+    }
+
+    async fn direct(&self, caller: &Caller, other: &Caller) -> Result<Id, Error> {
+        let new = NewChannel {
+            member_ids: vec![other.user_id],
+            ..new_channel(0, crate::model::ChannelType::Direct, "")
+        };
+        self.domain
+            .create_channel(caller, new)
+            .await
+            .map(|channel| channel.id)
+    }
+
+    async fn send(&self, caller: &Caller, channel_id: Id, content: &str) -> Result<Id, Error> {
+        let send = SendMessage {
+            channel_id,
+            content: content.into(),
+            ..SendMessage::default()
+        };
+        self.domain
+            .send_message(caller, send)
+            .await
+            .map(|message| message.id)
+    }
+
+    /// The events of a topic so far, by name, as clients get them.
+    async fn told(&self, topic: TopicKey) -> Vec<v1::event::Event> {
+        let end = self.domain.bus.topics.position(topic).await.unwrap();
+        let begin = Position { seq: 0, ..end };
+        let since = self.domain.bus.topics.since(topic, begin).await.unwrap();
+        let crate::bus::Since::Events(events) = since else {
+            panic!("the ring is cut")
+        };
+        let decoded = events.iter().map(|event| {
+            let frame = v1::ServerFrame::decode(&event.frame[crate::frames::PREFIX_BYTES..]);
+            match frame.unwrap().frame {
+                Some(v1::server_frame::Frame::Event(event)) => event.event.unwrap(),
+                other => panic!("no event: {other:?}"),
+            }
+        });
+        decoded.collect()
+    }
+
+    async fn told_user(&self, user: &Caller) -> Vec<v1::event::Event> {
+        self.told(TopicKey::user(user.user_id)).await
+    }
+}
+
+fn new_channel(server_id: Id, kind: crate::model::ChannelType, name: &str) -> NewChannel {
+    NewChannel {
+        server_id,
+        kind,
+        name: name.into(),
+        description: String::new(),
+        rank: 0,
+        member_ids: Vec::new(),
+        metadata: Default::default(),
+        request_id: String::new(),
+    }
+}
+
+fn topic_added(topic: TopicKey) -> v1::event::Event {
+    let topic = Some(crate::frames::topic(topic));
+    v1::event::Event::TopicAdded(v1::TopicAdded { topic })
+}
+
+fn topic_removed(topic: TopicKey) -> v1::event::Event {
+    let topic = Some(crate::frames::topic(topic));
+    v1::event::Event::TopicRemoved(v1::TopicRemoved { topic })
+}
+
+/// Why it was refused.
+fn why<T>(result: Result<T, Error>) -> Reason {
+    result.err().expect("refused").reason
+}
