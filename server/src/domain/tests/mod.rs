@@ -28,7 +28,8 @@ impl World {
         Self::with(|_| {}).await
     }
 
-    /// A world whose settings `change` has changed. Limits of rates are off unless it says otherwise.
+    /// A world whose settings `change` has changed. Limits of rates are off unless it says
+    /// otherwise.
     async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::default();
