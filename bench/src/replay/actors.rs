@@ -63,7 +63,15 @@ pub(super) async fn play(show: &Show, stage: &Stage, log: &LogPlan) -> Result<()
         while under_way.len() >= STEPS_AT_ONCE {
             under_way.next().await.transpose()?;
         }
-        show.wait_turn().await;
+        let turn = show.wait_turn();
+        tokio::pin!(turn);
+        loop {
+            // What is under way must go on meanwhile.
+            tokio::select! {
+                () = &mut turn => break,
+                Some(ended) = under_way.next() => ended?,
+            }
+        }
         let (actors, done) = (&actors, &done);
         under_way.push(async move {
             // What must be done before is an earlier step, so it is under way: no deadlock.

@@ -45,6 +45,7 @@ impl Summary {
         );
         row("acknowledged", self.acked.to_string());
         row("replies", self.replies.to_string());
+        row("answers to no message", self.unanswerable.to_string());
         row(
             "skipped, for they are empty",
             self.skipped_empty.to_string(),
