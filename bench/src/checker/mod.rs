@@ -157,9 +157,10 @@ impl Checker {
                 source,
                 position,
             } => {
-                if let Some(position) = position {
-                    let topic = format!("channel:{}", message.channel);
-                    self.topics.event(&connection, &topic, position, verdict);
+                let topic = format!("channel:{}", message.channel);
+                match position {
+                    Some(position) => self.topics.event(&connection, &topic, position, verdict),
+                    None => self.topics.paged(&connection, &topic),
                 }
                 self.receive(connection, message, source);
             }

@@ -273,6 +273,21 @@ fn i7_a_jump_without_a_gap() {
 }
 
 #[test]
+fn i7_a_jump_is_explained_by_as_many_paged_messages_as_it_misses() {
+    let history = |seq| {
+        let sends = ["c", "d"].map(invoke);
+        let pages = [gap(9, 2), paged(12, "c"), live(seq, 13, "d")];
+        let rest = [stored(12, "c"), stored(13, "d")];
+        // The event at 3 is a new message; that of the paged one comes after it, unseen.
+        let later = [invoke("e"), live(seq + 2, 14, "e"), stored(14, "e")];
+        and(good(), &[&sends[..], &pages, &rest, &later].concat())
+    };
+    let mut broken = history(3);
+    broken.extend([invoke("f"), live(7, 15, "f"), stored(15, "f")]);
+    fails("I7", &broken, &history(3));
+}
+
+#[test]
 fn i7_an_epoch_that_changes_without_a_gap() {
     let other_epoch = Record::Recv {
         connection: "w".to_owned(),

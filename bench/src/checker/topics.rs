@@ -8,6 +8,10 @@ use std::collections::HashMap;
 #[derive(Default)]
 pub(super) struct Topics {
     held: HashMap<(String, String), Held>,
+    /// Messages paged since the last gap. The event of one of them may follow, since a message is
+    /// stored before it is published; a client that has the message takes the event's position and
+    /// tells its program nothing.
+    paged: HashMap<(String, String), i64>,
 }
 
 #[derive(Clone, Copy)]
@@ -40,6 +44,7 @@ impl Topics {
                 verdict.report("I8", text);
                 self.held.insert(key, Held::At(held));
             }
+            Some(Held::At(held)) if held.epoch == at.epoch && self.has_paged(&key, held, at) => {}
             Some(Held::Behind(gap)) if gap.epoch != at.epoch || at.seq > gap.seq => {}
             Some(Held::At(held) | Held::Behind(held)) => {
                 let text = format!(
@@ -65,7 +70,29 @@ impl Topics {
 
     pub(super) fn gap(&mut self, watcher: String, topic: String, at: At, verdict: &mut Verdict) {
         verdict.counts.gaps += 1;
+        self.paged.insert((watcher.clone(), topic.clone()), 0);
         self.held.insert((watcher, topic), Held::Behind(at));
+    }
+
+    /// A message of the topic came by a page.
+    pub(super) fn paged(&mut self, watcher: &str, topic: &str) {
+        *self
+            .paged
+            .entry((watcher.to_owned(), topic.to_owned()))
+            .or_insert(0) += 1;
+    }
+
+    /// Whether the events passed over can be those of paged messages. Each explains one.
+    fn has_paged(&mut self, key: &(String, String), held: At, at: At) -> bool {
+        let Some(paged) = self.paged.get_mut(key) else {
+            return false;
+        };
+        let missed = at.seq - held.seq - 1;
+        let explains = *paged >= missed;
+        if explains {
+            *paged -= missed;
+        }
+        explains
     }
 
     pub(super) fn removed(&mut self, watcher: String, topic: String) {

@@ -147,6 +147,11 @@ impl Run<'_> {
         let mut summary = Summary::default();
         self.play(&show, &stages, &mut audience.watchers, &mut summary, &bar)
             .await?;
+        let traveller = &mut audience.watchers[TRAVELLER];
+        traveller
+            .come()
+            .await
+            .context("a watcher can't come back")?;
         summary.took = show.start.elapsed();
         summary.acked = show.progress.acked.load(Ordering::Relaxed);
         summary.refused = show.progress.refused.load(Ordering::Relaxed);
