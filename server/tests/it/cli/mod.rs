@@ -1,5 +1,6 @@
 //! The binary, as a shell runs it.
 
+mod conversation;
 mod operation;
 mod refusals;
 
