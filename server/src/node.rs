@@ -142,7 +142,7 @@ impl Node {
             .map_err(|problem| anyhow::anyhow!("auth.jwt: {problem}"))?;
         let gateway = Gateway::start(
             domain.clone(),
-            bus,
+            &bus,
             store.clone(),
             config,
             rpc::encode_error,

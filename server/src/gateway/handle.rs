@@ -1,7 +1,8 @@
 //! A live session as the hub and others see it: where its frames go, and what it must look at.
 
+use super::close::Close;
 use super::outbox::{End, Outbox};
-use super::wire::{self, Close};
+use super::wire;
 use crate::model::{Id, Position, TopicKey};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};

@@ -7,6 +7,7 @@
 //! - `registry`: all live sessions; replacing, draining.
 //! - `wire`: plain data to and from frames.
 
+mod close;
 mod handle;
 mod hub;
 mod outbox;
@@ -14,9 +15,10 @@ mod registry;
 mod session;
 mod wire;
 
+pub use close::Close;
 pub use outbox::{End, Outbox, OutboxLimits, Refused};
 pub use session::{InputError, Transport};
-pub use wire::{Close, Input, Request, closing, input};
+pub use wire::{Input, Request, closing, input};
 
 use crate::bus;
 use crate::config::Config;
@@ -38,7 +40,6 @@ pub struct Gateway(Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) domain: Arc<Domain>,
-    pub(crate) bus: bus::Handle,
     pub(crate) store: store::Handle,
     pub(crate) config: Arc<Config>,
     pub(crate) encode_error: EncodeError,
@@ -60,7 +61,7 @@ impl Gateway {
     #[must_use]
     pub fn start(
         domain: Arc<Domain>,
-        bus: bus::Handle,
+        bus: &bus::Handle,
         store: store::Handle,
         config: Arc<Config>,
         encode_error: EncodeError,
@@ -68,11 +69,10 @@ impl Gateway {
         let shards = std::thread::available_parallelism()
             .map_or(2, usize::from)
             .min(16);
-        let hub = Hub::start(shards, &bus, &store);
+        let hub = Hub::start(shards, bus, &store);
         let registry = Registry::default();
         Self(Arc::new(Inner {
             domain,
-            bus,
             store,
             config,
             encode_error,

@@ -1,8 +1,9 @@
 //! All live sessions of this node.
 
 use super::Figures;
+use super::close::Close;
 use super::handle::SessionHandle;
-use super::wire::{self, Close};
+use super::wire;
 use crate::model::Id;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

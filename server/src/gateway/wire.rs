@@ -1,6 +1,6 @@
 //! Between the gateway's plain data and the protocol's frames.
 
-use super::outbox::End;
+use super::close::Close;
 use crate::bus::Publication;
 use crate::frames;
 use crate::model::{Channel, Id, Message, Position, Role, Server, TopicKey, TopicKind, User};
@@ -15,184 +15,14 @@ pub(super) const INTENT_TYPING: u8 = 1;
 /// Bit of [`v1::Intent::CustomEvents`].
 pub(super) const INTENT_CUSTOM: u8 = 2;
 
-/// Why the server ends a stream; docs/errors.md has the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Close {
-    /// A bug of the server.
-    Internal,
-    /// A frame that can't be decoded.
-    Malformed,
-    /// A frame over the limit.
-    TooLarge,
-    /// Another frame came before `identify`.
-    NotIdentified,
-    /// A second `identify`.
-    AlreadyIdentified,
-    /// No `identify` in time.
-    IdentifyTimeout,
-    /// `identify` or `view` is over a limit.
-    FieldInvalid,
-    /// The token is unknown or malformed.
-    TokenInvalid,
-    /// The token has expired.
-    TokenExpired,
-    /// The session was ended.
-    SessionRevoked,
-    /// A newer stream of the same device and user took its place.
-    SessionReplaced,
-    /// As many streams as are allowed are open.
-    TooManySessions,
-    /// Silent for longer than the deadline.
-    HeartbeatTimeout,
-    /// It didn't read as fast as events came.
-    SlowConsumer,
-    /// Frames beyond the limit, again and again.
-    RateLimited,
-    /// The state to send can't be read now.
-    StoreUnavailable,
-    /// This node is about to stop.
-    Draining,
-}
-
-impl Close {
-    /// Code, reason, message, advice.
-    fn row(self) -> (i32, &'static str, &'static str, v1::Advice) {
-        use v1::Advice::{Reauthenticate, Resume, Stop};
-        match self {
-            Close::Internal => (4000, "INTERNAL", "an error of the server", Resume),
-            Close::Malformed => (4001, "MALFORMED", "the frame can't be decoded", Stop),
-            Close::TooLarge => (
-                4002,
-                "REQUEST_TOO_LARGE",
-                "a frame over 64 KiB, or identify over 256 KiB",
-                Stop,
-            ),
-            Close::NotIdentified => (
-                4003,
-                "NOT_IDENTIFIED",
-                "the first frame must be identify",
-                Stop,
-            ),
-            Close::AlreadyIdentified => (
-                4004,
-                "ALREADY_IDENTIFIED",
-                "identify comes once, as the first frame",
-                Stop,
-            ),
-            Close::IdentifyTimeout => (
-                4005,
-                "IDENTIFY_TIMEOUT",
-                "no identify within the deadline",
-                Resume,
-            ),
-            Close::FieldInvalid => (4006, "FIELD_INVALID", "a field is over its limit", Stop),
-            Close::TokenInvalid => (
-                4010,
-                "TOKEN_INVALID",
-                "the token is unknown or malformed",
-                Reauthenticate,
-            ),
-            Close::TokenExpired => (
-                4011,
-                "TOKEN_EXPIRED",
-                "the token has expired: refresh it",
-                Reauthenticate,
-            ),
-            Close::SessionRevoked => (
-                4012,
-                "SESSION_REVOKED",
-                "the session was ended",
-                Reauthenticate,
-            ),
-            Close::SessionReplaced => (
-                4013,
-                "SESSION_REPLACED",
-                "a newer stream of this device took over",
-                Stop,
-            ),
-            Close::TooManySessions => (
-                4015,
-                "TOO_MANY_SESSIONS",
-                "too many streams of this user are open",
-                Stop,
-            ),
-            Close::HeartbeatTimeout => (
-                4020,
-                "HEARTBEAT_TIMEOUT",
-                "silent for longer than the deadline",
-                Resume,
-            ),
-            Close::SlowConsumer => (
-                4021,
-                "SLOW_CONSUMER",
-                "events came faster than they were read",
-                Resume,
-            ),
-            Close::RateLimited => (
-                4022,
-                "RATE_LIMITED",
-                "more frames than the limit allows",
-                Resume,
-            ),
-            Close::StoreUnavailable => (
-                4023,
-                "STORE_UNAVAILABLE",
-                "the state to send can't be read now",
-                Resume,
-            ),
-            Close::Draining => (4030, "DRAINING", "this node is about to stop", Resume),
-        }
-    }
-
-    /// For people.
-    #[must_use]
-    pub fn message(self) -> &'static str {
-        self.row().2
-    }
-
-    /// The stream's gRPC status.
-    #[must_use]
-    pub fn grpc_code(self) -> i32 {
-        use rpc::Code;
-        let code = match self {
-            Close::Internal => Code::Internal,
-            Close::Malformed
-            | Close::NotIdentified
-            | Close::AlreadyIdentified
-            | Close::FieldInvalid => Code::InvalidArgument,
-            Close::TooLarge => Code::OutOfRange,
-            Close::TokenInvalid | Close::TokenExpired | Close::SessionRevoked => {
-                Code::Unauthenticated
-            }
-            Close::IdentifyTimeout | Close::HeartbeatTimeout => Code::DeadlineExceeded,
-            Close::SlowConsumer | Close::RateLimited | Close::TooManySessions => {
-                Code::ResourceExhausted
-            }
-            Close::SessionReplaced => Code::Aborted,
-            Close::StoreUnavailable | Close::Draining => Code::Unavailable,
-        };
-        code as i32
-    }
-
-    /// How the stream ends with it.
-    #[must_use]
-    pub fn end(self) -> End {
-        End {
-            code: self.grpc_code(),
-            message: self.message().to_owned(),
-        }
-    }
-}
-
 /// The last frame of a stream; `detail` says more than the reason's own message.
 #[must_use]
 pub fn closing(close: Close, detail: Option<&str>) -> Bytes {
-    let (code, reason, message, advice) = close.row();
     frames::encode(Frame::Closing(v1::Closing {
-        code,
-        reason: reason.to_owned(),
-        message: detail.unwrap_or(message).to_owned(),
-        advice: advice as i32,
+        code: close.code(),
+        reason: close.reason().to_owned(),
+        message: detail.unwrap_or(close.message()).to_owned(),
+        advice: close.advice() as i32,
     }))
 }
 
@@ -431,47 +261,5 @@ pub(super) fn publication(event: &OutboxEvent) -> Publication {
         frame: frames::event_frame(event.topic, event.position, &event.payload),
         signal: event.signal,
         message_id: 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    const ALL: [Close; 17] = [
-        Close::Internal,
-        Close::Malformed,
-        Close::TooLarge,
-        Close::NotIdentified,
-        Close::AlreadyIdentified,
-        Close::IdentifyTimeout,
-        Close::FieldInvalid,
-        Close::TokenInvalid,
-        Close::TokenExpired,
-        Close::SessionRevoked,
-        Close::SessionReplaced,
-        Close::TooManySessions,
-        Close::HeartbeatTimeout,
-        Close::SlowConsumer,
-        Close::RateLimited,
-        Close::StoreUnavailable,
-        Close::Draining,
-    ];
-
-    #[test]
-    fn close_codes_are_as_the_documented_table_says() {
-        let table = include_str!("../../../docs/errors.md");
-        let mut codes = HashSet::new();
-        for close in ALL {
-            let (code, reason, _, advice) = close.row();
-            assert!(codes.insert(code), "{code} twice");
-            let advice = advice
-                .as_str_name()
-                .trim_start_matches("ADVICE_")
-                .to_lowercase();
-            let row = format!("| {code} | {reason} | {advice} |");
-            assert!(table.contains(&row), "docs/errors.md lacks: {row}");
-        }
     }
 }

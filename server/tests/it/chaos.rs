@@ -1,7 +1,7 @@
 //! Clients that come and go at random moments against a real node, in process: each must end with
 //! just what the channel's history has. The seed is printed; `CHIRM_SEED` repeats a run.
 
-use crate::support::{TestNode, PATIENCE};
+use crate::support::{PATIENCE, TestNode};
 use crate::world::{User, channel_topic};
 use chirm_proto::v1::{self, TopicPosition, event::Event, server_frame::Frame, snapshot::State};
 use std::collections::BTreeMap;
@@ -13,15 +13,22 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % n
     }
 }
 
 fn seed() -> u64 {
-    let given = std::env::var("CHIRM_SEED").ok().and_then(|seed| seed.parse().ok());
+    let given = std::env::var("CHIRM_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| {
-        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
+        let now = std::time::SystemTime::UNIX_EPOCH
+            .elapsed()
+            .expect("after 1970");
         now.as_nanos() as u64
     });
     println!("CHIRM_SEED={seed}");
@@ -59,7 +66,11 @@ impl View {
             Frame::Event(event) if event.topic == topic => {
                 let at = event.position.expect("a position");
                 let held = self.position.expect("an event before a position");
-                assert_eq!((at.epoch, at.seq), (held.epoch, held.seq + 1), "a silent jump");
+                assert_eq!(
+                    (at.epoch, at.seq),
+                    (held.epoch, held.seq + 1),
+                    "a silent jump"
+                );
                 self.position = Some(at);
                 self.replayed += usize::from(!live);
                 if let Some(Event::MessageCreated(created)) = &event.event {
@@ -105,7 +116,10 @@ async fn watch_channel(
     loop {
         let positions = match view.position {
             Some(position) => {
-                vec![TopicPosition { topic: Some(channel_topic(channel)), position: Some(position) }]
+                vec![TopicPosition {
+                    topic: Some(channel_topic(channel)),
+                    position: Some(position),
+                }]
             }
             None => vec![],
         };
@@ -153,7 +167,12 @@ async fn clients_that_come_and_go_end_with_all_of_history() {
     let mut watchers = Vec::new();
     for n in 0..6 {
         let random = Random(seed.wrapping_add(n));
-        watchers.push(tokio::spawn(watch_channel(ann.clone(), channel, random, finished.clone())));
+        watchers.push(tokio::spawn(watch_channel(
+            ann.clone(),
+            channel,
+            random,
+            finished.clone(),
+        )));
     }
     let mut random = Random(seed ^ 0xabcd);
     let mut sent = BTreeMap::new();
@@ -170,7 +189,10 @@ async fn clients_that_come_and_go_end_with_all_of_history() {
     finish.send_replace(Some(last));
     let (mut gaps, mut replayed) = (0, 0);
     for watcher in watchers {
-        let view = tokio::time::timeout(PATIENCE, watcher).await.expect("ends").expect("no panic");
+        let view = tokio::time::timeout(PATIENCE, watcher)
+            .await
+            .expect("ends")
+            .expect("no panic");
         assert_eq!(view.messages, sent);
         gaps += view.gaps;
         replayed += view.replayed;

@@ -3,8 +3,8 @@
 use crate::support::{Stream, TestNode};
 use crate::world::{User, channel_topic};
 use chirm_proto::v1::{
-    self, TopicPosition, client_frame, event::Event, result::Result as Answer,
-    server_frame::Frame, snapshot::State,
+    self, TopicPosition, client_frame, event::Event, result::Result as Answer, server_frame::Frame,
+    snapshot::State,
 };
 
 /// Positions and messages of the frames, as a client would take them.
@@ -35,7 +35,10 @@ fn snapshot_position(frames: &[Frame], channel: i64) -> v1::Position {
 }
 
 fn held(channel: i64, position: v1::Position) -> Vec<TopicPosition> {
-    vec![TopicPosition { topic: Some(channel_topic(channel)), position: Some(position) }]
+    vec![TopicPosition {
+        topic: Some(channel_topic(channel)),
+        position: Some(position),
+    }]
 }
 
 async fn next_message(stream: &mut Stream, channel: i64) -> (v1::Position, v1::Message) {
@@ -57,7 +60,10 @@ async fn next_message(stream: &mut Stream, channel: i64) -> (v1::Position, v1::M
 #[tokio::test]
 async fn a_message_reaches_those_who_may_see_it_as_it_was_sent() {
     let node = TestNode::start(&[]).await;
-    let (ann, bob) = (User::mint(&node, "ann").await, User::mint(&node, "bob").await);
+    let (ann, bob) = (
+        User::mint(&node, "ann").await,
+        User::mint(&node, "bob").await,
+    );
     let (server, channel) = ann.create_server("s").await;
     bob.join(server).await;
     let (mut stream, before) = bob.connect(vec![]).await;
@@ -81,15 +87,25 @@ async fn a_send_on_the_stream_is_answered_and_a_repeat_is_the_same_message() {
         nonce: "0198c9a0-0000-7000-8000-000000000001".into(),
         ..Default::default()
     };
-    stream.call(1, client_frame::Frame::SendMessage(send.clone())).await;
-    let Answer::SendMessage(first) = stream.result(1).await else { panic!("refused") };
+    stream
+        .call(1, client_frame::Frame::SendMessage(send.clone()))
+        .await;
+    let Answer::SendMessage(first) = stream.result(1).await else {
+        panic!("refused")
+    };
     send.attempt = 1;
-    stream.call(2, client_frame::Frame::SendMessage(send.clone())).await;
-    let Answer::SendMessage(again) = stream.result(2).await else { panic!("refused") };
+    stream
+        .call(2, client_frame::Frame::SendMessage(send.clone()))
+        .await;
+    let Answer::SendMessage(again) = stream.result(2).await else {
+        panic!("refused")
+    };
     assert_eq!(first.message, again.message);
     send.content = "other".into();
     stream.call(3, client_frame::Frame::SendMessage(send)).await;
-    let Answer::Error(error) = stream.result(3).await else { panic!("taken") };
+    let Answer::Error(error) = stream.result(3).await else {
+        panic!("taken")
+    };
     assert_eq!(error.code, tonic::Code::AlreadyExists as i32);
     node.stop().await;
 }
@@ -105,11 +121,15 @@ async fn a_client_that_held_a_position_gets_just_what_it_missed() {
         ann.send(channel, &format!("m{n}")).await;
     }
     for missed in [0, 1, 20, 299, 300] {
-        let position = v1::Position { epoch: start.epoch, seq: start.seq + 300 - missed };
+        let position = v1::Position {
+            epoch: start.epoch,
+            seq: start.seq + 300 - missed,
+        };
         let (_, frames) = ann.connect(held(channel, position)).await;
         let got = messages(&frames, channel);
-        let expected: Vec<_> =
-            (300 - missed..300).map(|n| (start.seq + n + 1, format!("m{n}"))).collect();
+        let expected: Vec<_> = (300 - missed..300)
+            .map(|n| (start.seq + n + 1, format!("m{n}")))
+            .collect();
         assert_eq!(got, expected, "{missed} missed");
         assert!(!frames.iter().any(|f| matches!(f, Frame::Gap(_))));
     }
@@ -126,21 +146,43 @@ async fn what_the_ring_forgot_is_a_gap_and_so_are_positions_never_given() {
     for n in 0..30 {
         ann.send(channel, &format!("m{n}")).await;
     }
-    let now = v1::Position { epoch: start.epoch, seq: start.seq + 30 };
+    let now = v1::Position {
+        epoch: start.epoch,
+        seq: start.seq + 30,
+    };
     for position in [
         start,
-        v1::Position { epoch: start.epoch, seq: now.seq + 5 },
-        v1::Position { epoch: start.epoch ^ 1, seq: now.seq },
-        v1::Position { epoch: -1, seq: i64::MIN },
+        v1::Position {
+            epoch: start.epoch,
+            seq: now.seq + 5,
+        },
+        v1::Position {
+            epoch: start.epoch ^ 1,
+            seq: now.seq,
+        },
+        v1::Position {
+            epoch: -1,
+            seq: i64::MIN,
+        },
         v1::Position { epoch: 0, seq: 0 },
     ] {
         let (mut stream, frames) = ann.connect(held(channel, position)).await;
-        let gaps: Vec<_> = frames.iter().filter(|f| matches!(f, Frame::Gap(_))).collect();
-        let gap = v1::Gap { topic: Some(channel_topic(channel)), position: Some(now) };
+        let gaps: Vec<_> = frames
+            .iter()
+            .filter(|f| matches!(f, Frame::Gap(_)))
+            .collect();
+        let gap = v1::Gap {
+            topic: Some(channel_topic(channel)),
+            position: Some(now),
+        };
         assert_eq!(gaps, [&Frame::Gap(gap)], "{position:?}");
         assert!(messages(&frames, channel).is_empty());
-        drop(stream.send(client_frame::Frame::Heartbeat(v1::Heartbeat {})).await);
-        stream.until(|f| matches!(f, Frame::HeartbeatAck(_)).then_some(())).await;
+        stream
+            .send(client_frame::Frame::Heartbeat(v1::Heartbeat {}))
+            .await;
+        stream
+            .until(|f| matches!(f, Frame::HeartbeatAck(_)).then_some(()))
+            .await;
     }
     node.stop().await;
 }
@@ -155,20 +197,42 @@ async fn a_restart_is_a_new_epoch_of_channels_and_servers_keep_their_positions()
     let positions: Vec<TopicPosition> = before
         .iter()
         .filter_map(|frame| match frame {
-            Frame::Snapshot(s) => Some(TopicPosition { topic: s.topic, position: s.position }),
+            Frame::Snapshot(s) => Some(TopicPosition {
+                topic: s.topic,
+                position: s.position,
+            }),
             _ => None,
         })
         .collect();
-    assert!(positions.iter().any(|p| p.topic.is_some_and(|t| t.id == server)));
+    assert!(
+        positions
+            .iter()
+            .any(|p| p.topic.is_some_and(|t| t.id == server))
+    );
     let dir = node.stop().await;
     let node = TestNode::start_in(dir, &[]).await;
     let ann = User::mint(&node, "ann").await;
     let (_, after) = ann.connect(positions).await;
-    let gaps: Vec<_> = after.iter().filter(|f| matches!(f, Frame::Gap(_))).collect();
+    let gaps: Vec<_> = after
+        .iter()
+        .filter(|f| matches!(f, Frame::Gap(_)))
+        .collect();
     assert_eq!(gaps.len(), 1, "the channel's: {after:?}");
-    assert!(!after.iter().any(|f| matches!(f, Frame::Snapshot(_))), "{after:?}");
-    let list = v1::ListMessagesRequest { channel_id: channel, limit: 0, anchor: None };
-    let page = ann.messages().list_messages(ann.request(list)).await.unwrap().into_inner();
+    assert!(
+        !after.iter().any(|f| matches!(f, Frame::Snapshot(_))),
+        "{after:?}"
+    );
+    let list = v1::ListMessagesRequest {
+        channel_id: channel,
+        limit: 0,
+        anchor: None,
+    };
+    let page = ann
+        .messages()
+        .list_messages(ann.request(list))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(page.messages, [sent]);
     node.stop().await;
 }
@@ -181,7 +245,11 @@ async fn viewed_delivery_sends_events_of_viewed_channels_and_word_of_others() {
     let mut stream = ann.raw_stream().await;
     let delivery = v1::Delivery::Viewed as i32;
     stream
-        .identify(v1::Identify { token: ann.token.clone(), delivery, ..Default::default() })
+        .identify(v1::Identify {
+            token: ann.token.clone(),
+            delivery,
+            ..Default::default()
+        })
         .await;
     let start = snapshot_position(&stream.ready().await, channel);
     let sent = ann.send(channel, "unseen").await;
@@ -190,13 +258,22 @@ async fn viewed_delivery_sends_events_of_viewed_channels_and_word_of_others() {
             Frame::Event(event) if event.topic == Some(channel_topic(channel)) => {
                 panic!("an event of a channel out of view")
             }
-            Frame::ChannelActivity(activity) => Some(activity.clone()),
+            Frame::ChannelActivity(activity) => Some(*activity),
             _ => None,
         })
         .await;
-    assert_eq!((activity.channel_id, activity.last_message_id), (channel, sent.id));
-    let channels = vec![v1::ViewedChannel { channel_id: channel, position: Some(start) }];
-    let view = v1::View { channels, ..Default::default() };
+    assert_eq!(
+        (activity.channel_id, activity.last_message_id),
+        (channel, sent.id)
+    );
+    let channels = vec![v1::ViewedChannel {
+        channel_id: channel,
+        position: Some(start),
+    }];
+    let view = v1::View {
+        channels,
+        ..Default::default()
+    };
     stream.send(client_frame::Frame::View(view)).await;
     let (position, got) = next_message(&mut stream, channel).await;
     assert_eq!((position.seq, got), (start.seq + 1, sent));
@@ -208,7 +285,10 @@ async fn viewed_delivery_sends_events_of_viewed_channels_and_word_of_others() {
 #[tokio::test]
 async fn joining_and_leaving_change_what_a_live_stream_carries() {
     let node = TestNode::start(&[]).await;
-    let (ann, bob) = (User::mint(&node, "ann").await, User::mint(&node, "bob").await);
+    let (ann, bob) = (
+        User::mint(&node, "ann").await,
+        User::mint(&node, "bob").await,
+    );
     let (server, channel) = ann.create_server("s").await;
     let (mut stream, before) = bob.connect(vec![]).await;
     assert!(!before.iter().any(|f| matches!(f, Frame::Snapshot(s)
@@ -221,8 +301,14 @@ async fn joining_and_leaving_change_what_a_live_stream_carries() {
         .await;
     let sent = ann.send(channel, "welcome").await;
     assert_eq!(next_message(&mut stream, channel).await.1, sent);
-    let kick = v1::KickMemberRequest { server_id: server, user_id: bob.id };
-    ann.servers().kick_member(ann.request(kick)).await.expect("kicks");
+    let kick = v1::KickMemberRequest {
+        server_id: server,
+        user_id: bob.id,
+    };
+    ann.servers()
+        .kick_member(ann.request(kick))
+        .await
+        .expect("kicks");
     stream
         .until(|f| {
             matches!(f, Frame::TopicRemoved(r) if r.topic == Some(channel_topic(channel)))
@@ -230,7 +316,9 @@ async fn joining_and_leaving_change_what_a_live_stream_carries() {
         })
         .await;
     ann.send(channel, "secret").await;
-    stream.send(client_frame::Frame::Heartbeat(v1::Heartbeat {})).await;
+    stream
+        .send(client_frame::Frame::Heartbeat(v1::Heartbeat {}))
+        .await;
     stream
         .until(|frame| match frame {
             Frame::Event(event) if event.topic == Some(channel_topic(channel)) => {
@@ -254,15 +342,24 @@ async fn listen_carries_the_same_events() {
     let node = TestNode::start(&[]).await;
     let ann = User::mint(&node, "ann").await;
     let (_, channel) = ann.create_server("s").await;
-    let mut client =
-        v1::gateway_service_client::GatewayServiceClient::new(node.channel().await);
-    let identify = v1::Identify { token: ann.token.clone(), ..Default::default() };
+    let mut client = v1::gateway_service_client::GatewayServiceClient::new(node.channel().await);
+    let identify = v1::Identify {
+        token: ann.token.clone(),
+        ..Default::default()
+    };
     let mut frames = client.listen(identify).await.expect("listens").into_inner();
-    while !matches!(frames.message().await.unwrap().unwrap().frame, Some(Frame::Ready(_))) {}
+    while !matches!(
+        frames.message().await.unwrap().unwrap().frame,
+        Some(Frame::Ready(_))
+    ) {}
     let sent = ann.send(channel, "hello").await;
     let got = loop {
         let frame = frames.message().await.unwrap().unwrap().frame;
-        if let Some(Frame::Event(v1::Event { event: Some(Event::MessageCreated(m)), .. })) = frame {
+        if let Some(Frame::Event(v1::Event {
+            event: Some(Event::MessageCreated(m)),
+            ..
+        })) = frame
+        {
             break m.message.unwrap();
         }
     };
@@ -278,13 +375,23 @@ async fn a_stop_says_goodbye_and_loses_nothing() {
     let (mut stream, _) = ann.connect(vec![]).await;
     let sent = ann.send(channel, "kept").await;
     let stopping = tokio::spawn(node.stop());
-    stream.until(|f| matches!(f, Frame::Reconnect(_)).then_some(())).await;
+    stream
+        .until(|f| matches!(f, Frame::Reconnect(_)).then_some(()))
+        .await;
     assert_eq!(stream.closing().await.reason, "DRAINING");
     let dir = stopping.await.expect("stops");
     let node = TestNode::start_in(dir, &[]).await;
     let ann = User::mint(&node, "ann").await;
-    let get = v1::GetMessageRequest { channel_id: channel, message_id: sent.id };
-    let got = ann.messages().get_message(ann.request(get)).await.expect("there").into_inner();
+    let get = v1::GetMessageRequest {
+        channel_id: channel,
+        message_id: sent.id,
+    };
+    let got = ann
+        .messages()
+        .get_message(ann.request(get))
+        .await
+        .expect("there")
+        .into_inner();
     assert_eq!(got.message, Some(sent));
     node.stop().await;
 }

@@ -1,3 +1,8 @@
 //! Whole nodes over real sockets, and the binary as a shell runs it.
 
+mod bad_input;
+mod chaos;
 mod cli;
+mod gateway;
+mod support;
+mod world;

@@ -4,7 +4,6 @@
 use bytes::{Buf, BufMut, Bytes};
 use chirm_proto::v1::{self, client_frame, server_frame};
 use chirm_server::config::Config;
-use chirm_server::model::SessionKind;
 use chirm_server::node::{self, Node};
 use chirm_server::telemetry;
 use futures::StreamExt as _;
@@ -23,59 +22,67 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 /// How long a test waits for what must come. Never asserted on; only ends a hanging test.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 fn metrics() -> telemetry::Metrics {
     // One recorder a process: all nodes of the test binary share it.
     static METRICS: OnceLock<telemetry::Metrics> = OnceLock::new();
-    METRICS.get_or_init(|| telemetry::metrics().expect("the first recorder")).clone()
+    METRICS
+        .get_or_init(|| telemetry::metrics().expect("the first recorder"))
+        .clone()
 }
 
 /// A running node.
-pub struct TestNode {
-    pub address: SocketAddr,
-    pub key: String,
-    pub dir: Arc<TempDir>,
+pub(crate) struct TestNode {
+    pub(crate) address: SocketAddr,
+    pub(crate) key: String,
+    pub(crate) dir: Arc<TempDir>,
     shutdown: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
 }
 
 impl TestNode {
     /// Starts one on a new folder. `overrides` are keys of the configuration.
-    pub async fn start(overrides: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(overrides: &[(&str, &str)]) -> Self {
         let dir = Arc::new(tempfile::tempdir().expect("a folder"));
         Self::start_in(dir, overrides).await
     }
 
     /// Starts one on a folder that was used before, or not.
-    pub async fn start_in(dir: Arc<TempDir>, overrides: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_in(dir: Arc<TempDir>, overrides: &[(&str, &str)]) -> Self {
         let config = config(dir.path(), overrides);
         let key = {
             let node = Node::open(Arc::new(config.clone())).await.expect("opens");
-            let made = node.domain.create_key("tests", SessionKind::Admin).await.expect("a key");
+            let made = node.domain.create_key("tests", true).await.expect("a key");
             node.store.close().await;
-            made.1
+            made.token
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let shutdown = CancellationToken::new();
         let metrics = metrics();
         let task = tokio::spawn(node::run(config, listener, None, metrics, shutdown.clone()));
-        Self { address, key, dir, shutdown, task }
+        Self {
+            address,
+            key,
+            dir,
+            shutdown,
+            task,
+        }
     }
 
     /// Stops it as SIGTERM does, and waits.
-    pub async fn stop(self) -> Arc<TempDir> {
+    pub(crate) async fn stop(self) -> Arc<TempDir> {
         self.shutdown.cancel();
         self.task.await.expect("no panic").expect("a clean end");
         self.dir
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         let endpoint = Channel::from_shared(self.url()).expect("a URL");
         endpoint.connect().await.expect("connects")
     }
@@ -89,7 +96,7 @@ fn config(data: &Path, overrides: &[(&str, &str)]) -> Config {
 }
 
 /// Encodes bytes as they are, so that a test can send what no client would.
-pub struct Raw<M>(std::marker::PhantomData<M>);
+pub(crate) struct Raw<M>(std::marker::PhantomData<M>);
 
 impl<M> Default for Raw<M> {
     fn default() -> Self {
@@ -128,18 +135,20 @@ impl<M: prost::Message + Default> Decoder for Raw<M> {
 
     fn decode(&mut self, src: &mut DecodeBuf<'_>) -> Result<Option<M>, Status> {
         let bytes = src.copy_to_bytes(src.remaining());
-        M::decode(bytes).map(Some).map_err(|e| Status::internal(e.to_string()))
+        M::decode(bytes)
+            .map(Some)
+            .map_err(|e| Status::internal(e.to_string()))
     }
 }
 
 /// A gateway stream, frame by frame.
-pub struct Stream {
+pub(crate) struct Stream {
     frames: mpsc::Sender<Bytes>,
     answers: tonic::Streaming<v1::ServerFrame>,
 }
 
 impl Stream {
-    pub async fn open(channel: Channel) -> Self {
+    pub(crate) async fn open(channel: Channel) -> Self {
         let (frames, queue) = mpsc::channel(256);
         let mut grpc = tonic::client::Grpc::new(channel);
         grpc.ready().await.expect("ready");
@@ -147,37 +156,43 @@ impl Stream {
         let queue = tokio_stream::wrappers::ReceiverStream::new(queue);
         let codec = Raw::<v1::ServerFrame>::default();
         let answered = grpc.streaming(Request::new(queue), path, codec).await;
-        Self { frames, answers: answered.expect("a stream").into_inner() }
+        Self {
+            frames,
+            answers: answered.expect("a stream").into_inner(),
+        }
     }
 
     /// Sends bytes as a frame.
-    pub async fn send_bytes(&self, bytes: impl Into<Bytes>) {
+    pub(crate) async fn send_bytes(&self, bytes: impl Into<Bytes>) {
         // The server may have ended the stream; the answers tell.
         let _ = self.frames.send(bytes.into()).await;
     }
 
-    pub async fn send(&self, frame: client_frame::Frame) {
+    pub(crate) async fn send(&self, frame: client_frame::Frame) {
         self.call(0, frame).await;
     }
 
-    pub async fn call(&self, call_id: u32, frame: client_frame::Frame) {
-        let frame = v1::ClientFrame { call_id, frame: Some(frame) };
+    pub(crate) async fn call(&self, call_id: u32, frame: client_frame::Frame) {
+        let frame = v1::ClientFrame {
+            call_id,
+            frame: Some(frame),
+        };
         self.send_bytes(frame.encode_to_vec()).await;
     }
 
-    pub async fn identify(&self, identify: v1::Identify) {
+    pub(crate) async fn identify(&self, identify: v1::Identify) {
         self.send(client_frame::Frame::Identify(identify)).await;
     }
 
     /// The next frame; None after the end.
-    pub async fn next(&mut self) -> Option<server_frame::Frame> {
+    pub(crate) async fn next(&mut self) -> Option<server_frame::Frame> {
         let next = tokio::time::timeout(PATIENCE, self.answers.next());
         let frame = next.await.expect("a frame or the end must come")?;
         Some(frame.ok()?.frame.expect("a known frame"))
     }
 
     /// Frames up to and including the first that `wanted` takes; what it made of it.
-    pub async fn until<T>(
+    pub(crate) async fn until<T>(
         &mut self,
         mut wanted: impl FnMut(&server_frame::Frame) -> Option<T>,
     ) -> T {
@@ -192,7 +207,7 @@ impl Stream {
     }
 
     /// Reads to the end; the `Closing` frame, which must be the last.
-    pub async fn closing(&mut self) -> v1::Closing {
+    pub(crate) async fn closing(&mut self) -> v1::Closing {
         let mut last = None;
         while let Some(frame) = self.next().await {
             last = Some(frame);
@@ -204,7 +219,7 @@ impl Stream {
     }
 
     /// Reads to `Ready`; all frames before it.
-    pub async fn ready(&mut self) -> Vec<server_frame::Frame> {
+    pub(crate) async fn ready(&mut self) -> Vec<server_frame::Frame> {
         let mut frames = Vec::new();
         self.until(|frame| {
             if let server_frame::Frame::Closing(closing) = frame {
@@ -218,7 +233,7 @@ impl Stream {
     }
 
     /// The answer to a call.
-    pub async fn result(&mut self, call_id: u32) -> v1::result::Result {
+    pub(crate) async fn result(&mut self, call_id: u32) -> v1::result::Result {
         self.until(|frame| match frame {
             server_frame::Frame::Result(result) if result.call_id == call_id => {
                 result.result.clone()
@@ -230,6 +245,8 @@ impl Stream {
 }
 
 /// `ErrorInfo.reason` of a status.
-pub fn reason(status: &Status) -> String {
-    chirm_server::rpc::status::Failure::from_status(status).reason.into_owned()
+pub(crate) fn reason(status: &Status) -> String {
+    chirm_server::rpc::status::Failure::from_status(status)
+        .reason
+        .into_owned()
 }

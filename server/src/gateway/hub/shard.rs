@@ -4,9 +4,10 @@ use super::{Attached, Command, Error, Mode};
 use crate::bus::{
     Delivery, Feed, Publication, Since, Subscriber, Topics, Transient, TransientKind,
 };
+use crate::gateway::close::Close;
 use crate::gateway::handle::SessionHandle;
 use crate::gateway::outbox::Refused;
-use crate::gateway::wire::{self, Close};
+use crate::gateway::wire;
 use crate::model::{Position, Signal, TopicKey, TopicKind};
 use crate::store;
 use indexmap::IndexMap;

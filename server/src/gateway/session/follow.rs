@@ -3,9 +3,10 @@
 
 use super::{Session, close_of, presented};
 use crate::domain::Reason;
+use crate::gateway::close::Close;
 use crate::gateway::hub::{self, Attached, Mode};
 use crate::gateway::outbox::Refused;
-use crate::gateway::wire::{self, Close};
+use crate::gateway::wire;
 use crate::model::{Channel, ChannelType, Id, Position, TopicKey, TopicKind};
 use bytes::Bytes;
 use chirm_proto::v1;
@@ -233,7 +234,10 @@ impl Session {
                 let visible = self.inner.domain.visible(self.handle.user_id).await;
                 let visible = visible.map_err(|error| close_of(&error))?;
                 match visible.channels.get(&topic.id) {
-                    Some(channel) => self.follow_new_channels(&[channel.clone()]).await,
+                    Some(channel) => {
+                        self.follow_new_channels(std::slice::from_ref(channel))
+                            .await
+                    }
                     None => Ok(()),
                 }
             }

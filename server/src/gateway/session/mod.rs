@@ -4,10 +4,11 @@ mod follow;
 mod requests;
 
 use super::Inner;
+use super::close::Close;
 use super::handle::SessionHandle;
 use super::outbox::{End, Outbox};
 use super::registry;
-use super::wire::{self, Close, Input, Times};
+use super::wire::{self, Input, Times};
 use crate::domain::{self, Caller, Reason};
 use crate::model::TopicKey;
 use chirm_proto::v1;

@@ -3,8 +3,9 @@
 use crate::config::Limits;
 use crate::domain::{self, Caller, CustomEvent, Reason, SendMessage};
 use crate::gateway::Inner;
+use crate::gateway::close::Close;
 use crate::gateway::handle::SessionHandle;
-use crate::gateway::wire::{self, Close, Outcome, Request};
+use crate::gateway::wire::{self, Outcome, Request};
 use chirm_proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
