@@ -1,7 +1,7 @@
 //! Logs and metrics.
 //!
-//! Both are of the process: the first call of [`init_logs`] and of [`metrics`](fn@metrics) sets them up,
-//! later ones find them there. Until then log lines and metrics go nowhere.
+//! Both are of the process: the first call of [`init_logs`] and of [`metrics`](fn@metrics) sets
+//! them up, later ones find them there. Until then log lines and metrics go nowhere.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 

@@ -37,9 +37,9 @@ const CUT_EVERY: Duration = Duration::from_secs(3);
 const CUT_PARTS: u64 = 8;
 /// Watchers that have everything are waited for as long as each of them moves within this.
 const HEAL_WITHIN: Duration = Duration::from_secs(30);
-/// The watcher (by VIEWED) that isn't cut but ends, with its positions, well before a kill, and comes
-/// back when the topics have gone on as far as they were: only then does it show whether a new epoch
-/// is told from the old one.
+/// The watcher (by VIEWED) that isn't cut but ends, with its positions, well before a kill, and
+/// comes back when the topics have gone on as far as they were: only then does it show whether a
+/// new epoch is told from the old one.
 const TRAVELLER: usize = 1;
 const POLL_EVERY: Duration = Duration::from_millis(20);
 

@@ -95,6 +95,20 @@ fn config(data: &Path, overrides: &[(&str, &str)]) -> Config {
     Config::load(None, &all).expect("a configuration")
 }
 
+impl TestNode {
+    /// A connection whose streams take 64 KiB before they are read.
+    pub(crate) async fn narrow_channel(&self) -> Channel {
+        let endpoint = Channel::from_shared(self.url()).expect("a URL");
+        let window = 65_535;
+        let endpoint = endpoint.initial_stream_window_size(window);
+        endpoint
+            .initial_connection_window_size(window)
+            .connect()
+            .await
+            .expect("connects")
+    }
+}
+
 /// Encodes bytes as they are, so that a test can send what no client would.
 pub(crate) struct Raw<M>(std::marker::PhantomData<M>);
 
