@@ -214,7 +214,10 @@ mod tests {
                 r#""text":"waves","reply_to_line":1}"#
             ),
             r#"{"log":"a","line":5,"minute":"m","kind":"leave","user":"y","reply_to_line":1}"#,
-            r#"{"log":"a","line":6,"minute":"m","kind":"message","user":"y","text":"?","reply_to_line":5}"#,
+            concat!(
+                r#"{"log":"a","line":6,"minute":"m","kind":"message","user":"y","#,
+                r#""text":"?","reply_to_line":5}"#
+            ),
         ]
         .join("\n");
         let plan = Plan::of(lines.as_bytes(), None).unwrap();
