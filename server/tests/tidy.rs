@@ -73,7 +73,14 @@ const ARROWS: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     (
         "chirm_proto",
-        &["rpc/", "frames/", "cli/", "gateway/", "lib.rs"],
+        &[
+            "rpc/",
+            "frames/",
+            "cli/",
+            "gateway/",
+            "lib.rs",
+            "domain/tests/",
+        ],
     ),
     ("chirm_client", &["cli/"]),
     ("chirm_bench", &["cli/"]),
