@@ -192,6 +192,15 @@ impl Error {
         error
     }
 
+    /// It took too long: whether it was done is unknown.
+    #[must_use]
+    pub fn too_late() -> Self {
+        Self::new(
+            Reason::DeadlineExceeded,
+            "It took too long; whether it was done is unknown.",
+        )
+    }
+
     /// Says when the same call may succeed.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {

@@ -6,6 +6,7 @@
 //! - `auth`, `passwords`, `jwt`: signing in; `accounts`: accounts, bots, service keys.
 //! - `servers`, `members`, `invites`, `channels`, `users`: the nouns.
 //! - `send`, `messages`: the send path; history, edits, deletes.
+//! - `turns`: in which order.
 //! - `throttle`: how fast.
 //! - `cache`: what is remembered of the store.
 //!
@@ -29,6 +30,7 @@ mod servers;
 mod sessions;
 mod throttle;
 mod tokens;
+mod turns;
 mod users;
 
 #[cfg(test)]
@@ -41,7 +43,7 @@ pub use channels::{ChannelChanges, NewChannel};
 pub use error::{Code, Error, Field, Reason};
 pub use messages::CustomEvent;
 pub use permissions::Action;
-pub use send::{Accepted, SendMessage};
+pub use send::{Accepted, DEADLINE, SendMessage};
 pub use servers::{NewServer, ServerChanges};
 pub use sessions::Caller;
 pub use users::ProfileChanges;
@@ -84,6 +86,7 @@ pub struct Domain {
     jwt: Arc<jwt::Verifier>,
     seen: sessions::Seen,
     locks: [Mutex<()>; STRIPES],
+    turns: turns::Turns,
     follow_ups: Arc<Semaphore>,
 }
 
@@ -111,6 +114,7 @@ impl Domain {
             blocks: Cache::new(CACHE_ENTRIES),
             seen: sessions::Seen::default(),
             locks: std::array::from_fn(|_| Mutex::new(())),
+            turns: turns::Turns::new(),
             follow_ups: Arc::new(Semaphore::new(FOLLOW_UPS_MAX)),
         })
     }

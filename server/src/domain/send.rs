@@ -5,18 +5,19 @@
 //! is known.
 
 use super::permissions::Action;
+use super::turns::Turn;
 use super::{Caller, Domain, Error, Reason};
 use crate::bus::{Draft, Reserve, Reserved};
 use crate::frames;
 use crate::model::{Channel, ChannelType, EventBody, Id, Message, Metadata, TopicKey, limits};
 use crate::mutation;
-use crate::store::{self, Inserted, NewEvent};
+use crate::store::{self, Inserted, Insertion, NewEvent};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// All of a send, edit or delete; beyond it the outcome is unknown to the caller.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub const DEADLINE: Duration = Duration::from_secs(5);
 /// A publication is tried so often before it is given up.
 const PUBLISH_TRIES: u32 = 8;
 /// What the store can't tell is asked again for so long.
@@ -67,12 +68,18 @@ impl Change {
     }
 }
 
-/// A message with its place in the channel: its id is reserved, nothing is stored.
-#[derive(Debug)]
+/// A message with its place in the channel. Whoever has one sees it through, or its channel waits for
+/// nothing but hears nothing of it either.
 pub struct Accepted {
     message: Message,
-    content_hash: u64,
-    reserved: Reserved,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Its insertion is queued.
+    Queued(Insertion, Turn),
+    /// Its nonce is in use, for content of this hash; the second is its own.
+    Repeated(u64, u64),
 }
 
 impl Domain {
@@ -83,11 +90,13 @@ impl Domain {
         send: SendMessage,
     ) -> Result<Message, Error> {
         let accepted = self.accept_message(caller, send).await?;
-        self.store_message(accepted).await
+        let domain = self.clone();
+        detached(async move { domain.finish_message(accepted).await }).await
     }
 
-    /// The first part of a send: checks it and gives it its place. Of messages accepted one after
-    /// the other, the later one has the higher id, however long the rest takes.
+    /// The first part of a send: checks it, gives it its place, queues its insertion. Of messages
+    /// accepted one after the other, the later one has the higher id, isn't seen without the earlier
+    /// one and is published after it.
     pub async fn accept_message(
         &self,
         caller: &Caller,
@@ -111,22 +120,31 @@ impl Domain {
             content_hash,
             above: send.reply_to,
         };
+        let mut latest = self.turns.hold(channel.id).await;
         let reserved = self.bus.reservations.reserve(reserve).await?;
-        let id = match &reserved {
-            Reserved::New(id) | Reserved::Existing { id, .. } => *id,
+        let (id, earlier) = match reserved {
+            Reserved::New(id) => (id, None),
+            Reserved::Existing { id, content_hash } => (id, Some(content_hash)),
         };
         let message = message_of(id, author, send);
-        Ok(Accepted {
-            message,
-            content_hash,
-            reserved,
-        })
+        // No await from here on: what is queued is also seen through.
+        let stage = match earlier {
+            Some(earlier) => Stage::Repeated(earlier, content_hash),
+            None => Stage::Queued(self.queue(&message), Turn::after(&mut latest)),
+        };
+        Ok(Accepted { message, stage })
     }
 
-    /// The second part: persists, publishes, acknowledges.
-    pub async fn store_message(self: &Arc<Self>, accepted: Accepted) -> Result<Message, Error> {
-        let domain = self.clone();
-        detached(async move { domain.store_accepted(accepted).await }).await
+    fn queue(&self, message: &Message) -> Insertion {
+        if mutation::on("ack_before_persist") {
+            let (store, message) = (self.store.clone(), message.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                let _ = store.insert(message).await;
+            });
+            return Box::pin(async { Ok(Inserted::New) });
+        }
+        self.store.insert(message.clone())
     }
 
     fn check_send(&self, send: &SendMessage) -> Result<(), Error> {
@@ -172,36 +190,31 @@ impl Domain {
         Ok(())
     }
 
-    async fn store_accepted(self: &Arc<Self>, accepted: Accepted) -> Result<Message, Error> {
-        let Accepted {
-            message,
-            content_hash,
-            reserved,
-        } = accepted;
-        match reserved {
-            Reserved::New(_) => {}
-            Reserved::Existing {
-                content_hash: other,
-                ..
-            } if other != content_hash => {
-                return Err(nonce_reused());
-            }
-            Reserved::Existing { id, .. } => {
-                if let Some(original) = self.store.get(message.channel_id, id).await? {
+    /// The second part: waits until it is durable, publishes it, acknowledges. Run it in a task of
+    /// its own: it must not be dropped half-way.
+    pub async fn finish_message(self: &Arc<Self>, accepted: Accepted) -> Result<Message, Error> {
+        let Accepted { message, stage } = accepted;
+        let (insertion, mut turn) = match stage {
+            Stage::Queued(insertion, turn) => (insertion, Some(turn)),
+            Stage::Repeated(earlier, own) if earlier != own => return Err(nonce_reused()),
+            Stage::Repeated(..) => {
+                if let Some(original) = self.store.get(message.channel_id, message.id).await? {
                     return Ok(original);
                 }
                 // Not stored (yet): whichever of the two insertions comes second finds the first.
+                (self.store.insert(message.clone()), None)
             }
-        }
-        if mutation::on("ack_before_persist") {
-            return self.acknowledge_early(message).await;
-        }
-        match self.store.insert(message.clone()).await {
-            Ok(Inserted::New) => metrics::counter!("chirm_messages_sent_total").increment(1),
+        };
+        match insertion.await {
+            Ok(Inserted::New) => {}
             Ok(Inserted::Repeat(original)) => return repeat(original, &message),
             Err(error) => self.settle(Change::Created, &message, error).await?,
         }
+        if let Some(turn) = &mut turn {
+            turn.come().await;
+        }
         self.publish(Change::Created, message.clone()).await?;
+        drop(turn);
         self.mention(&message).await;
         Ok(message)
     }
@@ -320,17 +333,6 @@ impl Domain {
             tracing::warn!(%error, id = message.id, "mentions couldn't be told");
         }
     }
-
-    /// The deliberate bug `ack_before_persist`: answers first, writes two seconds later.
-    async fn acknowledge_early(self: &Arc<Self>, message: Message) -> Result<Message, Error> {
-        let (domain, late) = (self.clone(), message.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            let _ = domain.store.insert(late).await;
-        });
-        self.publish(Change::Created, message.clone()).await?;
-        Ok(message)
-    }
 }
 
 /// Runs to its end whether or not the caller waits for it.
@@ -346,10 +348,7 @@ pub(super) async fn detached<T: Send + 'static>(
                 "The server failed; its log has the cause.",
             ))
         }
-        Err(_) => Err(Error::new(
-            Reason::DeadlineExceeded,
-            "It took too long; whether it was done is unknown.",
-        )),
+        Err(_) => Err(Error::too_late()),
     }
 }
 

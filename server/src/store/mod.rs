@@ -17,6 +17,7 @@ use crate::model::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use std::sync::Arc;
 
 /// Why a store refused.
@@ -79,6 +80,9 @@ pub enum Inserted {
     Repeat(Message),
 }
 
+/// An insertion that is queued: its end. Dropping it undoes nothing.
+pub type Insertion = BoxFuture<'static, Result<Inserted, Error>>;
+
 /// A page's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
@@ -111,7 +115,9 @@ pub struct Page {
 pub trait Messages: Send + Sync {
     /// Inserts; (channel, author, nonce) is unique for 24 hours where the nonce isn't empty. A
     /// channel that isn't there (any more) is `NotFound("channel")`.
-    async fn insert(&self, message: Message) -> Result<Inserted, Error>;
+    /// It is queued when this returns, not only when the future is polled: of two insertions into a
+    /// channel queued one after the other, no read sees the second without the first.
+    fn insert(&self, message: Message) -> Insertion;
     /// Writes a new content at a revision, unless the row is deleted or has a higher revision.
     /// Answers the row as it now is.
     async fn edit(

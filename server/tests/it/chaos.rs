@@ -200,3 +200,80 @@ async fn clients_that_come_and_go_end_with_all_of_history() {
     println!("{gaps} gaps, {replayed} events replayed");
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_pages_on_from_its_newest_message_misses_none() {
+    let node = TestNode::start(&[("limits.enabled", "false")]).await;
+    let ann = User::mint(&node, "ann").await;
+    let (_, channel) = ann.create_server("s").await;
+    let mut writers = Vec::new();
+    for writer in 0..8 {
+        let ann = ann.clone();
+        writers.push(tokio::spawn(async move {
+            let mut ids = Vec::new();
+            for n in 0..60 {
+                ids.push(ann.send(channel, &format!("{writer}/{n}")).await.id);
+            }
+            ids
+        }));
+    }
+    let (mut seen, mut newest) = (Vec::new(), 0);
+    while seen.len() < 8 * 60 {
+        let request = v1::ListMessagesRequest {
+            channel_id: channel,
+            limit: 100,
+            anchor: Some(v1::list_messages_request::Anchor::After(newest)),
+        };
+        let page = ann.messages().list_messages(ann.request(request)).await;
+        let page = page.expect("a page").into_inner();
+        seen.extend(page.messages.iter().map(|message| message.id));
+        newest = seen.last().copied().unwrap_or(0);
+        if writers.iter().all(tokio::task::JoinHandle::is_finished) && page.messages.is_empty() {
+            break;
+        }
+    }
+    let mut sent = Vec::new();
+    for writer in writers {
+        sent.extend(writer.await.expect("no panic"));
+    }
+    sent.sort_unstable();
+    assert_eq!(seen, sent);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_events_of_one_node_come_in_the_order_of_ids() {
+    let node = TestNode::start(&[("limits.enabled", "false")]).await;
+    let ann = User::mint(&node, "ann").await;
+    let (_, channel) = ann.create_server("s").await;
+    let (mut stream, _) = ann.connect(vec![]).await;
+    let mut writers = Vec::new();
+    for writer in 0..8 {
+        let ann = ann.clone();
+        writers.push(tokio::spawn(async move {
+            for n in 0..30 {
+                ann.send(channel, &format!("{writer}/{n}")).await;
+            }
+        }));
+    }
+    let (mut last, mut count) = (0, 0);
+    stream
+        .until(|frame| {
+            if let Frame::Event(v1::Event {
+                event: Some(Event::MessageCreated(created)),
+                ..
+            }) = frame
+            {
+                let id = created.message.as_ref().expect("a message").id;
+                assert!(id > last, "{id} after {last}");
+                last = id;
+                count += 1;
+            }
+            (count == 8 * 30).then_some(())
+        })
+        .await;
+    for writer in writers {
+        writer.await.expect("no panic");
+    }
+    node.stop().await;
+}

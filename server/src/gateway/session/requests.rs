@@ -1,7 +1,7 @@
 //! Requests on a stream: bounded, answered by `Result`, each refused on its own.
 
 use crate::config::Limits;
-use crate::domain::{self, Caller, CustomEvent, Reason, SendMessage};
+use crate::domain::{self, Accepted, Caller, CustomEvent, Reason, SendMessage};
 use crate::gateway::Inner;
 use crate::gateway::close::Close;
 use crate::gateway::handle::SessionHandle;
@@ -101,10 +101,7 @@ impl Requests {
         match request {
             Request::Send(send) => match inner.domain.accept_message(&caller, sent(send)).await {
                 Ok(accepted) => {
-                    tokio::spawn(async move {
-                        let stored = answer.inner.domain.store_message(accepted).await;
-                        answer.give(stored.map(Outcome::Sent)).await;
-                    });
+                    tokio::spawn(answer.of(accepted));
                 }
                 Err(error) => answer.give(Err(error)).await,
             },
@@ -126,6 +123,20 @@ struct Answer {
 }
 
 impl Answer {
+    /// Sees a message through, and answers: at the deadline at the latest, whatever comes after.
+    async fn of(self, accepted: Accepted) {
+        let domain = self.inner.domain.clone();
+        let mut work = std::pin::pin!(domain.finish_message(accepted));
+        match tokio::time::timeout(domain::DEADLINE, &mut work).await {
+            Ok(stored) => self.give(stored.map(Outcome::Sent)).await,
+            Err(_) => {
+                self.give(Err(domain::Error::too_late())).await;
+                // Nobody waits for it any more; its failure is logged where it happens.
+                let _ = work.await;
+            }
+        }
+    }
+
     async fn give(self, outcome: Result<Outcome, domain::Error>) {
         let outcome = outcome
             .unwrap_or_else(|error| Outcome::Refused(Box::new((self.inner.encode_error)(&error))));

@@ -3,7 +3,7 @@
 use super::rows::{Of, mentions_json};
 use super::{Sqlite, failure};
 use crate::model::{Id, Message, UnixMs};
-use crate::store::{Anchor, Error, Inserted, Messages, Page};
+use crate::store::{Anchor, Error, Insertion, Messages, Page};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
@@ -15,8 +15,8 @@ const ERASED: usize = 500;
 
 #[async_trait]
 impl Messages for Sqlite {
-    async fn insert(&self, message: Message) -> Result<Inserted, Error> {
-        self.writer.insert(message).await
+    fn insert(&self, message: Message) -> Insertion {
+        self.writer.insert(message)
     }
 
     async fn edit(

@@ -8,7 +8,7 @@
 use super::{failure, insert, schema};
 use crate::clock::Clock;
 use crate::model::{Message, UnixMs};
-use crate::store::{Error, Inserted, OutboxEvent, Relay};
+use crate::store::{Error, Inserted, Insertion, OutboxEvent, Relay};
 use futures::future::BoxFuture;
 use sqlx::sqlite::SqliteConnection;
 use std::fs::File;
@@ -129,10 +129,13 @@ impl Writer {
         Writer { queue }
     }
 
-    pub(super) async fn insert(&self, message: Message) -> Result<Inserted, Error> {
+    pub(super) fn insert(&self, message: Message) -> Insertion {
         let (caller, answer) = oneshot::channel();
-        self.enqueue(Write::Insert(Box::new(Insert { message, caller })))?;
-        answer.await.unwrap_or_else(|_| Err(closed()))
+        let queued = self.enqueue(Write::Insert(Box::new(Insert { message, caller })));
+        Box::pin(async move {
+            queued?;
+            answer.await.unwrap_or_else(|_| Err(closed()))
+        })
     }
 
     pub(super) async fn change<T, F>(&self, change: F) -> Result<T, Error>

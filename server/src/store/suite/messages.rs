@@ -52,6 +52,28 @@ pub(crate) async fn a_repeat_of_a_nonce_answers_the_earlier_message<P: Place>() 
     );
 }
 
+pub(crate) async fn an_insertion_is_queued_without_being_waited_for<P: Place>() {
+    let world = World::<P>::new().await;
+    let mut forgotten = Vec::new();
+    for id in 100..400 {
+        let insertion = world.store.insert(message(CHANNEL, id, OWNER, ""));
+        if id % 3 == 0 {
+            insertion.await.unwrap();
+            let page = world
+                .store
+                .page(CHANNEL, Anchor::Before(id + 1), 100)
+                .await
+                .unwrap();
+            let ids: Vec<Id> = page.messages.iter().map(|message| message.id).collect();
+            let first = (id - 99).max(100);
+            assert_eq!(ids, (first..=id).collect::<Vec<_>>(), "all below, too");
+        } else if id % 3 == 1 {
+            forgotten.push(insertion);
+        }
+    }
+    drop(forgotten);
+}
+
 pub(crate) async fn of_many_at_once_with_one_nonce_one_is_new<P: Place>() {
     let world = World::<P>::new().await;
     let all = (100..140).map(|id| world.store.insert(message(CHANNEL, id, OWNER, NONCE)));

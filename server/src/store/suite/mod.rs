@@ -214,6 +214,7 @@ macro_rules! contract_suite {
                 a_message_is_read_as_it_was_written,
                 a_repeat_of_a_nonce_answers_the_earlier_message,
                 of_many_at_once_with_one_nonce_one_is_new,
+                an_insertion_is_queued_without_being_waited_for,
                 a_nonce_counts_for_its_author_and_channel_alone,
                 without_a_nonce_nothing_repeats,
                 a_channel_that_is_gone_takes_no_message,
