@@ -68,8 +68,8 @@ impl Change {
     }
 }
 
-/// A message with its place in the channel. Whoever has one sees it through, or its channel waits for
-/// nothing but hears nothing of it either.
+/// A message with its place in the channel. Whoever has one sees it through, or its channel waits
+/// for nothing but hears nothing of it either.
 pub struct Accepted {
     message: Message,
     stage: Stage,
@@ -95,8 +95,8 @@ impl Domain {
     }
 
     /// The first part of a send: checks it, gives it its place, queues its insertion. Of messages
-    /// accepted one after the other, the later one has the higher id, isn't seen without the earlier
-    /// one and is published after it.
+    /// accepted one after the other, the later one has the higher id, isn't seen without the
+    /// earlier one and is published after it.
     pub async fn accept_message(
         &self,
         caller: &Caller,

@@ -1,8 +1,8 @@
 //! Turns: what is sent to a channel is queued and published in the order of its ids.
 //!
-//! An id is reserved and its insertion queued in one step, so that no reader of the store sees an id
-//! before a lower one: who pages on from the newest that it has misses nothing. Publications come in
-//! the same order, each waiting for the one before.
+//! An id is reserved and its insertion queued in one step, so that no reader of the store sees an
+//! id before a lower one: who pages on from the newest that it has misses nothing. Publications
+//! come in the same order, each waiting for the one before.
 
 use crate::model::Id;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
