@@ -8,14 +8,12 @@ use chirm_proto::v1;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// A pause between two rounds of the REST watcher over all channels.
 const ROUND_EVERY: Duration = Duration::from_millis(200);
-/// How often it reads once more what came lately.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// A send gets its id first and is stored then, within 5 s: so long may one below the newest
 /// message still come.
 const IN_FLIGHT_MS_MAX: i64 = 10_000;
@@ -284,8 +282,7 @@ fn topic_name(topic: v1::Topic) -> String {
     format!("{kind}:{}", topic.id)
 }
 
-/// The watcher that has nothing but REST: it reads on from the last message that it has, and now
-/// and then once more what came lately, for sends that were in flight when it read.
+/// The watcher that has nothing but REST: it reads on from the last message that it has.
 pub(super) struct RestWatcher {
     had: Arc<Had>,
     stop: watch::Sender<bool>,
@@ -302,7 +299,6 @@ impl RestWatcher {
             recorder,
             had: had.clone(),
             newest: HashMap::new(),
-            swept: HashMap::new(),
         };
         let task = tokio::spawn(polling.run(stop.subscribe()));
         Self { had, stop, task }
@@ -326,18 +322,14 @@ struct Polling {
     recorder: Arc<Recorder>,
     had: Arc<Had>,
     newest: HashMap<i64, i64>,
-    /// The newest message at the time of the last reading once more.
-    swept: HashMap<i64, i64>,
 }
 
 impl Polling {
     async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<()> {
-        let mut swept_at = Instant::now();
         loop {
             let is_last = *stop.borrow();
-            let sweeps = is_last || swept_at.elapsed() >= SWEEP_EVERY;
             for place in 0..self.channels.len() {
-                let result = self.read(self.channels[place], sweeps).await;
+                let result = self.read(self.channels[place]).await;
                 // While the server is down there is nothing to read; at the end there must be.
                 if is_last {
                     result?;
@@ -346,25 +338,17 @@ impl Polling {
             if is_last {
                 return Ok(());
             }
-            if sweeps {
-                swept_at = Instant::now();
-            }
             let _ = tokio::time::timeout(ROUND_EVERY, stop.changed()).await;
         }
     }
 
-    async fn read(&mut self, channel: i64, sweeps: bool) -> Result<()> {
-        let newest = self.newest.get(&channel).copied().unwrap_or(0);
-        let mut after = newest;
-        if sweeps {
-            after = before(self.swept.get(&channel).copied().unwrap_or(0));
-        }
+    async fn read(&mut self, channel: i64) -> Result<()> {
+        let mut after = self.newest.get(&channel).copied().unwrap_or(0);
         loop {
             let page = self.rest.page(channel, after).await?;
             for message in page.messages {
                 after = message.id;
-                let seen = self.newest.entry(channel).or_insert(0);
-                *seen = message.id.max(*seen);
+                self.newest.insert(channel, after);
                 if self.had.insert(channel, message.id) {
                     self.recorder.record(Record::Recv {
                         connection: NAMES[3].to_owned(),
@@ -377,9 +361,6 @@ impl Polling {
             if !page.has_newer {
                 break;
             }
-        }
-        if sweeps {
-            self.swept.insert(channel, newest);
         }
         Ok(())
     }
