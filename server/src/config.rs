@@ -48,7 +48,7 @@ pub struct Config {
     pub data: PathBuf,
     /// Trying things out: [`Limits::enabled`] is false then, whatever else was said.
     pub dev: bool,
-    /// Where AdminService listens; none: it does not.
+    /// Where AdminService listens; `chirm serve` has a default of its own.
     pub admin_listen: Option<SocketAddr>,
     /// How much of everything clients may ask for.
     pub limits: Limits,
@@ -283,6 +283,9 @@ pub struct Net {
     /// From the end of an HTTP/1 answer, or the start, to the end of the next request's headers.
     #[serde(rename = "header_timeout_ms", with = "millis")]
     pub header_timeout: Duration,
+    /// From a request's headers to the start of its answer; the gateway's streams have their own.
+    #[serde(rename = "request_timeout_ms", with = "millis")]
+    pub request_timeout: Duration,
     /// An HTTP/2 connection without a request in progress is closed after so long.
     #[serde(rename = "idle_timeout_ms", with = "millis")]
     pub idle_timeout: Duration,
@@ -378,6 +381,7 @@ impl Config {
             (net.detect_timeout, "net.detect_timeout_ms"),
             (net.handshake_timeout, "net.handshake_timeout_ms"),
             (net.header_timeout, "net.header_timeout_ms"),
+            (net.request_timeout, "net.request_timeout_ms"),
             (net.idle_timeout, "net.idle_timeout_ms"),
             (net.keepalive, "net.keepalive_ms"),
             (net.keepalive_timeout, "net.keepalive_timeout_ms"),

@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 use tower::ServiceExt as _;
 
 /// How often the store is trimmed and metrics are worked off.
@@ -54,19 +56,23 @@ pub async fn run_announced(
     let node = Node::open(config.clone()).await?;
     let upkeep = tokio::spawn(upkeep(node.domain.clone(), metrics.clone()));
     let closed = CancellationToken::new();
-    let grpc = rpc::routes(&node.domain, &config.limits)?;
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let reporting = tokio::spawn(report(reporter, node.gateway.clone()));
+    let grpc = rpc::routes(&node.domain, &config.limits, health.clone())?;
     let http = rpc::http::router(
         grpc.clone(),
         node.store.clone(),
         node.gateway.clone(),
         metrics.clone(),
     )?;
-    let port = rpc::port::Port::new(node.gateway.clone(), grpc, http).map_request(with_origin);
+    let within = config.net.request_timeout;
+    let port =
+        rpc::port::Port::new(node.gateway.clone(), grpc, http, within).map_request(with_origin);
     let serving = tokio::spawn(net::serve(listener, options, port, closed.clone()));
     let admin = match admin {
         Some(admin) => {
-            let routes = rpc::admin_routes(node.operations(metrics), &config.limits)?;
-            let service = rpc::port::GrpcOnly::new(routes);
+            let routes = rpc::admin_routes(node.operations(metrics), &config.limits, health)?;
+            let service = rpc::port::GrpcOnly::new(routes, within);
             let options = NetOptions::new(&config)?;
             Some(tokio::spawn(net::serve(
                 admin,
@@ -94,8 +100,25 @@ pub async fn run_announced(
         admin.await.context("the admin port's task failed")??;
     }
     upkeep.abort();
+    reporting.abort();
     node.store.close().await;
     Ok(())
+}
+
+/// Tells those who ask by gRPC whether the node serves: until it drains.
+async fn report(reporter: HealthReporter, gateway: Gateway) {
+    let services = || [""].into_iter().chain(rpc::PUBLIC).chain(rpc::OPERATORS);
+    for service in services() {
+        reporter
+            .set_service_status(service, ServingStatus::Serving)
+            .await;
+    }
+    gateway.draining().await;
+    for service in services() {
+        reporter
+            .set_service_status(service, ServingStatus::NotServing)
+            .await;
+    }
 }
 
 /// The parts of a node without its ports.

@@ -4,10 +4,13 @@ use super::output;
 use super::settings::Settings;
 use crate::telemetry;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// Where operators connect, where nothing else was said.
+const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7399);
 
 /// Start a server. One line on standard output says when it is ready: `chirm ready on http://…`.
 #[derive(Debug, clap::Args)]
@@ -31,10 +34,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     };
     let listener = bind(config.listen, "--listen").await?;
     let address = listener.local_addr()?;
-    let admin = match config.admin_listen {
-        Some(admin) => Some(bind(admin, "--admin-listen").await?),
-        None => None,
-    };
+    let admin = bind_admin(config.admin_listen).await?;
     if let Some(admin) = &admin {
         eprintln!("operators connect to http://{}", admin.local_addr()?);
     }
@@ -46,6 +46,24 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         }
     };
     crate::node::run_announced(config, listener, admin, metrics, shutdown, ready).await
+}
+
+/// The listener for operators. Its default address is a convenience: where another process has it,
+/// perhaps another server, this one does without.
+async fn bind_admin(asked: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    if let Some(address) = asked {
+        return bind(address, "--admin-listen").await.map(Some);
+    }
+    match TcpListener::bind(ADMIN_LISTEN).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) => {
+            tracing::warn!(
+                address = %ADMIN_LISTEN, %error,
+                "operators can't connect; give them another place with --admin-listen"
+            );
+            Ok(None)
+        }
+    }
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

@@ -17,7 +17,8 @@ pub(super) struct Settings {
     /// Switch limits off, to try things out on one's own machine. Never in public.
     #[arg(long)]
     dev: bool,
-    /// Where operators connect: AdminService. Keep it on loopback. [default: nowhere]
+    /// Where operators connect: AdminService. Keep it on loopback [default:
+    /// 127.0.0.1:7399, if it is free]
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<SocketAddr>,
     /// A file of settings; `chirm config --default` prints one to start from.

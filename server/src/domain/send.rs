@@ -206,7 +206,7 @@ impl Domain {
             }
         };
         match insertion.await {
-            Ok(Inserted::New) => {}
+            Ok(Inserted::New) => metrics::counter!("chirm_messages_sent_total").increment(1),
             Ok(Inserted::Repeat(original)) => return repeat(original, &message),
             Err(error) => self.settle(Change::Created, &message, error).await?,
         }

@@ -112,6 +112,11 @@ impl Gateway {
         self.0.registry.drain(over)
     }
 
+    /// Waits until a drain begins.
+    pub async fn draining(&self) {
+        self.0.registry.draining().await;
+    }
+
     /// Waits until no session is left.
     pub async fn drained(&self) {
         self.0.registry.emptied().await;

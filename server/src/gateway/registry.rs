@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// Between `Reconnect` and the end of a stream.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -17,7 +18,6 @@ const GOODBYE: Duration = Duration::from_millis(500);
 struct State {
     by_user: HashMap<Id, Vec<Arc<SessionHandle>>>,
     count: usize,
-    draining: bool,
 }
 
 /// Why a session was not let in.
@@ -31,6 +31,8 @@ pub(super) enum Refused {
 pub(super) struct Registry {
     state: Mutex<State>,
     left: Notify,
+    /// Cancelled when a drain begins, under the lock of `state`.
+    draining: CancellationToken,
 }
 
 impl Registry {
@@ -42,7 +44,7 @@ impl Registry {
     /// user may have.
     pub(super) fn enter(&self, session: Arc<SessionHandle>, max: usize) -> Result<(), Refused> {
         let mut state = self.lock();
-        if state.draining {
+        if self.draining.is_cancelled() {
             return Err(Refused::Draining);
         }
         let sessions = state.by_user.entry(session.user_id).or_default();
@@ -86,13 +88,13 @@ impl Registry {
         let state = self.lock();
         Figures {
             sessions: state.count,
-            draining: state.draining,
+            draining: self.draining.is_cancelled(),
         }
     }
 
     pub(super) fn drain(&self, over: Duration) -> usize {
-        let mut state = self.lock();
-        state.draining = true;
+        let state = self.lock();
+        self.draining.cancel();
         let sessions: Vec<_> = state.by_user.values().flatten().cloned().collect();
         drop(state);
         let count = sessions.len();
@@ -110,6 +112,10 @@ impl Registry {
             }
         });
         count
+    }
+
+    pub(super) async fn draining(&self) {
+        self.draining.cancelled().await;
     }
 
     pub(super) async fn emptied(&self) {

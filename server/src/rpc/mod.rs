@@ -38,7 +38,21 @@ use message::Messages;
 use server::Servers;
 use std::sync::Arc;
 use tonic::service::Routes;
+use tonic_health::pb::health_server::{Health, HealthServer};
 use user::Users;
+
+/// The services of the public port, as reflection lists them and health tells their state.
+pub const PUBLIC: [&str; 6] = [
+    "chirm.v1.GatewayService",
+    auth_service_server::SERVICE_NAME,
+    user_service_server::SERVICE_NAME,
+    server_service_server::SERVICE_NAME,
+    channel_service_server::SERVICE_NAME,
+    message_service_server::SERVICE_NAME,
+];
+
+/// Those of the listener for operators.
+pub const OPERATORS: [&str; 1] = [admin_service_server::SERVICE_NAME];
 
 /// All gRPC services of the public port but the streams, with health and reflection.
 ///
@@ -47,6 +61,7 @@ use user::Users;
 pub fn routes(
     domain: &Arc<Domain>,
     limits: &Limits,
+    health: HealthServer<impl Health>,
 ) -> Result<Routes, tonic_reflection::server::Error> {
     let max = limits.request_bytes_max;
     let messages = message_service_server::MessageServiceServer::new(Messages(domain.clone()));
@@ -54,14 +69,13 @@ pub fn routes(
     let users = user_service_server::UserServiceServer::new(Users(domain.clone()));
     let servers = server_service_server::ServerServiceServer::new(Servers(domain.clone()));
     let channels = channel_service_server::ChannelServiceServer::new(Channels(domain.clone()));
-    let (_, health) = tonic_health::server::health_reporter();
     let routes = Routes::new(messages.max_decoding_message_size(max))
         .add_service(auth.max_decoding_message_size(max))
         .add_service(users.max_decoding_message_size(max))
         .add_service(servers.max_decoding_message_size(max))
         .add_service(channels.max_decoding_message_size(max))
         .add_service(health);
-    reflection(routes)
+    reflection(routes, &PUBLIC)
 }
 
 /// AdminService, with health and reflection, for a listener of its own.
@@ -71,18 +85,30 @@ pub fn routes(
 pub fn admin_routes(
     operations: Operations,
     limits: &Limits,
+    health: HealthServer<impl Health>,
 ) -> Result<Routes, tonic_reflection::server::Error> {
     let admin = admin_service_server::AdminServiceServer::new(Admin(operations));
-    let (_, health) = tonic_health::server::health_reporter();
     let max = limits.request_bytes_max;
-    reflection(Routes::new(admin.max_decoding_message_size(max)).add_service(health))
+    let routes = Routes::new(admin.max_decoding_message_size(max)).add_service(health);
+    reflection(routes, &OPERATORS)
 }
 
-/// Adds reflection, in both of its versions.
-fn reflection(routes: Routes) -> Result<Routes, tonic_reflection::server::Error> {
+/// Adds reflection, in both of its versions; it lists what this listener serves and no more.
+fn reflection(routes: Routes, served: &[&str]) -> Result<Routes, tonic_reflection::server::Error> {
+    use tonic_reflection::pb::{v1, v1alpha};
     let builder = || {
-        tonic_reflection::server::Builder::configure()
+        let all = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(chirm_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(v1alpha::FILE_DESCRIPTOR_SET)
+            .include_reflection_service(false)
+            .with_service_name("grpc.health.v1.Health")
+            .with_service_name("grpc.reflection.v1.ServerReflection")
+            .with_service_name("grpc.reflection.v1alpha.ServerReflection");
+        served
+            .iter()
+            .fold(all, |all, name| all.with_service_name(*name))
     };
     Ok(routes
         .add_service(builder().build_v1()?)

@@ -1,7 +1,7 @@
 //! One port for all: a request goes to the gateway's streams, to the gRPC services, or to HTTP
 //! (REST, health, metrics), by its content type and path.
 
-use super::gateway;
+use super::{gateway, rest};
 use crate::gateway::Gateway;
 use axum::Router;
 use axum::body::Body;
@@ -11,8 +11,13 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
+use tonic::Status;
 use tonic::service::Routes;
 use tower::{Service, ServiceExt};
+
+/// What a client learns whose request took too long.
+pub(super) const TIMED_OUT: &str = "The request took too long to arrive or to be answered.";
 
 /// Answers every request of the port. Cheap to clone.
 #[derive(Clone)]
@@ -20,16 +25,19 @@ pub struct Port {
     gateway: Gateway,
     grpc: Routes,
     http: Router,
+    within: Duration,
 }
 
 impl Port {
-    /// Of its parts.
+    /// Of its parts. `within` bounds what isn't a stream of the gateway: from a request's headers
+    /// to the start of its answer, so a body that never ends holds nothing for long.
     #[must_use]
-    pub fn new(gateway: Gateway, grpc: Routes, http: Router) -> Self {
+    pub fn new(gateway: Gateway, grpc: Routes, http: Router, within: Duration) -> Self {
         Self {
             gateway,
             grpc: grpc.prepare(),
             http,
+            within,
         }
     }
 }
@@ -45,8 +53,14 @@ impl Service<Request<Incoming>> for Port {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         if !is_grpc(&request) {
-            let http = self.http.clone();
-            return Box::pin(async move { http.oneshot(request.map(Body::new)).await });
+            let (http, within) = (self.http.clone(), self.within);
+            return Box::pin(async move {
+                let answer = http.oneshot(request.map(Body::new));
+                match tokio::time::timeout(within, answer).await {
+                    Ok(answer) => answer,
+                    Err(_) => Ok(rest::timed_out()),
+                }
+            });
         }
         let path = request.uri().path();
         if path == gateway::SESSION || path == gateway::LISTEN {
@@ -59,14 +73,21 @@ impl Service<Request<Incoming>> for Port {
             let response = gateway::serve(&self.gateway, &path, request).map(Body::new);
             return Box::pin(async { Ok(response) });
         }
-        let grpc = self.grpc.clone();
-        Box::pin(async move {
-            let request = request.map(tonic::body::Body::new);
-            let answered = grpc.oneshot(request).await;
-            Ok(answered
-                .map(|response| response.map(Body::new))
-                .unwrap_or_else(|never| match never {}))
-        })
+        let answer = grpc(self.grpc.clone(), request, self.within);
+        Box::pin(async move { Ok(answer.await.map(Body::new)) })
+    }
+}
+
+async fn grpc(
+    routes: Routes,
+    request: Request<Incoming>,
+    within: Duration,
+) -> Response<tonic::body::Body> {
+    let answer = routes.oneshot(request.map(tonic::body::Body::new));
+    match tokio::time::timeout(within, answer).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(_) => Status::deadline_exceeded(TIMED_OUT).into_http(),
     }
 }
 
@@ -79,13 +100,17 @@ fn is_grpc<B>(request: &Request<B>) -> bool {
 
 /// A port for gRPC services alone. Cheap to clone.
 #[derive(Clone)]
-pub struct GrpcOnly(Routes);
+pub struct GrpcOnly {
+    grpc: Routes,
+    within: Duration,
+}
 
 impl GrpcOnly {
-    /// Of its services.
+    /// Of its services; `within` as for [`Port::new`].
     #[must_use]
-    pub fn new(routes: Routes) -> Self {
-        Self(routes.prepare())
+    pub fn new(routes: Routes, within: Duration) -> Self {
+        let grpc = routes.prepare();
+        Self { grpc, within }
     }
 }
 
@@ -99,7 +124,7 @@ impl Service<Request<Incoming>> for GrpcOnly {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let grpc = self.0.clone();
-        Box::pin(async move { grpc.oneshot(request.map(tonic::body::Body::new)).await })
+        let answer = grpc(self.grpc.clone(), request, self.within);
+        Box::pin(async move { Ok(answer.await) })
     }
 }

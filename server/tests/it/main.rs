@@ -1,5 +1,6 @@
 //! Whole nodes over real sockets, and the binary as a shell runs it.
 
+mod admin;
 mod bad_input;
 mod chaos;
 mod cli;

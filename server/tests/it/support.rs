@@ -35,6 +35,7 @@ fn metrics() -> telemetry::Metrics {
 /// A running node.
 pub(crate) struct TestNode {
     pub(crate) address: SocketAddr,
+    admin: SocketAddr,
     pub(crate) key: String,
     pub(crate) dir: Arc<TempDir>,
     shutdown: CancellationToken,
@@ -59,11 +60,20 @@ impl TestNode {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
+        let operators = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let admin = operators.local_addr().expect("an address");
         let shutdown = CancellationToken::new();
-        let metrics = metrics();
-        let task = tokio::spawn(node::run(config, listener, None, metrics, shutdown.clone()));
+        let running = node::run(
+            config,
+            listener,
+            Some(operators),
+            metrics(),
+            shutdown.clone(),
+        );
+        let task = tokio::spawn(running);
         Self {
             address,
+            admin,
             key,
             dir,
             shutdown,
@@ -83,9 +93,18 @@ impl TestNode {
     }
 
     pub(crate) async fn channel(&self) -> Channel {
-        let endpoint = Channel::from_shared(self.url()).expect("a URL");
-        endpoint.connect().await.expect("connects")
+        connect(self.address).await
     }
+
+    /// A connection to the listener for operators.
+    pub(crate) async fn admin_channel(&self) -> Channel {
+        connect(self.admin).await
+    }
+}
+
+async fn connect(to: SocketAddr) -> Channel {
+    let endpoint = Channel::from_shared(format!("http://{to}")).expect("a URL");
+    endpoint.connect().await.expect("connects")
 }
 
 fn config(data: &Path, overrides: &[(&str, &str)]) -> Config {

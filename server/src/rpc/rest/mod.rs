@@ -93,8 +93,11 @@ impl Transcoder {
             >,
     {
         let (parts, body) = http.into_parts();
+        // Read even where there is no route: an answer before the request's end would let a
+        // malformed rest go unnoticed, and HTTP/1.1 would have to give the connection up.
+        let body = request::read_body(&parts.headers, body).await;
         let matched = self.table.find(&parts.method, parts.uri.path())?;
-        let body = request::read_body(&parts.headers, body).await?;
+        let body = body?;
         let query = parts.uri.query().unwrap_or_default();
         let message = request::message(&matched, query, body)?;
         call::unary(service, &matched.binding.method, &parts, &message).await
@@ -134,6 +137,11 @@ where
     Router::new()
         .route("/openapi.json", get(openapi).fallback(other_verbs))
         .fallback(calls)
+}
+
+/// The answer to a request that didn't come to its end in time.
+pub(super) fn timed_out() -> Response<Body> {
+    Refusal::timed_out().into_response(&chirm_proto::pool())
 }
 
 fn json_response(json: impl Into<Body>) -> Response<Body> {

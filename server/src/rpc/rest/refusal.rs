@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use super::{BODY_BYTES_MAX, json_response};
+use crate::rpc::port::TIMED_OUT;
 use crate::rpc::status::{Failure, code_name, proto_of};
 
 /// A refused call, with what HTTP has of its own.
@@ -46,6 +47,11 @@ impl Refusal {
             allow,
             ..Self::with_http(StatusCode::METHOD_NOT_ALLOWED, failure)
         }
+    }
+
+    pub(super) fn timed_out() -> Self {
+        let failure = Failure::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", TIMED_OUT);
+        Self::with_http(StatusCode::REQUEST_TIMEOUT, failure)
     }
 
     pub(super) fn unsupported_media_type() -> Self {

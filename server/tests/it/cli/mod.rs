@@ -87,12 +87,26 @@ impl Machine {
 
     /// Starts a server on the data folder and a free port, and waits until it is ready.
     fn serve(&self) -> Server {
-        let arguments = ["serve", "--listen", "127.0.0.1:0", "--data", &self.data()];
-        let mut child = self
-            .command(&arguments)
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("the binary runs");
+        let data = self.data();
+        let arguments = [
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--data",
+            &data,
+        ];
+        let mut child = self.command(&arguments).spawn().expect("the binary runs");
+        let mut said = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let admin = said
+            .find_map(|line| Some(line.ok()?.strip_prefix(OPERATORS)?.to_owned()))
+            .expect("it says where operators connect");
+        // What it says later is for whoever reads the test's output.
+        std::thread::spawn(move || {
+            said.map_while(Result::ok)
+                .for_each(|line| eprintln!("{line}"))
+        });
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let line = lines
             .next()
@@ -104,6 +118,7 @@ impl Machine {
         Server {
             child,
             url: url.to_owned(),
+            admin,
         }
     }
 }
@@ -112,7 +127,12 @@ impl Machine {
 struct Server {
     child: Child,
     url: String,
+    /// The listener for operators.
+    admin: String,
 }
+
+/// What a server's word of its listener for operators begins with.
+const OPERATORS: &str = "operators connect to ";
 
 impl Drop for Server {
     fn drop(&mut self) {

@@ -70,6 +70,36 @@ fn a_backup_is_taken_beside_a_server() {
 }
 
 #[test]
+fn keys_and_backups_go_by_the_listener_for_operators() {
+    let machine = Machine::new();
+    let data = machine.data();
+    let made = machine.json(&[
+        "key", "create", "--data", &data, "--scope", "admin", "--json",
+    ]);
+    let server = machine.serve();
+    let url = server.admin.as_str();
+    let operator = |arguments: &[&str]| {
+        let output = machine
+            .command(arguments)
+            .env("CHIRM_TOKEN", text(&made["token"]))
+            .output()
+            .expect("the binary runs");
+        super::printed(arguments, output)
+    };
+    let key = operator(&["key", "create", "--admin", url, "--name", "game"]);
+    assert!(key.starts_with("k1."), "{key}");
+    assert!(operator(&["key", "list", "--admin", url]).contains("game"));
+    let file = machine.path("copy.chirm");
+    operator(&["backup", "--admin", url, utf8(&file)]);
+    let restored = machine.path("restored");
+    machine.ok(&["restore", utf8(&file), "--data", utf8(&restored)]);
+    let keys = machine.ok(&["key", "list", "--data", utf8(&restored)]);
+    assert!(keys.contains("game"), "{keys}");
+    let error = machine.error(&["key", "list", "--admin", url]);
+    assert!(error.contains("CHIRM_TOKEN"), "{error}");
+}
+
+#[test]
 fn what_is_no_backup_is_not_restored() {
     let machine = Machine::new();
     let (file, target) = (machine.path("note.txt"), machine.path("restored"));
