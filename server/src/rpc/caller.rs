@@ -26,11 +26,16 @@ pub(super) async fn caller<T>(domain: &Domain, request: &Request<T>) -> Result<C
         });
     match token {
         Some(token) => domain.authenticate(token.trim()).await.map_err(refused),
-        None => Err(refused(domain::Error::new(
-            domain::Reason::TokenMissing,
-            "The call needs a token: authorization: Bearer ….",
-        ))),
+        None => Err(token_missing()),
     }
+}
+
+/// The refusal of a call without a token.
+pub(super) fn token_missing() -> Status {
+    refused(domain::Error::new(
+        domain::Reason::TokenMissing,
+        "The call needs a token: authorization: Bearer ….",
+    ))
 }
 
 fn code(code: domain::Code) -> Code {

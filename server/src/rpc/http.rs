@@ -39,7 +39,8 @@ pub fn router(
             "/metrics",
             get(move || std::future::ready(metrics.render())),
         );
-    let transcoder = rest::Transcoder::new(chirm_proto::pool())?;
+    let transcoder =
+        rest::Transcoder::new(chirm_proto::pool(), |name| super::PUBLIC.contains(&name))?;
     Ok(own.merge(rest::router(transcoder, grpc)))
 }
 

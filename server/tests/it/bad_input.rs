@@ -1,6 +1,6 @@
 //! Bad input: a clear error each time, and nothing lost.
 
-use crate::support::{Stream, TestNode, reason};
+use crate::support::{Raw, Stream, TestNode, reason};
 use crate::world::{User, channel_topic, with_token};
 use bytes::Bytes;
 use chirm_proto::v1::{
@@ -8,7 +8,7 @@ use chirm_proto::v1::{
     server_frame::Frame,
 };
 use prost::Message as _;
-use tonic::Code;
+use tonic::{Code, Request};
 
 async fn world() -> (TestNode, User, i64) {
     let node = TestNode::start(&[]).await;
@@ -394,4 +394,37 @@ async fn a_slow_reader_is_closed_and_loses_nothing_by_it() {
     }
     assert_eq!(closing.expect("closed").reason, "SLOW_CONSUMER");
     node.stop().await;
+}
+
+/// Reflection tells what there is; a token is needed for all of it but to get one.
+#[tokio::test]
+async fn without_a_token_every_call_is_refused_but_those_that_give_one() {
+    const GIVE: [&str; 4] = ["Register", "Login", "Refresh", "ExchangeToken"];
+    let node = TestNode::start(&[]).await;
+    let mut calls = 0;
+    for service in chirm_server::rpc::PUBLIC {
+        let service = chirm_proto::pool().get_service_by_name(service);
+        for method in service.expect("a service").methods() {
+            if method.is_client_streaming() || method.is_server_streaming() {
+                continue;
+            }
+            let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+            let mut grpc = tonic::client::Grpc::new(node.channel().await);
+            grpc.ready().await.expect("ready");
+            let (codec, path) = (Raw::<()>::default(), path.parse().expect("a path"));
+            let answered = grpc
+                .unary(Request::new(bytes::Bytes::new()), path, codec)
+                .await;
+            let refused = answered.expect_err("nothing works without a token");
+            let missing = reason(&refused) == "TOKEN_MISSING";
+            assert_eq!(
+                missing,
+                !GIVE.contains(&method.name()),
+                "{}",
+                method.full_name()
+            );
+            calls += 1;
+        }
+    }
+    assert!(calls > 40, "{calls}");
 }

@@ -28,6 +28,7 @@ use http::{HeaderValue, Method, Request, Response, header};
 use prost_reflect::DescriptorPool;
 use tower::Service;
 
+use super::caller::token_missing;
 pub use annotation::Error;
 use refusal::Refusal;
 use route::Table;
@@ -46,13 +47,15 @@ pub struct Transcoder {
 }
 
 impl Transcoder {
-    /// Reads the annotations of all unary methods.
+    /// Reads the annotations of the unary methods of the services that `served` takes, by full name.
     ///
     /// # Errors
     /// An annotation that can't be a route: it names a field that the request doesn't have, uses a
     /// form that isn't supported, or takes a path that another method has.
-    pub fn new(pool: &DescriptorPool) -> Result<Self, Error> {
-        let table = Table::new(annotation::bindings(pool)?)?;
+    pub fn new(pool: &DescriptorPool, served: impl Fn(&str) -> bool) -> Result<Self, Error> {
+        let mut bindings = annotation::bindings(pool)?;
+        bindings.retain(|binding| served(binding.method.parent_service().full_name()));
+        let table = Table::new(bindings)?;
         Ok(Self {
             pool: pool.clone(),
             table,
@@ -97,6 +100,12 @@ impl Transcoder {
         // malformed rest go unnoticed, and HTTP/1.1 would have to give the connection up.
         let body = request::read_body(&parts.headers, body).await;
         let matched = self.table.find(&parts.method, parts.uri.path())?;
+        let method = matched.binding.method.full_name();
+        let anonymous = openapi::WITHOUT_TOKEN.contains(&method);
+        if !anonymous && !parts.headers.contains_key(header::AUTHORIZATION) {
+            // Before anything is said of the request's content, as over gRPC.
+            return Err(token_missing().into());
+        }
         let body = body?;
         let query = parts.uri.query().unwrap_or_default();
         let message = request::message(&matched, query, body)?;

@@ -22,7 +22,7 @@ use tower::{ServiceExt, service_fn};
 use super::{Transcoder, router};
 
 fn transcoder() -> Transcoder {
-    Transcoder::new(chirm_proto::pool()).unwrap()
+    Transcoder::new(chirm_proto::pool(), |_| true).unwrap()
 }
 
 /// An answer, read.
