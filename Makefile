@@ -11,7 +11,7 @@ LISTEN ?= 127.0.0.1:7300
 DATA ?= ./chirm-data
 CHIRM := $(CARGO_TARGET_DIR)/quick/chirm
 
-.PHONY: help run build test fmt lint docs proto supply unit replay
+.PHONY: help run build test fmt lint docs proto supply unit replay mutations
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
@@ -23,7 +23,7 @@ run: build ## Start a server at 127.0.0.1:7300, its data in ./chirm-data
 	@tools/next-steps.sh "$(LISTEN)" "$(DATA)" "$(CHIRM)"
 	@exec "$(CHIRM)" serve --listen "$(LISTEN)" --data "$(DATA)"
 
-test: fmt proto lint docs supply unit replay ## Check everything
+test: fmt proto lint docs supply unit replay mutations ## Check everything
 	@echo "make test: everything passed"
 
 fmt: ## Formatting of the Rust code
@@ -36,7 +36,7 @@ docs: ## The code's documentation builds without a warning
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 
 proto: ## buf: lint, format, breaking changes against main
-	@if [ -x tools/buf.sh ]; then tools/buf.sh; else echo "SKIPPED: buf (no tools/buf.sh)"; fi
+	tools/buf.sh
 
 supply: ## Bans, licences and sources of the dependencies; unused ones
 	tools/supply.sh
@@ -46,3 +46,6 @@ unit: ## All tests of the workspace
 
 replay: ## A sample of a real conversation, with watchers cut and the server killed
 	tools/replay-sample.sh
+
+mutations: ## The replay's checker catches each of its deliberate bugs
+	bench/checker-fails.sh

@@ -37,6 +37,9 @@ const CUT_EVERY: Duration = Duration::from_secs(3);
 const CUT_PARTS: u64 = 8;
 /// Watchers that have everything are waited for as long as each of them moves within this.
 const HEAL_WITHIN: Duration = Duration::from_secs(30);
+/// A kill comes so much later than its place in the run, at most.
+const KILL_JITTER: Duration = Duration::from_millis(200);
+
 /// The watcher (by VIEWED) that isn't cut but ends, with its positions, well before a kill, and
 /// comes back when the topics have gone on as far as they were: only then does it show whether a
 /// new epoch is told from the old one.
@@ -265,6 +268,8 @@ impl Run<'_> {
             }
         }
         if faults.kill_is_due(done) {
+            // At a random moment of what the server is doing, whatever the polls hit.
+            tokio::time::sleep(rand::random_range(Duration::ZERO..KILL_JITTER)).await;
             self.recorder.record(Record::Fault {
                 fault: "kill".to_owned(),
             });
