@@ -206,8 +206,8 @@ impl Outbox for Sqlite {
                 now - DAY_MS,
             ),
             (
-                "DELETE FROM nonces WHERE (channel_id, author_id, nonce) IN
-                 (SELECT channel_id, author_id, nonce FROM nonces
+                "DELETE FROM nonces WHERE (nonce, author_id, channel_id) IN
+                 (SELECT nonce, author_id, channel_id FROM nonces
                   WHERE message_id < ? LIMIT ?)",
                 old_id,
             ),

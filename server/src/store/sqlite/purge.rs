@@ -44,8 +44,8 @@ async fn step(tx: &mut Tx) -> Result<bool, Error> {
     };
     let mut removed = 0;
     for statement in [
-        "DELETE FROM nonces WHERE channel_id = ?1 AND (author_id, nonce) IN
-         (SELECT author_id, nonce FROM nonces WHERE channel_id = ?1 LIMIT ?2)",
+        "DELETE FROM nonces WHERE channel_id = ?1 AND message_id IN
+         (SELECT id FROM messages WHERE channel_id = ?1 ORDER BY id LIMIT ?2)",
         "DELETE FROM messages WHERE channel_id = ?1 AND id IN
          (SELECT id FROM messages WHERE channel_id = ?1 ORDER BY id LIMIT ?2)",
     ] {
@@ -54,7 +54,8 @@ async fn step(tx: &mut Tx) -> Result<bool, Error> {
             .bind(ROWS)
             .execute(&mut tx.connection)
             .await?;
-        removed += done.rows_affected();
+        // The messages come last: they alone tell whether something is left.
+        removed = done.rows_affected();
     }
     if removed == 0 {
         sqlx::query("DELETE FROM purges WHERE channel_id = ?")

@@ -16,7 +16,10 @@ use std::time::Duration;
 const APPLICATION_ID: i32 = 0x4368_726d;
 
 /// One migration a version, ever to be added to and never to be changed.
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_base.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/sqlite/0001_base.sql"),
+    include_str!("../../../migrations/sqlite/0002_nonces_by_time.sql"),
+];
 
 /// How long a statement waits for another connection's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,10 +31,14 @@ const READ_WAIT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
 /// Beyond this the write-ahead log is cut back after a checkpoint, in bytes.
-const LOG_BYTES_KEPT: &str = "67108864";
+const LOG_BYTES_KEPT: &str = "134217728";
 
-/// Pages of the write-ahead log at which the writer checkpoints (16 MiB).
-const CHECKPOINT_PAGES: &str = "4096";
+/// What the writer may hold of the file in memory, in KiB, negated as the pragma has it.
+const WRITER_CACHE: &str = "-32768";
+
+/// Pages of the write-ahead log at which the writer checkpoints (64 MiB). A page that changes often
+/// is copied into the file once a checkpoint, so rare ones write less.
+const CHECKPOINT_PAGES: &str = "16384";
 
 /// Makes the folder and the file where they are missing, private to the process's user, and takes
 /// the lock, which holds until the answered file is dropped.
@@ -96,6 +103,7 @@ pub(super) async fn writer(path: &Path) -> Result<SqliteConnection, sqlx::Error>
         .synchronous(SqliteSynchronous::Full)
         .pragma("journal_size_limit", LOG_BYTES_KEPT)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .pragma("cache_size", WRITER_CACHE)
         .thread_name(|_| "chirm-store-writer".to_owned())
         .connect()
         .await

@@ -102,6 +102,33 @@ async fn a_newer_a_foreign_and_a_damaged_file_are_refused_with_advice() {
 }
 
 #[tokio::test]
+async fn a_file_of_the_first_version_keeps_its_nonces() {
+    const BACK: &str = "CREATE TABLE first (
+            channel_id INTEGER NOT NULL, author_id INTEGER NOT NULL, nonce BLOB NOT NULL,
+            message_id INTEGER NOT NULL, PRIMARY KEY (channel_id, author_id, nonce)
+        ) WITHOUT ROWID;
+        INSERT INTO first SELECT channel_id, author_id, nonce, message_id FROM nonces;
+        DROP TABLE nonces;
+        ALTER TABLE first RENAME TO nonces;
+        CREATE INDEX nonces_by_age ON nonces (message_id);
+        PRAGMA user_version = 1;";
+    let folder = Folder::fresh();
+    let store = filled(&folder.file()).await;
+    let first = message(CHANNEL, 100, OWNER, "a nonce");
+    assert_eq!(store.insert(first.clone()).await, Ok(Inserted::New));
+    let back = store.change(|tx| {
+        let back = sqlx::raw_sql(BACK);
+        Box::pin(async move { Ok(back.execute(&mut tx.connection).await.map(drop)?) })
+    });
+    back.await.unwrap();
+    store.close().await;
+    let store = open(&folder.file()).await.unwrap();
+    let again = store.insert(message(CHANNEL, 101, OWNER, "a nonce")).await;
+    assert_eq!(again, Ok(Inserted::Repeat(first)));
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_full_disk_is_unavailable_and_over_when_there_is_room() {
     let folder = Folder::fresh();
     let store = filled(&folder.file()).await;
