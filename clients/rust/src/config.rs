@@ -38,7 +38,8 @@ pub struct Config {
     /// How many events may wait for the program: 1,024 by default. While it is full nothing more
     /// is read from the server.
     pub event_buffer: usize,
-    /// Certificates to trust for `https`, as PEM. There are no built-in ones.
+    /// The only certificates to trust for `https`, as PEM; without, those that the system trusts
+    /// (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others).
     pub ca_pem: Option<String>,
 }
 

@@ -41,10 +41,11 @@ pub(crate) fn endpoint(server: &str, ca_pem: Option<&str>) -> Result<Endpoint, E
         )));
     }
     if uri.scheme_str() == Some("https") {
-        let mut tls = ClientTlsConfig::new();
-        if let Some(pem) = ca_pem {
-            tls = tls.ca_certificate(Certificate::from_pem(pem));
-        }
+        let tls = ClientTlsConfig::new();
+        let tls = match ca_pem {
+            Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+            None => tls.with_native_roots(),
+        };
         endpoint = endpoint.tls_config(tls).map_err(Error::config)?;
     }
     Ok(endpoint)

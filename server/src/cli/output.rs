@@ -78,9 +78,21 @@ pub(super) fn explain(error: &anyhow::Error) -> String {
         .chain()
         .find_map(|cause| cause.downcast_ref::<tonic::Status>())
     {
-        return of_call(&Error::from(status));
+        let text = of_call(&Error::from(status));
+        return match cause(status) {
+            Some(cause) => format!("{text}\n  {}", printable(&cause)),
+            None => text,
+        };
     }
     format!("{error:#}")
+}
+
+/// What a connection failed of, where it did: a certificate that isn't trusted, a name that isn't
+/// known.
+fn cause(status: &tonic::Status) -> Option<String> {
+    let first = std::error::Error::source(status)?;
+    let last = std::iter::successors(Some(first), |error| error.source()).last()?;
+    Some(last.to_string())
 }
 
 /// An answer of the server's, or the lack of one.

@@ -87,16 +87,15 @@ impl Machine {
 
     /// Starts a server on the data folder and a free port, and waits until it is ready.
     fn serve(&self) -> Server {
+        self.serve_with(&[])
+    }
+
+    /// As [`Machine::serve`], with more arguments.
+    fn serve_with(&self, more: &[&str]) -> Server {
         let data = self.data();
-        let arguments = [
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--admin-listen",
-            "127.0.0.1:0",
-            "--data",
-            &data,
-        ];
+        let mut arguments = vec!["serve", "--data", &data];
+        arguments.extend(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        arguments.extend(more);
         let mut child = self.command(&arguments).spawn().expect("the binary runs");
         let mut said = BufReader::new(child.stderr.take().expect("piped")).lines();
         let admin = said

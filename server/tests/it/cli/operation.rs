@@ -134,3 +134,38 @@ fn settings_are_printed_as_they_hold() {
     assert_eq!(settings["listen"], "127.0.0.1:1");
     assert_eq!(settings["limits"]["ring_events"], 7);
 }
+
+#[test]
+fn a_server_with_tls_is_reached_by_whoever_trusts_its_certificate() {
+    let machine = Machine::new();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, key) = (machine.path("cert.pem"), machine.path("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let settings = machine.path("chirm.toml");
+    let text = format!("[tls]\ncert = {cert:?}\nkey = {key:?}\n");
+    std::fs::write(&settings, text).unwrap();
+    let server = machine.serve_with(&["--config", utf8(&settings)]);
+    let url = server.url.replace("127.0.0.1", "localhost");
+    assert!(url.starts_with("https://"), "{url}");
+    let key = machine.ok(&["key", "create", "--data", &machine.data()]);
+    let create = |trusted: &std::path::Path| {
+        machine
+            .command(&["server", "create", "place", "--server", &url])
+            .env("CHIRM_TOKEN", key.trim())
+            .env("SSL_CERT_FILE", trusted)
+            .output()
+            .expect("the binary runs")
+    };
+    super::printed(&["server", "create"], create(&cert));
+    // Another certificate: the connection is refused, and the error says why.
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let stranger = machine.path("other.pem");
+    std::fs::write(&stranger, other.cert.pem()).unwrap();
+    let refused = create(&stranger);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        !refused.status.success() && said.contains("certificate"),
+        "{said}"
+    );
+}
