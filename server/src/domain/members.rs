@@ -50,7 +50,7 @@ impl Domain {
         invite: Option<String>,
         servers_max: u32,
     ) -> Result<(Server, Member), Error> {
-        let _held = self.hold(id).await;
+        let _held = self.hold_member(id, user).await;
         let server = self.server_of(id).await?;
         let profile = self.profile(user).await?;
         let member = Member {
@@ -111,7 +111,7 @@ impl Domain {
     }
 
     async fn take_out(&self, server: Id, user: Id) -> Result<bool, Error> {
-        let _held = self.hold(server).await;
+        let _held = self.hold_member(server, user).await;
         let (events, private) = self.leaving(server, user).await?;
         let removed = self
             .store

@@ -56,7 +56,7 @@ use crate::store::{self, NewEvent};
 use cache::Cache;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 
 /// Entries of the caches of channels and of users each.
 const CACHE_ENTRIES: usize = 50_000;
@@ -85,7 +85,8 @@ pub struct Domain {
     passwords: passwords::Passwords,
     jwt: Arc<jwt::Verifier>,
     seen: sessions::Seen,
-    locks: [Mutex<()>; STRIPES],
+    locks: [RwLock<()>; STRIPES],
+    members: [Mutex<()>; STRIPES],
     turns: turns::Turns,
     follow_ups: Arc<Semaphore>,
 }
@@ -113,7 +114,8 @@ impl Domain {
             roles: Cache::new(CACHE_ENTRIES),
             blocks: Cache::new(CACHE_ENTRIES),
             seen: sessions::Seen::default(),
-            locks: std::array::from_fn(|_| Mutex::new(())),
+            locks: std::array::from_fn(|_| RwLock::new(())),
+            members: std::array::from_fn(|_| Mutex::new(())),
             turns: turns::Turns::new(),
             follow_ups: Arc::new(Semaphore::new(FOLLOW_UPS_MAX)),
         })
@@ -151,9 +153,21 @@ impl Domain {
     }
 
     /// Waits for other changes of the same thing: reading, changing and writing it is one step.
-    async fn hold(&self, id: Id) -> tokio::sync::MutexGuard<'_, ()> {
-        let stripe = (id ^ (id >> 22)).unsigned_abs() as usize % STRIPES;
-        self.locks[stripe].lock().await
+    async fn hold(&self, id: Id) -> RwLockWriteGuard<'_, ()> {
+        self.locks[stripe(id)].write().await
+    }
+
+    /// Waits for changes of a server, and of this one member of it, but not for other members who
+    /// come and go: each of those waits for a commit, and one after the other they would take a
+    /// server's whole crowd minutes.
+    async fn hold_member(
+        &self,
+        server: Id,
+        user: Id,
+    ) -> (RwLockReadGuard<'_, ()>, MutexGuard<'_, ()>) {
+        // Always in this order.
+        let server = self.locks[stripe(server)].read().await;
+        (server, self.members[stripe(user)].lock().await)
     }
 
     /// Numbers and publishes events of servers' and users' topics that belong to no other change.
@@ -163,4 +177,9 @@ impl Domain {
         }
         Ok(self.store.append(events).await?)
     }
+}
+
+/// Where an id's lock is: the upper bits are the time, the lower ones the worker and a count.
+fn stripe(id: Id) -> usize {
+    (id ^ (id >> 22)).unsigned_abs() as usize % STRIPES
 }
