@@ -62,6 +62,8 @@ use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, 
 const CACHE_ENTRIES: usize = 50_000;
 /// Changes of one server, channel or user wait for each other; these many don't share a queue.
 const STRIPES: usize = 64;
+/// The same for members who come and go: after a restart thousands do at once.
+const MEMBER_STRIPES: usize = 4_096;
 /// Messages whose fate the store couldn't tell, followed up at once.
 const FOLLOW_UPS_MAX: usize = 1_024;
 
@@ -86,7 +88,7 @@ pub struct Domain {
     jwt: Arc<jwt::Verifier>,
     seen: sessions::Seen,
     locks: [RwLock<()>; STRIPES],
-    members: [Mutex<()>; STRIPES],
+    members: Box<[Mutex<()>]>,
     turns: turns::Turns,
     follow_ups: Arc<Semaphore>,
 }
@@ -115,7 +117,7 @@ impl Domain {
             blocks: Cache::new(CACHE_ENTRIES),
             seen: sessions::Seen::default(),
             locks: std::array::from_fn(|_| RwLock::new(())),
-            members: std::array::from_fn(|_| Mutex::new(())),
+            members: (0..MEMBER_STRIPES).map(|_| Mutex::new(())).collect(),
             turns: turns::Turns::new(),
             follow_ups: Arc::new(Semaphore::new(FOLLOW_UPS_MAX)),
         })
@@ -154,7 +156,7 @@ impl Domain {
 
     /// Waits for other changes of the same thing: reading, changing and writing it is one step.
     async fn hold(&self, id: Id) -> RwLockWriteGuard<'_, ()> {
-        self.locks[stripe(id)].write().await
+        self.locks[stripe(id, STRIPES)].write().await
     }
 
     /// Waits for changes of a server, and of this one member of it, but not for other members who
@@ -166,8 +168,11 @@ impl Domain {
         user: Id,
     ) -> (RwLockReadGuard<'_, ()>, MutexGuard<'_, ()>) {
         // Always in this order.
-        let server = self.locks[stripe(server)].read().await;
-        (server, self.members[stripe(user)].lock().await)
+        let server = self.locks[stripe(server, STRIPES)].read().await;
+        (
+            server,
+            self.members[stripe(user, MEMBER_STRIPES)].lock().await,
+        )
     }
 
     /// Numbers and publishes events of servers' and users' topics that belong to no other change.
@@ -180,6 +185,6 @@ impl Domain {
 }
 
 /// Where an id's lock is: the upper bits are the time, the lower ones the worker and a count.
-fn stripe(id: Id) -> usize {
-    (id ^ (id >> 22)).unsigned_abs() as usize % STRIPES
+fn stripe(id: Id, stripes: usize) -> usize {
+    (id ^ (id >> 22)).unsigned_abs() as usize % stripes
 }

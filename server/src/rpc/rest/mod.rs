@@ -47,7 +47,8 @@ pub struct Transcoder {
 }
 
 impl Transcoder {
-    /// Reads the annotations of the unary methods of the services that `served` takes, by full name.
+    /// Reads the annotations of the unary methods of the services that `served` takes, by their full
+    /// names.
     ///
     /// # Errors
     /// An annotation that can't be a route: it names a field that the request doesn't have, uses a
@@ -150,7 +151,7 @@ where
 
 /// The answer to a request that didn't come to its end in time.
 pub(super) fn timed_out() -> Response<Body> {
-    Refusal::timed_out().into_response(&chirm_proto::pool())
+    Refusal::timed_out().into_response(chirm_proto::pool())
 }
 
 fn json_response(json: impl Into<Body>) -> Response<Body> {
