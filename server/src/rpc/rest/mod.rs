@@ -47,8 +47,8 @@ pub struct Transcoder {
 }
 
 impl Transcoder {
-    /// Reads the annotations of the unary methods of the services that `served` takes, by their full
-    /// names.
+    /// Reads the annotations of the unary methods of those services that `served` takes, by full
+    /// name.
     ///
     /// # Errors
     /// An annotation that can't be a route: it names a field that the request doesn't have, uses a
