@@ -37,8 +37,8 @@ const CUT_EVERY: Duration = Duration::from_secs(3);
 const CUT_PARTS: u64 = 8;
 /// Watchers that have everything are waited for as long as each of them moves within this.
 const HEAL_WITHIN: Duration = Duration::from_secs(30);
-/// A kill comes so much later than its place in the run, at most: a few commits. In a short run more
-/// would move it out of the traveller's absence.
+/// A kill comes so much later than its place in the run, at most: a few commits. In a short run
+/// more would move it out of the traveller's absence.
 const KILL_JITTER: Duration = Duration::from_millis(20);
 
 /// The watcher (by VIEWED) that isn't cut but ends, with its positions, well before a kill, and
