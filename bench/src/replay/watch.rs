@@ -392,6 +392,7 @@ mod tests {
         let gap = v1::Gap {
             topic: Some(topic),
             position: Some(position),
+            channel: None,
         };
         let record = record_of("w", Event::Gap(gap));
         let expected = Record::Gap {
