@@ -21,6 +21,8 @@ CREATE TABLE users (
     owner_id INTEGER NOT NULL,
     metadata TEXT
 );
+-- The bots of an owner.
+CREATE INDEX users_of_owner ON users (owner_id, id) WHERE owner_id <> 0;
 
 CREATE TABLE blocks (
     user_id INTEGER NOT NULL,
@@ -36,6 +38,7 @@ CREATE TABLE sessions (
     name TEXT NOT NULL,
     access_hash BLOB NOT NULL,
     access_expires_at INTEGER NOT NULL,
+    refresh_family_hash BLOB NOT NULL,
     refresh_hash BLOB NOT NULL,
     refresh_expires_at INTEGER NOT NULL,
     previous_refresh_hash BLOB NOT NULL,
@@ -45,6 +48,7 @@ CREATE TABLE sessions (
 );
 CREATE INDEX sessions_of_user ON sessions (user_id);
 CREATE INDEX sessions_of_services ON sessions (id) WHERE kind IN (3, 4);
+CREATE INDEX sessions_by_end ON sessions (refresh_expires_at) WHERE kind = 1;
 
 CREATE TABLE servers (
     id INTEGER PRIMARY KEY,
@@ -134,7 +138,8 @@ CREATE TABLE nonces (
 ) WITHOUT ROWID;
 CREATE INDEX nonces_by_age ON nonces (message_id);
 
--- What creating calls with a request id made. kind: 1 a server (and its first channel), 2 a channel.
+-- What creating calls with a request id made. kind: 1 a server (and its first channel), 2 a channel,
+-- 3 a bot, 4 a service key (by its system user).
 CREATE TABLE requests (
     kind INTEGER NOT NULL,
     caller_id INTEGER NOT NULL,

@@ -74,7 +74,7 @@ async fn create(place: &Place, name: String, scope: Scope, json: bool) -> anyhow
         Some(data) => {
             let (domain, store) = folder::open(data).await?;
             let made = domain
-                .create_key(&name, matches!(scope, Scope::Admin))
+                .create_key(&name, matches!(scope, Scope::Admin), None)
                 .await;
             store.close().await;
             let made = made?;
@@ -91,6 +91,7 @@ async fn create(place: &Place, name: String, scope: Scope, json: bool) -> anyhow
             let request = v1::CreateKeyRequest {
                 name,
                 scope: scope.into(),
+                request_id: uuid::Uuid::now_v7().to_string(),
             };
             place.api()?.admin().create_key(request).await?.into_inner()
         }
@@ -169,7 +170,7 @@ async fn end(store: &crate::store::Handle, key_id: i64) -> Result<bool, crate::s
     let session = store.session(key_id).await?;
     let key = |kind| matches!(kind, SessionKind::Service | SessionKind::Admin);
     if session.is_some_and(|session| key(session.kind)) {
-        store.end_session(key_id, Vec::new()).await
+        store.end_session(key_id).await
     } else {
         Ok(false)
     }

@@ -2,13 +2,13 @@
 
 use super::accounts::on_user;
 use super::permissions::Action;
-use super::send::detached;
 use super::servers::{check_description, check_request, on_server, request_reused};
 use super::{Caller, Domain, Error, Reason};
 use crate::model::{Channel, ChannelType, EventBody, Id, Metadata, Role, TopicKey};
 use crate::store::{self, NewEvent};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use tokio::sync::RwLockWriteGuard;
 
 /// Members that a private channel is made with, besides its maker.
 const NAMED_MAX: usize = 1_000;
@@ -51,6 +51,12 @@ pub struct ChannelChanges {
     pub metadata: Option<Metadata>,
 }
 
+/// A channel that doesn't change while this is held.
+struct Held<'a> {
+    channel: Channel,
+    _lock: RwLockWriteGuard<'a, ()>,
+}
+
 impl Domain {
     /// Makes a channel: in a server, or a direct one. A direct one of two that is there is given
     /// back.
@@ -62,13 +68,17 @@ impl Domain {
         check_description(&new.description)?;
         self.check_metadata(&new.metadata)?;
         let request = check_request(caller, &new.request_id)?;
-        let channel = if new.kind == ChannelType::Direct {
-            self.new_direct(caller, new).await?
-        } else {
-            self.new_in_server(caller, new).await?
-        };
-        let domain = self.clone();
-        detached(async move { domain.write_channel(channel, request).await }).await
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            if new.kind == ChannelType::Direct {
+                let channel = domain.new_direct(&caller, new).await?;
+                return domain.write_channel(channel, request).await;
+            }
+            let _held = domain.hold(new.server_id).await;
+            let channel = domain.new_in_server(&caller, new).await?;
+            domain.write_channel(channel, request).await
+        })
+        .await
     }
 
     async fn new_direct(&self, caller: &Caller, new: NewChannel) -> Result<Channel, Error> {
@@ -119,16 +129,10 @@ impl Domain {
             let problem = format!("{} users; at most {NAMED_MAX} are", members.len());
             return Err(Error::field("member_ids", problem));
         }
-        if new.kind == ChannelType::Private {
-            // A service key that isn't a member itself makes channels for those who are.
-            if self.role_of(caller.user_id, new.server_id).await?.is_some() {
-                members.insert(caller.user_id);
-            }
-            for user in &members {
-                if self.store.member(new.server_id, *user).await?.is_none() {
-                    return Err(Error::not_found("member"));
-                }
-            }
+        // A service key that isn't a member itself makes channels for those who are.
+        let role = self.role_of(caller.user_id, new.server_id).await?;
+        if new.kind == ChannelType::Private && role.is_some() {
+            members.insert(caller.user_id);
         }
         self.channel_from(new, name, members)
     }
@@ -151,12 +155,12 @@ impl Domain {
         })
     }
 
+    /// Stores a channel; its server's lock is held.
     async fn write_channel(
         &self,
         channel: Channel,
         request: Option<(Id, String)>,
     ) -> Result<Channel, Error> {
-        let _held = self.hold(channel.server_id).await;
         let events = if is_open(channel.kind) {
             vec![on_server(
                 channel.server_id,
@@ -168,6 +172,7 @@ impl Domain {
         };
         let most = self.bound(self.limits().channels_per_server);
         let wanted = (channel.id, channel.kind, channel.name.clone());
+        let _changing = self.changing_channel(&channel);
         let made = self
             .store
             .create_channel(channel, request, most, events)
@@ -176,7 +181,6 @@ impl Domain {
             store::Error::LimitReached("channels") => Error::limit("channels", most),
             other => other.into(),
         })?;
-        self.forget_channel(&made);
         let (id, kind, name) = wanted;
         if !new && made.id != id && (made.kind != kind || made.name != name) {
             return Err(request_reused());
@@ -208,17 +212,34 @@ impl Domain {
 
     /// Changes what is given of a server's channel.
     pub async fn update_channel(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         id: Id,
         changes: ChannelChanges,
     ) -> Result<Channel, Error> {
-        let server = self
-            .manageable(caller, id, Action::ManageChannel)
-            .await?
-            .server_id;
-        let _held = self.hold(server).await;
-        let mut channel = self.stored_channel(id).await?;
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let before = domain.held(&caller, id, Action::ManageChannel).await?;
+            let channel = domain.changed_channel(&before.channel, changes)?;
+            let body = EventBody::ChannelUpdated(channel.clone());
+            let open = is_open(channel.kind);
+            let events = if open {
+                vec![on_server(channel.server_id, body.clone())]
+            } else {
+                Vec::new()
+            };
+            let _changing = domain.changing_channel(&channel);
+            domain.store.update_channel(channel.clone(), events).await?;
+            if !open {
+                domain.publish_to(id, &body, 0).await?;
+            }
+            Ok(channel)
+        })
+        .await
+    }
+
+    fn changed_channel(&self, before: &Channel, changes: ChannelChanges) -> Result<Channel, Error> {
+        let mut channel = before.clone();
         if let Some(name) = changes.name {
             channel.name = self.check_name("channel.name", &name)?;
         }
@@ -231,92 +252,100 @@ impl Domain {
             channel.metadata = metadata;
         }
         channel.rank = changes.rank.unwrap_or(channel.rank);
-        let body = EventBody::ChannelUpdated(channel.clone());
-        let open = is_open(channel.kind);
-        let events = if open {
-            vec![on_server(server, body.clone())]
-        } else {
-            Vec::new()
-        };
-        self.store.update_channel(channel.clone(), events).await?;
-        self.forget_channel(&channel);
-        if !open {
-            self.publish_to(id, &body, 0).await?;
-        }
         Ok(channel)
     }
 
     /// Deletes a server's channel with all its messages.
-    pub async fn delete_channel(&self, caller: &Caller, id: Id) -> Result<(), Error> {
-        let channel = self.manageable(caller, id, Action::ManageChannel).await?;
-        let _held = self.hold(channel.server_id).await;
-        let deleted = EventBody::ChannelDeleted(id);
-        let open = is_open(channel.kind);
-        let events = if open {
-            vec![on_server(channel.server_id, deleted.clone())]
-        } else {
-            let removed = EventBody::TopicRemoved(TopicKey::channel(id));
-            self.to_watchers(&channel, &removed).await?
-        };
-        self.store.delete_channel(id, events).await?;
-        self.forget_channel(&channel);
-        if !open {
-            self.publish_to(id, &deleted, 0).await?;
-        }
-        Ok(())
+    pub async fn delete_channel(self: &Arc<Self>, caller: &Caller, id: Id) -> Result<(), Error> {
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let before = domain.held(&caller, id, Action::ManageChannel).await?;
+            let channel = &before.channel;
+            let deleted = EventBody::ChannelDeleted(id);
+            let open = is_open(channel.kind);
+            let events = if open {
+                vec![on_server(channel.server_id, deleted.clone())]
+            } else {
+                let removed = EventBody::TopicRemoved(TopicKey::channel(id));
+                domain.to_watchers(channel, &removed).await?
+            };
+            let _changing = domain.changing_channel(channel);
+            domain.store.delete_channel(id, events).await?;
+            if !open {
+                domain.publish_to(id, &deleted, 0).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Lets a member of the server into a private channel. One that is in stays.
     pub async fn add_channel_member(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         id: Id,
         user: Id,
     ) -> Result<Channel, Error> {
-        let channel = self
-            .manageable(caller, id, Action::ManageChannelMembers)
-            .await?;
-        let _held = self.hold(channel.server_id).await;
-        if self.store.member(channel.server_id, user).await?.is_none() {
-            return Err(Error::not_found("member"));
-        }
-        let events = vec![on_user(user, EventBody::TopicAdded(TopicKey::channel(id)))];
-        if self.store.add_channel_member(id, user, events).await? {
-            self.forget_channel(&channel);
-            self.tell_channel(id).await?;
-        }
-        self.stored_channel(id).await
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let action = Action::ManageChannelMembers;
+            let before = domain.held(&caller, id, action).await?;
+            let channel = &before.channel;
+            let member = domain.store.member(channel.server_id, user).await?;
+            member.ok_or_else(|| Error::not_found("member"))?;
+            let events = vec![on_user(user, EventBody::TopicAdded(TopicKey::channel(id)))];
+            let _changing = domain.changing_channel(channel);
+            if domain.store.add_channel_member(id, user, events).await? {
+                domain.tell_channel(id).await?;
+            }
+            domain.stored_channel(id).await
+        })
+        .await
     }
 
     /// Takes a user out of a private channel; anyone may take out itself.
     pub async fn remove_channel_member(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         id: Id,
         user: Id,
     ) -> Result<(), Error> {
-        let own = user == caller.user_id;
-        let action = if own {
-            Action::See
-        } else {
-            Action::ManageChannelMembers
-        };
-        let channel = self.manageable(caller, id, action).await?;
-        let _held = self.hold(channel.server_id).await;
-        // Admins go on seeing it; to them it is no removal.
-        let role = self.role_of(user, channel.server_id).await?;
-        let mut events = Vec::new();
-        if role.is_none_or(|role| role < Role::Admin) {
-            events.push(on_user(
-                user,
-                EventBody::TopicRemoved(TopicKey::channel(id)),
-            ));
-        }
-        if !self.store.remove_channel_member(id, user, events).await? {
-            return Err(Error::not_found("member"));
-        }
-        self.forget_channel(&channel);
-        self.tell_channel(id).await
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let action = if user == caller.user_id {
+                Action::See
+            } else {
+                Action::ManageChannelMembers
+            };
+            let before = domain.held(&caller, id, action).await?;
+            let channel = &before.channel;
+            // Admins go on seeing it; to them it is no removal.
+            let role = domain.role_of(user, channel.server_id).await?;
+            let mut events = Vec::new();
+            if role.is_none_or(|role| role < Role::Admin) {
+                let removed = EventBody::TopicRemoved(TopicKey::channel(id));
+                events.push(on_user(user, removed));
+            }
+            let _changing = domain.changing_channel(channel);
+            let removed = domain.store.remove_channel_member(id, user, events).await?;
+            if !removed {
+                return Err(Error::not_found("member"));
+            }
+            domain.tell_channel(id).await
+        })
+        .await
+    }
+
+    /// A channel of a server that the caller may do that to, as it is while the lock is held.
+    async fn held(&self, caller: &Caller, id: Id, action: Action) -> Result<Held<'_>, Error> {
+        let server = self.manageable(caller, id, action).await?.server_id;
+        let lock = self.hold(server).await;
+        // Who asks may have lost the right while it waited for the lock.
+        self.manageable(caller, id, action).await?;
+        Ok(Held {
+            channel: self.stored_channel(id).await?,
+            _lock: lock,
+        })
     }
 
     /// A channel of a server that the caller may do that to. Of direct ones, and of members where
@@ -341,18 +370,24 @@ impl Domain {
         self.authorise(caller, id, action).await
     }
 
-    /// Tells those who see a private or direct channel how it now is, and forgets what is cached.
+    /// Tells those who see a private or direct channel how it now is.
     pub(super) async fn tell_channel(&self, id: Id) -> Result<(), Error> {
-        // Whoever reads it into the cache meanwhile reads what is stored.
-        self.channels.forget(&id);
-        let channel = match self.store.channel(id).await? {
-            Some(channel) => channel,
+        match self.store.channel(id).await? {
+            Some(channel) => {
+                self.publish_to(id, &EventBody::ChannelUpdated(channel), 0)
+                    .await
+            }
             // Deleted meanwhile, which tells its watchers more.
-            None => return Ok(()),
-        };
-        self.forget_channel(&channel);
-        self.publish_to(id, &EventBody::ChannelUpdated(channel), 0)
-            .await
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Domain::tell_channel`], for each.
+    pub(super) async fn tell_channels(&self, channels: &[Arc<Channel>]) -> Result<(), Error> {
+        for channel in channels {
+            self.tell_channel(channel.id).await?;
+        }
+        Ok(())
     }
 
     /// An event for each user who sees a private or direct channel, on its own topic.

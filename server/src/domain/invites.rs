@@ -69,13 +69,19 @@ impl Domain {
 
     /// An invitation that can be used now. Unknown, spent and over are the same answer.
     pub(super) async fn open_invite(&self, code: &str) -> Result<Invite, Error> {
-        let now = self.now();
-        let usable = |invite: &Invite| {
-            (invite.max_uses == 0 || invite.uses < invite.max_uses)
-                && (invite.expires_at == 0 || invite.expires_at > now)
-        };
-        let invite = self.store.invite(code).await?.filter(usable);
-        invite.ok_or_else(|| Error::not_found("invite"))
+        match self.invite_of(code).await? {
+            (invite, true) => Ok(invite),
+            (_, false) => Err(Error::not_found("invite")),
+        }
+    }
+
+    /// An invitation that is known, and whether it can be used now.
+    pub(super) async fn invite_of(&self, code: &str) -> Result<(Invite, bool), Error> {
+        let invite = self.store.invite(code).await?;
+        let invite = invite.ok_or_else(|| Error::not_found("invite"))?;
+        let unspent = invite.max_uses == 0 || invite.uses < invite.max_uses;
+        let open = unspent && (invite.expires_at == 0 || invite.expires_at > self.now());
+        Ok((invite, open))
     }
 }
 

@@ -167,8 +167,12 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::CreateKeyRequest>,
     ) -> Result<Response<v1::CreateKeyResponse>, Status> {
-        self.admin(&request).await?;
-        let v1::CreateKeyRequest { name, scope } = request.into_inner();
+        let caller = self.admin(&request).await?;
+        let v1::CreateKeyRequest {
+            name,
+            scope,
+            request_id,
+        } = request.into_inner();
         let admin = match v1::KeyScope::try_from(scope) {
             Ok(v1::KeyScope::Unspecified | v1::KeyScope::Service) => false,
             Ok(v1::KeyScope::Admin) => true,
@@ -180,7 +184,7 @@ impl AdminService for Admin {
         let new = self
             .0
             .domain
-            .create_key(&name, admin)
+            .create_key_for(&caller, &name, admin, &request_id)
             .await
             .map_err(refused)?;
         let response = v1::CreateKeyResponse {

@@ -134,11 +134,50 @@ impl AuthService for Auth {
         let v1::CreateBotRequest {
             username,
             display_name,
+            request_id,
         } = request.into_inner();
-        let made = self.0.create_bot(&caller, &username, &display_name).await;
+        let made = self
+            .0
+            .create_bot(&caller, &username, &display_name, &request_id)
+            .await;
         let (user, token) = made.map_err(refused)?;
         let user = Some(frames::user(&user));
         Ok(Response::new(v1::CreateBotResponse { user, token }))
+    }
+
+    async fn list_bots(
+        &self,
+        request: Request<v1::ListBotsRequest>,
+    ) -> Result<Response<v1::ListBotsResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let owner = request.into_inner().owner_id;
+        let bots = self.0.list_bots(&caller, owner).await.map_err(refused)?;
+        let bots = bots.iter().map(frames::user).collect();
+        Ok(Response::new(v1::ListBotsResponse { bots }))
+    }
+
+    async fn reset_bot_token(
+        &self,
+        request: Request<v1::ResetBotTokenRequest>,
+    ) -> Result<Response<v1::ResetBotTokenResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let bot = request.into_inner().bot_id;
+        let token = self
+            .0
+            .reset_bot_token(&caller, bot)
+            .await
+            .map_err(refused)?;
+        Ok(Response::new(v1::ResetBotTokenResponse { token }))
+    }
+
+    async fn delete_bot(
+        &self,
+        request: Request<v1::DeleteBotRequest>,
+    ) -> Result<Response<v1::DeleteBotResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let bot = request.into_inner().bot_id;
+        self.0.delete_bot(&caller, bot).await.map_err(refused)?;
+        Ok(Response::new(v1::DeleteBotResponse {}))
     }
 
     async fn exchange_token(

@@ -24,6 +24,7 @@ async fn create_key(node: &TestNode, scope: v1::KeyScope) -> v1::CreateKeyRespon
     let request = v1::CreateKeyRequest {
         name: "made".to_owned(),
         scope: scope.into(),
+        ..Default::default()
     };
     let request = with_token(&node.key, request);
     let made = admin(node).await.create_key(request).await;

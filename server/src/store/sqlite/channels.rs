@@ -230,10 +230,11 @@ pub(super) async fn insert(
     channel: &Channel,
     direct_key: Option<String>,
 ) -> Result<(), Error> {
+    let server_id = Some(channel.server_id).filter(|id| *id != 0);
     let done =
         sqlx::query("INSERT INTO channels VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
             .bind(channel.id)
-            .bind(Some(channel.server_id).filter(|id| *id != 0))
+            .bind(server_id)
             .bind(channel.kind as i32)
             .bind(channel.name.as_str())
             .bind(channel.description.as_str())
@@ -246,11 +247,19 @@ pub(super) async fn insert(
         return Err(Error::Conflict("channel"));
     }
     for member in &channel.member_ids {
-        sqlx::query("INSERT INTO channel_members VALUES (?, ?) ON CONFLICT DO NOTHING")
-            .bind(channel.id)
-            .bind(member)
-            .execute(&mut tx.connection)
-            .await?;
+        let done = sqlx::query(
+            "INSERT INTO channel_members SELECT ?1, ?2
+             WHERE ?3 IS NULL OR EXISTS (
+                 SELECT 1 FROM members WHERE server_id = ?3 AND user_id = ?2)",
+        )
+        .bind(channel.id)
+        .bind(member)
+        .bind(server_id)
+        .execute(&mut tx.connection)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::NotFound("member"));
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Who belongs to a server: joining, roles, leaving, bans.
 
 use super::rows::Of;
+use super::users;
 use super::writer::Tx;
 use crate::model::{Ban, Id, Invite, Member, Role};
 use crate::store::Error;
@@ -31,6 +32,7 @@ pub(super) async fn add(
     if let Some(there) = get(&mut tx.connection, member.server_id, member.user_id).await? {
         return Ok((there, false));
     }
+    users::require(tx, member.user_id).await?;
     let (members, banned, servers): (Option<i64>, bool, i64) = sqlx::query_as(
         "SELECT (SELECT member_count FROM servers WHERE id = ?1),
                 EXISTS (SELECT 1 FROM bans WHERE server_id = ?1 AND user_id = ?2),

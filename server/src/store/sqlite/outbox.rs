@@ -206,6 +206,13 @@ impl Outbox for Sqlite {
                 now - DAY_MS,
             ),
             (
+                "DELETE FROM sessions WHERE id IN
+                 (SELECT id FROM sessions
+                  WHERE kind = 1 AND refresh_expires_at < ?1 AND access_expires_at < ?1
+                  LIMIT ?2)",
+                now - DAY_MS,
+            ),
+            (
                 "DELETE FROM nonces WHERE (nonce, author_id, channel_id) IN
                  (SELECT nonce, author_id, channel_id FROM nonces
                   WHERE message_id < ? LIMIT ?)",

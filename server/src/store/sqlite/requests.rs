@@ -11,6 +11,8 @@ use crate::store::Error;
 pub(super) enum Kind {
     Server = 1,
     Channel = 2,
+    Bot = 3,
+    Key = 4,
 }
 
 /// What the caller's request made in the last 24 hours: its id, and its first channel's.

@@ -3,7 +3,7 @@
 use super::requests::{self, Kind};
 use super::rows::{Of, metadata_json, role};
 use super::writer::Tx;
-use super::{Sqlite, channels, members, outbox};
+use super::{Sqlite, channels, members, outbox, users};
 use crate::model::{Ban, Channel, Id, Invite, Member, Role, Server, UnixMs, User};
 use crate::store::{Error, NewEvent, Servers};
 use async_trait::async_trait;
@@ -33,6 +33,7 @@ impl Servers for Sqlite {
                     let earlier = get(&mut tx.connection, id).await?;
                     return Ok((earlier.ok_or(Error::NotFound("server"))?, channel));
                 }
+                users::require(tx, server.owner_id).await?;
                 let server = insert(tx, server).await?;
                 members::insert(tx, &owner).await?;
                 channels::insert(tx, &general, None).await?;

@@ -10,10 +10,13 @@ async fn make<P>(world: &World<P>, channel: Channel) -> (Channel, bool) {
 
 pub(crate) async fn a_channel_is_read_as_it_was_made<P: Place>() {
     let world = World::<P>::new().await;
+    for user in [2, 3] {
+        world.join(SERVER, user).await;
+    }
     for made in [
         channel(50, SERVER, ChannelType::Announcement),
         Channel {
-            member_ids: vec![1, 2, 10],
+            member_ids: vec![1, 2, 3],
             ..channel(51, SERVER, ChannelType::Private)
         },
         direct(52, &[1, 2, 10]),
@@ -22,6 +25,13 @@ pub(crate) async fn a_channel_is_read_as_it_was_made<P: Place>() {
         assert_eq!(world.store.channel(made.id).await.unwrap(), Some(made));
     }
     assert_eq!(world.store.channel(99).await.unwrap(), None);
+    let strangers = Channel {
+        member_ids: vec![1, 4],
+        ..channel(53, SERVER, ChannelType::Private)
+    };
+    let made = world.store.create_channel(strangers, None, 100, vec![]);
+    let made = made.await;
+    assert!(matches!(made, Err(Error::NotFound("member"))), "{made:?}");
 }
 
 pub(crate) async fn channels_come_by_rank_and_id<P: Place>() {

@@ -6,6 +6,7 @@ pub(crate) mod events;
 pub(crate) mod messages;
 pub(crate) mod pages;
 pub(crate) mod servers;
+pub(crate) mod sessions;
 pub(crate) mod users;
 
 use super::{Account, Handle, Inserted, NewEvent, OutboxEvent, Relay};
@@ -41,7 +42,7 @@ impl Relay for Recorder {
     }
 }
 
-/// An open store with a server (10, of user 1) and its channel 11.
+/// An open store with users 1 to 3, a server (10, of user 1) and its channel 11.
 pub(crate) struct World<P> {
     pub(crate) place: P,
     pub(crate) store: Handle,
@@ -50,6 +51,8 @@ pub(crate) struct World<P> {
 }
 
 pub(crate) const OWNER: Id = 1;
+/// Those who have an account from the start.
+pub(crate) const USERS: [Id; 3] = [OWNER, 2, 3];
 pub(crate) const SERVER: Id = 10;
 pub(crate) const CHANNEL: Id = 11;
 
@@ -65,7 +68,9 @@ impl<P: Place> World<P> {
             relay,
             clock,
         };
-        world.account(OWNER).await;
+        for user in USERS {
+            world.account(user).await;
+        }
         world.server(SERVER, OWNER).await;
         world
     }
@@ -80,7 +85,8 @@ impl<P: Place> World<P> {
     }
 
     pub(crate) async fn account(&self, id: Id) {
-        self.store.create_account(account(id)).await.unwrap();
+        let made = self.store.create_account(account(id).into(), vec![]).await;
+        assert!(made.unwrap().new);
     }
 
     /// Makes a server, and its first channel under the next id.
@@ -189,6 +195,7 @@ pub(crate) fn session(id: Id, user_id: Id, kind: SessionKind, last_seen_at: i64)
         name: "Phone".into(),
         access_hash: [1; 32],
         access_expires_at: 5,
+        refresh_family_hash: [4; 32],
         refresh_hash: [2; 32],
         refresh_expires_at: 6,
         previous_refresh_hash: [0; 32],
@@ -266,10 +273,20 @@ macro_rules! contract_suite {
                 names_and_external_ids_are_unique,
                 a_profile_and_a_password_change,
                 a_deleted_account_frees_its_name,
+                nothing_begins_for_who_is_gone,
                 blocks_count_both_ways_and_are_bounded,
+                an_account_begins_with_all_or_nothing,
+                a_request_repeated_answers_the_first_account_with_a_new_session,
+                an_owner_has_so_many_accounts_at_most,
+            ]
+            sessions: [
                 a_session_is_read_as_it_was_made,
                 too_many_sessions_end_the_longest_unseen,
+                a_session_needs_its_user_and_what_was_proved,
+                a_new_password_ends_the_others,
+                a_users_sessions_are_replaced_by_one,
                 a_refresh_needs_the_hash_it_replaces,
+                a_session_long_over_is_removed,
                 service_keys_are_listed,
             ]
             events: [
