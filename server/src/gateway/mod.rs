@@ -13,6 +13,8 @@ mod hub;
 mod outbox;
 mod registry;
 mod session;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use close::Close;

@@ -93,7 +93,7 @@ pub(super) enum Command {
     Position(TopicKey, oneshot::Sender<Result<Position, Error>>),
     Attach(Attach, oneshot::Sender<Result<Attached, Error>>),
     Mode(TopicKey, u64, Mode),
-    Detach(Vec<TopicKey>, u64),
+    Detach(Vec<TopicKey>, u64, oneshot::Sender<()>),
 }
 
 /// Cloneable access to the shards.
@@ -173,16 +173,22 @@ impl Hub {
         self.past.since(topic, held).await
     }
 
-    /// Ends a session's attachments.
+    /// Ends a session's attachments: when it answers, nothing more of them reaches the outbox.
     pub(super) async fn detach(&self, topics: impl IntoIterator<Item = TopicKey>, session: u64) {
         let mut by_shard = vec![Vec::new(); self.shards.len()];
         for topic in topics {
             by_shard[self.shard(topic)].push(topic);
         }
+        let mut answers = Vec::new();
         for (shard, topics) in self.shards.iter().zip(by_shard) {
             if !topics.is_empty() {
-                let _ = shard.send(Command::Detach(topics, session)).await;
+                let (answer, answered) = oneshot::channel();
+                let _ = shard.send(Command::Detach(topics, session, answer)).await;
+                answers.push(answered);
             }
+        }
+        for answer in answers {
+            let _ = answer.await;
         }
     }
 }

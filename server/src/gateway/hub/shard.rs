@@ -99,7 +99,7 @@ impl Shard {
                     topic.set_mode(session, mode);
                 }
             }
-            Command::Detach(keys, session) => {
+            Command::Detach(keys, session, answer) => {
                 for key in keys {
                     match self.topics.get_mut(&key) {
                         None => {}
@@ -107,6 +107,7 @@ impl Shard {
                         Some(Place::Opening(opening)) => opening.forget(session),
                     }
                 }
+                answer_with(answer, ());
             }
         }
     }

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::bus::local::{self, LocalTopics, RingLimits};
-use crate::bus::{Delivery, Draft, Feed, Since, Subscriber, Topics, Transient};
+use crate::bus::{Draft, Topics as _};
 use crate::frames::{self, PREFIX_BYTES};
 use crate::gateway::outbox::{Outbox, OutboxLimits};
+use crate::gateway::tests::lossy::LossyTopics;
 use crate::model::{EventBody, Id, Message, Signal, UnixMs};
 use crate::store::{NewEvent, OutboxEvent, ServerSnapshot, UserSnapshot};
 use async_trait::async_trait;
@@ -33,69 +34,6 @@ const SLIGHT: Mode = Mode {
     full: false,
     viewed: false,
 };
-
-/// What the test does to the feed.
-#[derive(Default)]
-struct Faults {
-    /// So many of the next events don't come.
-    lose: usize,
-    /// Topics that are told to be dirty before the next delivery.
-    dirty: Option<TopicKey>,
-}
-
-/// The real topics with a feed that can lose events, and a ring that can be slow to read.
-struct LossyTopics {
-    topics: LocalTopics,
-    faults: Arc<Mutex<Faults>>,
-    /// Reads of the past need one of these.
-    reads: Arc<Semaphore>,
-}
-
-#[async_trait]
-impl Topics for LossyTopics {
-    async fn publish(&self, draft: Draft) -> Result<Position, bus::Error> {
-        self.topics.publish(draft).await
-    }
-
-    async fn position(&self, topic: TopicKey) -> Result<Position, bus::Error> {
-        self.topics.position(topic).await
-    }
-
-    async fn since(&self, topic: TopicKey, position: Position) -> Result<Since, bus::Error> {
-        self.reads.acquire().await.expect("never closed").forget();
-        self.topics.since(topic, position).await
-    }
-
-    async fn announce(&self, transient: Transient) -> Result<(), bus::Error> {
-        self.topics.announce(transient).await
-    }
-
-    fn subscriber(&self) -> (Arc<dyn Subscriber>, Feed) {
-        let (subscriber, mut feed) = self.topics.subscriber();
-        let (sender, out) = mpsc::channel(1_024);
-        let faults = self.faults.clone();
-        tokio::spawn(async move {
-            while let Some(delivery) = feed.recv().await {
-                let dirty = {
-                    let mut faults = faults.lock().expect("no panic");
-                    if matches!(delivery, Delivery::Event(_)) && faults.lose > 0 {
-                        faults.lose -= 1;
-                        match faults.dirty.take() {
-                            Some(topic) => Delivery::Dirty(topic),
-                            None => continue,
-                        }
-                    } else {
-                        delivery
-                    }
-                };
-                if sender.send(dirty).await.is_err() {
-                    return;
-                }
-            }
-        });
-        (subscriber, out)
-    }
-}
 
 /// A store that knows positions of topics, each read of which needs a permit.
 struct SlowStore {
@@ -140,9 +78,7 @@ impl store::Outbox for SlowStore {
 
 struct World {
     hub: Hub,
-    topics: LocalTopics,
-    faults: Arc<Mutex<Faults>>,
-    bus_reads: Arc<Semaphore>,
+    topics: Arc<LossyTopics>,
     store: Arc<SlowStore>,
     sessions: u64,
 }
@@ -159,24 +95,18 @@ impl World {
             ..RingLimits::default()
         };
         let topics = LocalTopics::new(limits);
-        let (faults, bus_reads) = (Arc::default(), Arc::new(Semaphore::new(1_000)));
         let store = Arc::new(SlowStore {
             positions: Mutex::default(),
             reads: Semaphore::new(1_000),
             asked: AtomicUsize::new(0),
         });
         let mut bus = local::open(topics.clone(), 0, Arc::new(|| 0));
-        bus.topics = Arc::new(LossyTopics {
-            topics: topics.clone(),
-            faults: Arc::clone(&faults),
-            reads: bus_reads.clone(),
-        });
+        let topics = Arc::new(LossyTopics::new(topics));
+        bus.topics = topics.clone();
         let hub = Hub::start(1, &bus, store.clone(), ring);
         Self {
             hub,
             topics,
-            faults,
-            bus_reads,
             store,
             sessions: 0,
         }
@@ -238,10 +168,6 @@ impl World {
         };
         self.topics.publish(draft).await.expect("publishes")
     }
-
-    fn lose(&self, count: usize) {
-        self.faults.lock().expect("no panic").lose = count;
-    }
 }
 
 /// The positions of the next events of an outbox.
@@ -297,13 +223,13 @@ async fn what_the_feed_loses_is_fetched_and_what_came_meanwhile_follows() {
     let ann = world.session(100);
     let start = world.start().await;
     world.attach(&ann, FULL, start).await;
-    world.bus_reads.forget_permits(1_000);
-    world.lose(2);
+    world.topics.reads.forget_permits(1_000);
+    world.topics.lose(2);
     for id in 1..=5 {
         world.publish(id).await;
     }
     assert!(is_empty(&ann).await);
-    world.bus_reads.add_permits(10);
+    world.topics.reads.add_permits(10);
     assert_eq!(events(&ann, 5).await, [1, 2, 3, 4, 5]);
 }
 
@@ -313,11 +239,7 @@ async fn a_feed_that_overflowed_is_caught_up_even_if_nothing_more_comes() {
     let ann = world.session(100);
     let start = world.start().await;
     world.attach(&ann, FULL, start).await;
-    {
-        let mut faults = world.faults.lock().expect("no panic");
-        faults.lose = 3;
-        faults.dirty = Some(CHANNEL);
-    }
+    world.topics.overflow(CHANNEL, 3);
     for id in 1..=3 {
         world.publish(id).await;
     }
@@ -333,7 +255,7 @@ async fn what_is_not_remembered_any_more_sends_the_sessions_back() {
     world.attach(&bob, SLIGHT, start).await;
     world.publish(1).await;
     assert_eq!(events(&ann, 1).await, [1]);
-    world.lose(4);
+    world.topics.lose(4);
     for id in 2..=6 {
         world.publish(id).await;
     }
@@ -383,7 +305,7 @@ async fn a_signal_is_acted_on_however_the_event_comes() {
         Attached::Live { replayed: 0 }
     );
     world.attach(&lossy, FULL, at(start.epoch, 1)).await;
-    world.lose(1);
+    world.topics.lose(1);
     world.publish_with(0, &deleted, Signal::Recheck).await;
     world.publish(5).await;
     wait_until(|| asks(&lossy)).await;

@@ -43,6 +43,8 @@ pub(super) struct Following {
     /// How it is attached; None while the plan still has to attach it (anew).
     pub(super) mode: Option<Mode>,
     pub(super) generation: u64,
+    /// It got word of activity last: where the client is isn't known.
+    pub(super) slight: bool,
     /// A PRIVATE or DIRECT channel: its own topic tells of its properties.
     pub(super) own_properties: bool,
 }
@@ -204,6 +206,7 @@ impl Follower {
         let following = Following {
             mode: None,
             generation: 0,
+            slight: false,
             own_properties,
         };
         self.topics.insert(topic, following);
@@ -295,33 +298,30 @@ impl Follower {
             .into_iter()
             .map(|channel| (channel.channel_id, channel.position))
             .collect();
-        let followed: Vec<(TopicKey, Option<Mode>)> = self
+        let followed: Vec<(TopicKey, Following)> = self
             .topics
             .iter()
             .filter(|(topic, _)| topic.kind == TopicKind::Channel)
-            .map(|(topic, following)| (*topic, following.mode))
+            .map(|(topic, following)| (*topic, *following))
             .collect();
-        for (topic, before) in followed {
+        for (topic, mut following) in followed {
             let position = held.remove(&topic.id).flatten();
             let now = self.mode(topic);
-            let Some(before) = before.filter(|before| *before != now) else {
-                // What isn't attached yet will be as it is viewed then.
-                continue;
-            };
-            let mut mode = None;
-            if before.full || !now.full {
-                let serial = self.handle.serial;
-                self.inner.hub.set_mode(topic, serial, now).await;
-                mode = Some(now);
-            } else {
+            if following.slight && now.full {
+                self.plan.retain(|(planned, _)| *planned != topic);
                 let held = position.as_ref().map(wire::position);
                 self.plan.push_back((topic, Step::bring(held)));
+                (following.mode, following.slight) = (None, false);
+            } else if following.mode.is_some_and(|before| before != now) {
+                let serial = self.handle.serial;
+                self.inner.hub.set_mode(topic, serial, now).await;
+                (following.mode, following.slight) = (Some(now), !now.full);
             }
-            if let Some(following) = self.topics.get_mut(&topic) {
-                following.mode = mode;
-            }
+            // What isn't attached yet will be as it is viewed then.
+            self.topics.insert(topic, following);
         }
-        for channel in held.into_keys() {
+        // In the first part it isn't known yet what is visible: `Ready` comes after that.
+        for channel in held.into_keys().filter(|_| self.ready.is_none()) {
             let topic = TopicKey::channel(channel);
             let removed = Step::Send(wire::topic_removed(topic));
             self.plan.push_back((topic, removed));
@@ -330,7 +330,11 @@ impl Follower {
 
     /// Ends the first part: every topic has been dealt with.
     fn get_ready(&mut self) {
-        for topic in std::mem::take(&mut self.held).into_keys() {
+        let viewed = self.viewed.iter().map(|id| TopicKey::channel(*id));
+        let viewed = viewed.filter(|topic| !self.topics.contains_key(topic));
+        let mut absent: HashSet<TopicKey> = viewed.collect();
+        absent.extend(std::mem::take(&mut self.held).into_keys());
+        for topic in absent {
             let removed = Step::Send(wire::topic_removed(topic));
             self.plan.push_back((topic, removed));
         }

@@ -110,8 +110,19 @@ where
     }
 }
 
+/// Lets a session in without running it.
+#[cfg(test)]
+pub(super) async fn let_in(
+    inner: &Arc<Inner>,
+    identify: &v1::Identify,
+    transport: &Transport,
+) -> Session {
+    let opened = Session::open(inner, identify, transport).await;
+    opened.unwrap_or_else(|ending| panic!("not let in: {ending:?}"))
+}
+
 /// A session that is let in. However it ends, it leaves the registry and its stream is over.
-struct Session {
+pub(super) struct Session {
     inner: Arc<Inner>,
     handle: Arc<SessionHandle>,
     caller: Arc<Caller>,
@@ -171,7 +182,7 @@ impl Session {
         let _ = self.handle.outbox.push(hello);
     }
 
-    async fn live<S>(mut self, identify: v1::Identify, inputs: S, one_way: bool)
+    pub(super) async fn live<S>(mut self, identify: v1::Identify, inputs: S, one_way: bool)
     where
         S: Stream<Item = Result<Input, InputError>> + Send + Unpin,
     {

@@ -110,6 +110,7 @@ impl Follower {
                 if let Some(following) = self.topics.get_mut(&topic) {
                     following.mode = Some(mode);
                     following.generation = generation;
+                    following.slight = !mode.full;
                 }
                 count(by, replayed);
                 if topic.kind != TopicKind::Channel {
