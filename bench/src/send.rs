@@ -22,7 +22,7 @@ use tokio::time::Instant;
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 
 /// What to measure.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SendOptions {
     /// The server.
     pub target: Target,

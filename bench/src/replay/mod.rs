@@ -48,7 +48,7 @@ const TRAVELLER: usize = 1;
 const POLL_EVERY: Duration = Duration::from_millis(20);
 
 /// What to replay, and how.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ReplayOptions {
     /// The server; kills need one of one's own.
     pub target: Target,

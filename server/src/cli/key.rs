@@ -72,7 +72,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
 async fn create(place: &Place, name: String, scope: Scope, json: bool) -> anyhow::Result<()> {
     let answer = match &place.data {
         Some(data) => {
-            let (domain, store) = folder::open(data).await?;
+            let (domain, store) = folder::open_or_begin(data).await?;
             let made = domain
                 .create_key(&name, matches!(scope, Scope::Admin))
                 .await;
