@@ -124,15 +124,9 @@ CREATE TABLE messages (
     PRIMARY KEY (channel_id, id)
 ) WITHOUT ROWID;
 
--- The nonces of the last 24 hours. Apart from the messages, so that forgetting one rewrites no message.
-CREATE TABLE nonces (
-    channel_id INTEGER NOT NULL,
-    author_id INTEGER NOT NULL,
-    nonce BLOB NOT NULL,
-    message_id INTEGER NOT NULL,
-    PRIMARY KEY (channel_id, author_id, nonce)
-) WITHOUT ROWID;
-CREATE INDEX nonces_by_age ON nonces (message_id);
+-- The nonce first: those of version 7 begin with the time, so new rows go to the end of the tree, not to a
+-- place for each channel.
+CREATE UNIQUE INDEX messages_by_nonce ON messages (nonce, author_id, channel_id) WHERE nonce IS NOT NULL;
 
 -- What creating calls with a request id made. kind: 1 a server (and its first channel), 2 a channel.
 CREATE TABLE requests (

@@ -113,7 +113,8 @@ pub struct Page {
 /// Messages.
 #[async_trait]
 pub trait Messages: Send + Sync {
-    /// Inserts; (channel, author, nonce) is unique for 24 hours where the nonce isn't empty. A
+    /// Inserts; (channel, author, nonce) is unique for 24 hours at least, where the nonce isn't
+    /// empty. A
     /// channel that isn't there (any more) is `NotFound("channel")`.
     /// It is queued when this returns, not only when the future is polled: of two insertions into a
     /// channel queued one after the other, no read sees the second without the first.
@@ -339,8 +340,7 @@ pub trait Outbox: Send + Sync {
     async fn server_snapshot(&self, id: Id) -> Result<Option<ServerSnapshot>, Error>;
     /// A user with its servers and private and direct channels, likewise.
     async fn user_snapshot(&self, id: Id) -> Result<Option<UserSnapshot>, Error>;
-    /// Removes outbox rows older than ten minutes, and spent requests and nonces older than 24
-    /// hours.
+    /// Removes outbox rows older than ten minutes, and spent requests older than 24 hours.
     async fn trim(&self, now: UnixMs) -> Result<(), Error>;
 }
 

@@ -6,7 +6,7 @@ use super::writer::Tx;
 use super::{DAY_MS, Sqlite};
 use crate::frames;
 use crate::model::{
-    Channel, Id, Position, SNOWFLAKE_EPOCH_MS, Server, Signal, TopicKey, UnixMs, User,
+    Channel, Id, Position, Server, Signal, TopicKey, UnixMs, User,
 };
 use crate::store::{Error, NewEvent, Outbox, OutboxEvent, ServerSnapshot, UserSnapshot};
 use async_trait::async_trait;
@@ -192,8 +192,6 @@ impl Outbox for Sqlite {
     }
 
     async fn trim(&self, now: UnixMs) -> Result<(), Error> {
-        // Ids carry their time in the upper bits.
-        let old_id = (now - DAY_MS - SNOWFLAKE_EPOCH_MS).max(0) << 22;
         for (statement, before) in [
             (
                 "DELETE FROM outbox WHERE (kind, topic_id, seq) IN
@@ -204,12 +202,6 @@ impl Outbox for Sqlite {
                 "DELETE FROM requests WHERE (kind, caller_id, request_id) IN
                  (SELECT kind, caller_id, request_id FROM requests WHERE created_at < ? LIMIT ?)",
                 now - DAY_MS,
-            ),
-            (
-                "DELETE FROM nonces WHERE (nonce, author_id, channel_id) IN
-                 (SELECT nonce, author_id, channel_id FROM nonces
-                  WHERE message_id < ? LIMIT ?)",
-                old_id,
             ),
         ] {
             while self.trim_some(statement, before).await? {}
