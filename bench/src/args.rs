@@ -270,6 +270,9 @@ pub struct ReplayArgs {
     /// Keep the history of the run in this file
     #[arg(long)]
     history: Option<PathBuf>,
+    /// Print only the JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl ReplayArgs {
@@ -281,7 +284,7 @@ impl ReplayArgs {
         } else {
             self.kills.unwrap_or(3)
         };
-        let verdict = crate::replay(ReplayOptions {
+        let replay = crate::replay(ReplayOptions {
             target: self.target.into(),
             file: self.file,
             limit: self.limit,
@@ -289,8 +292,9 @@ impl ReplayArgs {
             kills,
             verify: self.verify,
             history: self.history,
-        })
-        .await?;
+            json: self.json,
+        });
+        let verdict = unless_stopped(replay).await?;
         Ok(if verdict.is_clean() {
             ExitCode::SUCCESS
         } else {

@@ -213,15 +213,26 @@ pub(crate) fn child(options: ChildOptions) -> Result<()> {
     println!("{}", listener.local_addr()?);
     let (mut trigger, _) = listener.accept()?;
     let mut sockets = Vec::with_capacity(options.connections as usize);
-    let ChildOptions { subscribers, connections, frame_bytes, .. } = options;
+    let ChildOptions {
+        subscribers,
+        connections,
+        frame_bytes,
+        ..
+    } = options;
     for streams in streams_of(subscribers, connections) {
         let (socket, _) = listener.accept()?;
         socket.set_nodelay(true)?;
         socket.set_write_timeout(Some(Duration::from_secs(30)))?;
         sockets.push((socket, streams));
     }
-    let most = Share { streams: subscribers.div_ceil(connections), frame_bytes };
-    let least = Share { streams: subscribers / connections, frame_bytes };
+    let most = Share {
+        streams: subscribers.div_ceil(connections),
+        frame_bytes,
+    };
+    let least = Share {
+        streams: subscribers / connections,
+        frame_bytes,
+    };
     let mut next = 0_u32;
     let mut bytes = [0; BURST_MAX];
     loop {
@@ -234,8 +245,16 @@ pub(crate) fn child(options: ChildOptions) -> Result<()> {
             let full = frames(most, first..first + at_once);
             let short = frames(least, first..first + at_once);
             for (socket, streams) in &mut sockets {
-                let burst = if *streams == most.streams { &full } else { &short };
-                let write_bytes = if options.coalesce { burst.len() } else { frame_bytes };
+                let burst = if *streams == most.streams {
+                    &full
+                } else {
+                    &short
+                };
+                let write_bytes = if options.coalesce {
+                    burst.len()
+                } else {
+                    frame_bytes
+                };
                 for write in burst.chunks(write_bytes) {
                     socket.write_all(write)?;
                 }

@@ -5,9 +5,7 @@ use super::rows::{self, Of};
 use super::writer::Tx;
 use super::{DAY_MS, Sqlite};
 use crate::frames;
-use crate::model::{
-    Channel, Id, Position, Server, Signal, TopicKey, UnixMs, User,
-};
+use crate::model::{Channel, Id, Position, Server, Signal, TopicKey, UnixMs, User};
 use crate::store::{Error, NewEvent, Outbox, OutboxEvent, ServerSnapshot, UserSnapshot};
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -16,9 +16,7 @@ use std::time::Duration;
 const APPLICATION_ID: i32 = 0x4368_726d;
 
 /// One migration a version, ever to be added to and never to be changed.
-const MIGRATIONS: &[&str] = &[include_str!(
-    "../../../migrations/sqlite/0001_base.sql"
-)];
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_base.sql")];
 
 /// How long a statement waits for another connection's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -313,7 +313,10 @@ pub(crate) async fn repeats_beside_new_messages_are_told_apart<P: Place>() {
     let gone = message(CHANNEL + 1, 103, OWNER, "");
     let all = [&first, &first, &again, &other, &gone].map(|m| world.store.insert(m.clone()));
     let mut outcomes = join_all(all).await;
-    assert!(matches!(outcomes.pop(), Some(Err(Error::NotFound("channel")))));
+    assert!(matches!(
+        outcomes.pop(),
+        Some(Err(Error::NotFound("channel")))
+    ));
     let outcomes: Vec<Inserted> = outcomes.into_iter().map(Result::unwrap).collect();
     let repeat = || Inserted::Repeat(first.clone());
     assert_eq!(outcomes, [Inserted::New, repeat(), repeat(), Inserted::New]);
