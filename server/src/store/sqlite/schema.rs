@@ -197,7 +197,8 @@ async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), E
 fn unusable(path: &Path, error: sqlx::Error) -> Error {
     match failure(error) {
         Error::Unusable(what) => Error::Unusable(format!(
-            "{} is damaged ({what}); restore it from a backup, or move it away to start anew",
+            "{} is damaged ({what}); restore it from a backup, or move the whole folder away to \
+             start anew",
             path.display()
         )),
         Error::Unavailable(what) => {

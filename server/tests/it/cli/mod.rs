@@ -10,6 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 
+/// The binary under test.
+const BINARY: &str = env!("CARGO_BIN_EXE_chirm");
+/// Far more than any command here takes, in seconds.
+const HANGS_AFTER_S: &str = "120";
+
 /// A user's machine: a home for credentials, a folder for data.
 struct Machine {
     home: TempDir,
@@ -32,9 +37,20 @@ impl Machine {
         self.path("data").display().to_string()
     }
 
-    /// A command with nothing of the environment that would change what it does.
+    /// A command, to be ended by who starts it.
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_chirm"));
+        self.set_up(Command::new(BINARY), arguments)
+    }
+
+    /// A command that should end by itself: one that hangs is ended, so that its test fails.
+    fn bounded(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("timeout");
+        command.args([HANGS_AFTER_S, BINARY]);
+        self.set_up(command, arguments)
+    }
+
+    /// Nothing of the environment changes what a command does.
+    fn set_up(&self, mut command: Command, arguments: &[&str]) -> Command {
         command
             .args(arguments)
             .env_clear()
@@ -48,7 +64,7 @@ impl Machine {
 
     /// Runs a command to its end.
     fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("the binary runs")
+        self.bounded(arguments).output().expect("the binary runs")
     }
 
     /// Runs a command that has to succeed; answers what it printed.
@@ -65,7 +81,7 @@ impl Machine {
     /// Runs a command that has to succeed, with a line on its standard input.
     fn ok_with(&self, arguments: &[&str], line: &str) -> String {
         let mut child = self
-            .command(arguments)
+            .bounded(arguments)
             .stdin(Stdio::piped())
             .spawn()
             .expect("the binary runs");
