@@ -1,0 +1,44 @@
+//! Bad input: a clear error each time, and nothing lost.
+
+mod frames;
+mod readers;
+mod sends;
+mod tokens;
+
+use crate::support::TestNode;
+use crate::world::User;
+use bytes::Bytes;
+use chirm_proto::v1::{self, client_frame};
+use prost::Message as _;
+
+pub(super) async fn world() -> (TestNode, User, i64) {
+    let node = TestNode::start(&[]).await;
+    let ann = User::mint(&node, "ann").await;
+    let (_, channel) = ann.create_server("s").await;
+    (node, ann, channel)
+}
+
+pub(super) fn send(channel_id: i64, content: &str) -> v1::SendMessageRequest {
+    v1::SendMessageRequest {
+        channel_id,
+        content: content.to_owned(),
+        ..Default::default()
+    }
+}
+
+pub(super) fn identify(token: &str) -> v1::Identify {
+    v1::Identify {
+        token: token.to_owned(),
+        ..Default::default()
+    }
+}
+
+pub(super) fn first(identify: v1::Identify) -> Bytes {
+    let frame = Some(client_frame::Frame::Identify(identify));
+    v1::ClientFrame { call_id: 0, frame }.encode_to_vec().into()
+}
+
+pub(super) fn heartbeat() -> Bytes {
+    let frame = Some(client_frame::Frame::Heartbeat(v1::Heartbeat {}));
+    v1::ClientFrame { call_id: 0, frame }.encode_to_vec().into()
+}

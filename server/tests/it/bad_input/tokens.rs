@@ -1,0 +1,81 @@
+//! Tokens: none, wrong ones, ended ones.
+
+use super::world;
+use crate::support::{Raw, TestNode, reason};
+use crate::world::with_token;
+use chirm_proto::v1;
+use tonic::{Code, Request};
+
+#[tokio::test]
+async fn tokens_are_checked_on_every_call() {
+    let (node, ann, _) = world().await;
+    let list = || v1::ListServersRequest {};
+    let mut servers = ann.servers();
+    let missing = servers.list_servers(list()).await.unwrap_err();
+    assert_eq!(
+        (missing.code(), reason(&missing).as_str()),
+        (Code::Unauthenticated, "TOKEN_MISSING")
+    );
+    for token in [
+        "",
+        "x",
+        "v1.1.AAAA",
+        "v1.99999999999999999999.AAAA",
+        "r1.1.x",
+        "é",
+    ] {
+        let Ok(header) = format!("Bearer {token}").parse() else {
+            continue;
+        };
+        let mut request = tonic::Request::new(list());
+        request.metadata_mut().insert("authorization", header);
+        let error = servers.list_servers(request).await.unwrap_err();
+        assert_eq!(error.code(), Code::Unauthenticated, "{token}");
+    }
+    let logout = v1::LogoutRequest {};
+    let (mut stream, _) = ann.connect(vec![]).await;
+    ann.auth()
+        .logout(ann.request(logout))
+        .await
+        .expect("signs out");
+    assert_eq!(stream.closing().await.reason, "SESSION_REVOKED");
+    let error = servers
+        .list_servers(with_token(&ann.token, list()))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Code::Unauthenticated);
+    node.stop().await;
+}
+
+/// Reflection tells what there is; a token is needed for all of it but to get one.
+#[tokio::test]
+async fn without_a_token_every_call_is_refused_but_those_that_give_one() {
+    const GIVE: [&str; 4] = ["Register", "Login", "Refresh", "ExchangeToken"];
+    let node = TestNode::start(&[]).await;
+    let mut calls = 0;
+    for service in chirm_server::rpc::PUBLIC {
+        let service = chirm_proto::pool().get_service_by_name(service);
+        for method in service.expect("a service").methods() {
+            if method.is_client_streaming() || method.is_server_streaming() {
+                continue;
+            }
+            let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+            let mut grpc = tonic::client::Grpc::new(node.channel().await);
+            grpc.ready().await.expect("ready");
+            let (codec, path) = (Raw::<()>::default(), path.parse().expect("a path"));
+            let answered = grpc
+                .unary(Request::new(bytes::Bytes::new()), path, codec)
+                .await;
+            let refused = answered.expect_err("nothing works without a token");
+            let missing = reason(&refused) == "TOKEN_MISSING";
+            assert_eq!(
+                missing,
+                !GIVE.contains(&method.name()),
+                "{}",
+                method.full_name()
+            );
+            calls += 1;
+        }
+    }
+    assert!(calls > 40, "{calls}");
+}
