@@ -87,7 +87,7 @@ pub fn metrics() -> Result<Metrics, Error> {
 }
 
 /// What `/metrics` says of each counter; docs/operations.md says more.
-const COUNTERS: [(&str, &str); 10] = [
+const COUNTERS: [(&str, &str); 11] = [
     (
         "chirm_net_connections_refused_total",
         "Connections above a cap, by reason.",
@@ -95,6 +95,10 @@ const COUNTERS: [(&str, &str); 10] = [
     (
         "chirm_net_connections_closed_total",
         "Connections closed by the server, by reason.",
+    ),
+    (
+        "chirm_net_answers_unread_total",
+        "Streams reset because the client took nothing of the answer.",
     ),
     (
         "chirm_net_handshakes_failed_total",

@@ -121,6 +121,24 @@ fn a_wrong_value_is_named() {
 }
 
 #[test]
+fn operators_keys_cross_no_network_in_cleartext() {
+    let listen = |at: &str| format!("admin_listen = \"{at}\"\n");
+    let tls = "[tls]\ncert = \"/c\"\nkey = \"/k\"\n";
+    for at in ["0.0.0.0:7399", "192.0.2.1:7399", "[::]:7399"] {
+        let message = refusal(&listen(at), &[], &[]);
+        assert!(message.contains("admin_listen"), "{message}");
+        let config = load(&format!("{}{tls}", listen(at)), &[], &[]).unwrap();
+        assert!(config.admin_has_tls(config.admin_listen.unwrap().ip()));
+        load(&format!("dev = true\n{}", listen(at)), &[], &[]).unwrap();
+    }
+    for at in ["127.0.0.1:7399", "[::1]:7399", "[::ffff:127.0.0.1]:7399"] {
+        load(&listen(at), &[], &[]).unwrap();
+        let config = load(&format!("{}{tls}", listen(at)), &[], &[]).unwrap();
+        assert!(!config.admin_has_tls(config.admin_listen.unwrap().ip()));
+    }
+}
+
+#[test]
 fn a_missing_file_is_an_error() {
     let path = Path::new("/nowhere/chirm.toml");
     let message = Config::from_sources(Some(path), Some(HashMap::new()), &[]).unwrap_err();

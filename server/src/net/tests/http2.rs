@@ -8,6 +8,7 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -26,6 +27,10 @@ fn block() -> Vec<u8> {
 
 pub(super) fn headers(stream: u32) -> Vec<u8> {
     frame(HEADERS, 5, stream, &block())
+}
+
+pub(super) fn pings(count: usize) -> Vec<u8> {
+    frame(PING, 0, 0, &[0; 8]).repeat(count)
 }
 
 fn reset(stream: u32) -> Vec<u8> {
