@@ -72,7 +72,7 @@ pub async fn run_announced(
     let admin = match admin {
         Some(admin) => {
             let routes = rpc::admin_routes(node.operations(metrics), &config.limits, health)?;
-            let service = rpc::port::GrpcOnly::new(routes, within);
+            let service = rpc::port::Port::of_grpc(routes, within);
             let options = if config.admin_has_tls(admin.local_addr()?.ip()) {
                 NetOptions::new(&config)?
             } else {

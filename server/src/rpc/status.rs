@@ -76,6 +76,41 @@ impl Failure {
         }
     }
 
+    /// The request can't be decoded; `message` says what is wrong with it.
+    pub fn malformed(message: impl Into<String>) -> Self {
+        Self::new(Code::InvalidArgument, "MALFORMED", message)
+    }
+
+    /// The request has more bytes than it may have.
+    pub fn too_large(bytes: Option<u64>, bytes_max: usize) -> Self {
+        let code = Code::ResourceExhausted;
+        let failure = match bytes {
+            Some(bytes) => {
+                let message = format!("The request has {bytes} bytes; at most {bytes_max} may be.");
+                Self::new(code, "REQUEST_TOO_LARGE", message).meta("size", bytes)
+            }
+            None => {
+                let message = format!("The request has more than {bytes_max} bytes.");
+                Self::new(code, "REQUEST_TOO_LARGE", message)
+            }
+        };
+        failure.meta("limit", bytes_max)
+    }
+
+    /// The request took too long.
+    #[must_use]
+    pub fn timed_out() -> Self {
+        let message = "The request took too long to arrive or to be answered.";
+        Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message)
+    }
+
+    /// The method is in the protocol, or nowhere, but not in this server.
+    #[must_use]
+    pub fn not_implemented() -> Self {
+        let message = "This server doesn't have this method.";
+        Self::new(Code::Unimplemented, "NOT_IMPLEMENTED", message)
+    }
+
     /// Adds a wrong field; past [`DETAILS_MAX`] it is left out.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>, description: impl Into<String>) -> Self {

@@ -8,8 +8,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use super::{BODY_BYTES_MAX, json_response};
-use crate::rpc::port::TIMED_OUT;
+use super::json_response;
 use crate::rpc::status::{Failure, code_name, proto_of};
 
 /// A refused call, with what HTTP has of its own.
@@ -23,7 +22,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn malformed(message: impl Into<String>) -> Self {
-        Failure::new(Code::InvalidArgument, "MALFORMED", message).into()
+        Failure::malformed(message).into()
     }
 
     pub(super) fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
@@ -45,34 +44,12 @@ impl Refusal {
         let allow = Some(allow.to_owned());
         Self {
             allow,
-            ..Self::with_http(StatusCode::METHOD_NOT_ALLOWED, failure)
+            ..failure.into()
         }
     }
 
-    pub(super) fn timed_out() -> Self {
-        let failure = Failure::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", TIMED_OUT);
-        Self::with_http(StatusCode::REQUEST_TIMEOUT, failure)
-    }
-
-    pub(super) fn unsupported_media_type() -> Self {
-        let message = "Send the body as content-type: application/json, UTF-8, not compressed.";
-        let failure = Failure::new(Code::InvalidArgument, "UNSUPPORTED_MEDIA_TYPE", message);
-        Self::with_http(StatusCode::UNSUPPORTED_MEDIA_TYPE, failure)
-    }
-
-    pub(super) fn too_large() -> Self {
-        let message = format!("The body is over {BODY_BYTES_MAX} bytes.");
-        let failure = Failure::new(Code::ResourceExhausted, "REQUEST_TOO_LARGE", message)
-            .meta("limit", BODY_BYTES_MAX);
-        Self::with_http(StatusCode::PAYLOAD_TOO_LARGE, failure)
-    }
-
-    fn with_http(http: StatusCode, failure: Failure) -> Self {
-        Self {
-            http,
-            allow: None,
-            status: failure.into_proto(),
-        }
+    pub(super) fn unsupported_media_type(message: &str) -> Self {
+        Failure::new(Code::InvalidArgument, "UNSUPPORTED_MEDIA_TYPE", message).into()
     }
 
     pub(super) fn into_response(self, pool: &DescriptorPool) -> Response<Body> {
@@ -107,27 +84,37 @@ impl Refusal {
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
-        Self::with_http(http_status(failure.code), failure)
+        Self {
+            http: http_status(failure.code, &failure.reason),
+            allow: None,
+            status: failure.into_proto(),
+        }
     }
 }
 
 impl From<Status> for Refusal {
     fn from(status: Status) -> Self {
-        // tonic's own answer for a service that isn't served has neither text nor details.
-        if status.code() == Code::Unimplemented && status.details().is_empty() {
-            let message = "This server doesn't have this method.";
-            return Failure::new(Code::Unimplemented, "NOT_IMPLEMENTED", message).into();
-        }
+        let reason = Failure::from_status(&status).reason;
         Self {
-            http: http_status(status.code()),
+            http: http_status(status.code(), &reason),
             allow: None,
             status: proto_of(&status),
         }
     }
 }
 
-/// The HTTP status of a code, as google/rpc/code.proto maps them.
-pub(super) fn http_status(code: Code) -> StatusCode {
+/// The HTTP status of a refusal: HTTP has its own for some reasons; the other reasons have that of
+/// their code, as google/rpc/code.proto maps them.
+pub(super) fn http_status(code: Code, reason: &str) -> StatusCode {
+    match reason {
+        "METHOD_NOT_ALLOWED" => StatusCode::METHOD_NOT_ALLOWED,
+        "UNSUPPORTED_MEDIA_TYPE" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "REQUEST_TOO_LARGE" => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => http_status_of(code),
+    }
+}
+
+fn http_status_of(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,
         Code::Cancelled => StatusCode::from_u16(499).expect("499 is a valid status"),

@@ -1,5 +1,6 @@
 //! Bad input: a clear error each time, and nothing lost.
 
+mod calls;
 mod frames;
 mod readers;
 mod sends;
