@@ -2,7 +2,7 @@
 //! is asked (a message that can't be decoded, is too large or is missing, a method that there
 //! isn't), gets the code and the reason that docs/errors.md has for it.
 
-use super::status::Failure;
+use super::status::{EdgeReason, Failure};
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use std::convert::Infallible;
@@ -60,7 +60,8 @@ fn with_reason(response: Response<Body>, request_bytes_max: usize) -> Response<B
         Code::OutOfRange => Failure::too_large(size_in(status.message()), request_bytes_max),
         Code::Internal => {
             let problem = status.message().trim_end_matches('.');
-            Failure::malformed(format!("The request can't be decoded: {problem}."))
+            let message = format!("The request can't be decoded: {problem}.");
+            Failure::of(EdgeReason::Malformed, message)
         }
         // Answers of health and reflection, and an OK.
         _ => return response,

@@ -32,6 +32,7 @@ use super::caller::token_missing;
 use super::status::Failure;
 pub use annotation::Error;
 use refusal::Refusal;
+pub use refusal::http_status;
 use route::Table;
 
 /// Levels of nesting of a request's JSON, at most.

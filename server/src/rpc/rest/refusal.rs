@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use super::json_response;
-use crate::rpc::status::{Failure, code_name, proto_of};
+use crate::domain::Reason;
+use crate::rpc::status::{EdgeReason, Failure, code_name, proto_of};
 
 /// A refused call, with what HTTP has of its own.
 #[derive(Debug)]
@@ -22,25 +23,25 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn malformed(message: impl Into<String>) -> Self {
-        Failure::malformed(message).into()
+        Failure::of(EdgeReason::Malformed, message).into()
     }
 
     pub(super) fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
         let (field, description) = (field.into(), description.into());
         let message = format!("The field {field:?} is wrong: {description}.");
-        Failure::new(Code::InvalidArgument, "FIELD_INVALID", message)
+        Failure::by(Reason::FieldInvalid, &message)
             .field(field, description)
             .into()
     }
 
     pub(super) fn path_not_found() -> Self {
         let message = "No method has this path; /openapi.json lists them.";
-        Failure::new(Code::NotFound, "PATH_NOT_FOUND", message).into()
+        Failure::of(EdgeReason::PathNotFound, message).into()
     }
 
     pub(super) fn method_not_allowed(allow: &str) -> Self {
         let message = format!("This path has {allow}.");
-        let failure = Failure::new(Code::Unimplemented, "METHOD_NOT_ALLOWED", message);
+        let failure = Failure::of(EdgeReason::MethodNotAllowed, message);
         let allow = Some(allow.to_owned());
         Self {
             allow,
@@ -49,7 +50,7 @@ impl Refusal {
     }
 
     pub(super) fn unsupported_media_type(message: &str) -> Self {
-        Failure::new(Code::InvalidArgument, "UNSUPPORTED_MEDIA_TYPE", message).into()
+        Failure::of(EdgeReason::UnsupportedMediaType, message).into()
     }
 
     pub(super) fn into_response(self, pool: &DescriptorPool) -> Response<Body> {
@@ -105,12 +106,16 @@ impl From<Status> for Refusal {
 
 /// The HTTP status of a refusal: HTTP has its own for some reasons; the other reasons have that of
 /// their code, as google/rpc/code.proto maps them.
-pub(super) fn http_status(code: Code, reason: &str) -> StatusCode {
-    match reason {
-        "METHOD_NOT_ALLOWED" => StatusCode::METHOD_NOT_ALLOWED,
-        "UNSUPPORTED_MEDIA_TYPE" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "REQUEST_TOO_LARGE" => StatusCode::PAYLOAD_TOO_LARGE,
-        _ => http_status_of(code),
+#[must_use]
+pub fn http_status(code: Code, reason: &str) -> StatusCode {
+    let edge = EdgeReason::ALL
+        .into_iter()
+        .find(|edge| edge.as_str() == reason);
+    match edge {
+        Some(EdgeReason::MethodNotAllowed) => StatusCode::METHOD_NOT_ALLOWED,
+        Some(EdgeReason::UnsupportedMediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Some(EdgeReason::RequestTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+        Some(EdgeReason::Malformed | EdgeReason::PathNotFound) | None => http_status_of(code),
     }
 }
 

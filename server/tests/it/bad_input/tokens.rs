@@ -3,7 +3,8 @@
 use super::world;
 use crate::support::{Raw, TestNode, reason};
 use crate::world::with_token;
-use chirm_proto::v1;
+use chirm_proto::v1::{self, auth_service_client::AuthServiceClient};
+use chirm_server::rpc::status::Failure;
 use tonic::{Code, Request};
 
 #[tokio::test]
@@ -78,4 +79,32 @@ async fn without_a_token_every_call_is_refused_but_those_that_give_one() {
         }
     }
     assert!(calls > 40, "{calls}");
+}
+
+#[tokio::test]
+async fn tokens_are_changed_so_often_for_an_address() {
+    let node = TestNode::start(&[]).await;
+    let mut auth = AuthServiceClient::new(node.channel().await);
+    let refresh = || v1::RefreshRequest {
+        refresh_token: "r1.1.x".to_owned(),
+    };
+    let mut calls = 0;
+    let limited = loop {
+        let refused = auth.refresh(refresh()).await.expect_err("no token");
+        if reason(&refused) != "TOKEN_INVALID" {
+            break refused;
+        }
+        calls += 1;
+        assert!(calls < 10_000, "nothing limits it");
+    };
+    assert!(calls >= 600, "{calls}");
+    let exchange = v1::ExchangeTokenRequest::default();
+    let exchange = auth.exchange_token(exchange).await.expect_err("limited");
+    for refused in [limited, exchange] {
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        let failure = Failure::from_status(&refused);
+        assert_eq!(failure.reason, "RATE_LIMITED");
+        assert!(failure.retry_after.is_some());
+    }
+    node.stop().await;
 }
