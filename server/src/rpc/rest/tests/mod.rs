@@ -3,6 +3,7 @@
 
 mod answers;
 mod document;
+mod limits;
 mod requests;
 mod routes;
 
