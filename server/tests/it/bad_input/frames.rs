@@ -1,6 +1,6 @@
 //! Frames that break the protocol, too many of them, or none.
 
-use super::{first, heartbeat, identify, send, world};
+use super::{first, heartbeat, identify, send, world, wrong_secret};
 use crate::support::{Stream, TestNode};
 use crate::world::{User, channel_topic};
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use tonic::Code;
 
 /// First frames that end a stream: name, bytes, reason, code.
 fn bad_first_frames(token: &str) -> [(&'static str, Bytes, &'static str, i32); 8] {
-    let wrong_secret = format!("{}x", &token[..token.len() - 1]);
+    let wrong_secret = wrong_secret(token);
     let unknown_delivery = v1::Identify {
         delivery: 77,
         ..identify(token)

@@ -1,10 +1,13 @@
 //! Bad input: a clear error each time, and nothing lost.
 
 mod calls;
+
 mod frames;
+mod positions;
 mod readers;
 mod sends;
 mod tokens;
+mod values;
 
 use crate::support::TestNode;
 use crate::world::User;
@@ -42,4 +45,18 @@ pub(super) fn first(identify: v1::Identify) -> Bytes {
 pub(super) fn heartbeat() -> Bytes {
     let frame = Some(client_frame::Frame::Heartbeat(v1::Heartbeat {}));
     v1::ClientFrame { call_id: 0, frame }.encode_to_vec().into()
+}
+
+/// A token that is well-formed, and whose secret isn't the one of its session. Not its last
+/// character: that one holds two bits only, so another would often be no base64.
+pub(super) fn wrong_secret(token: &str) -> String {
+    let at = token.len() - 20;
+    let other = if token.as_bytes()[at] == b'A' {
+        "B"
+    } else {
+        "A"
+    };
+    let mut wrong = token.to_owned();
+    wrong.replace_range(at..=at, other);
+    wrong
 }

@@ -1,10 +1,11 @@
 //! Tokens: none, wrong ones, ended ones.
 
-use super::world;
+use super::{identify, world, wrong_secret};
 use crate::support::{Raw, TestNode, reason};
-use crate::world::with_token;
+use crate::world::{User, with_token};
 use chirm_proto::v1::{self, auth_service_client::AuthServiceClient};
 use chirm_server::rpc::status::Failure;
+use std::time::Duration;
 use tonic::{Code, Request};
 
 #[tokio::test]
@@ -45,6 +46,43 @@ async fn tokens_are_checked_on_every_call() {
         .await
         .unwrap_err();
     assert_eq!(error.code(), Code::Unauthenticated);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_well_formed_needs_its_secret() {
+    let (node, ann, _) = world().await;
+    for token in [&ann.token, &node.key] {
+        let token = wrong_secret(token);
+        let list = with_token(&token, v1::ListServersRequest::default());
+        let refused = ann.servers().list_servers(list).await.unwrap_err();
+        assert_eq!(reason(&refused), "TOKEN_INVALID");
+        assert_eq!(refused.code(), Code::Unauthenticated);
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_expired_token_says_so_on_calls_and_streams() {
+    let node = TestNode::start(&[("auth.access_ttl_s", "1")]).await;
+    let ann = User::mint(&node, "ann").await;
+    let refused = loop {
+        let list = ann.request(v1::ListServersRequest::default());
+        match ann.servers().list_servers(list).await {
+            Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    assert_eq!(reason(&refused), "TOKEN_EXPIRED");
+    let mut stream = ann.raw_stream().await;
+    stream.identify(identify(&ann.token)).await;
+    let closing = stream.closing().await;
+    assert_eq!(
+        (closing.code, closing.reason.as_str()),
+        (4011, "TOKEN_EXPIRED")
+    );
+    assert_eq!(closing.advice(), v1::Advice::Reauthenticate);
     node.stop().await;
 }
 
