@@ -291,8 +291,8 @@ pub struct Net {
     /// From a request's headers to the start of its answer; the gateway's streams have their own.
     #[serde(rename = "request_timeout_ms", with = "millis")]
     pub request_timeout: Duration,
-    /// A client that takes nothing of an answer for so long loses it: over HTTP/2 the stream is
-    /// reset, and where the socket takes nothing at all the connection is closed.
+    /// A client that takes next to nothing of an answer for so long loses it: over HTTP/2 the
+    /// stream is reset, and where the socket takes nothing at all the connection is closed.
     #[serde(rename = "answer_timeout_ms", with = "millis")]
     pub answer_timeout: Duration,
     /// An HTTP/2 connection without a request in progress is closed after so long.

@@ -24,6 +24,10 @@ use super::service::InProgress;
 /// can make it hold beyond the window. Its frames are no larger.
 const PIECE_BYTES_MAX: usize = 16 << 10;
 
+/// Pieces of an answer that have to be taken in one time-out: 256 KiB, so that none lasts for
+/// hours. A stream's wait for each other, as what it holds is bounded anyway.
+const PIECES_A_STEP: u32 = 16;
+
 tokio::task_local! {
     /// Of the stream whose task this is. HTTP/1 has no such tasks.
     static GIVEN: Cell<Given>;
@@ -32,8 +36,8 @@ tokio::task_local! {
 /// How far an answer has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Given {
-    pieces: u64,
-    /// Whether the last one is still to be taken.
+    steps: u64,
+    /// Whether the last piece is still to be taken.
     waits: bool,
 }
 
@@ -48,11 +52,29 @@ fn note(change: impl FnOnce(&mut Given)) {
 /// An answer's body, which keeps its request in progress.
 #[derive(Debug)]
 pub(super) struct AnswerBody<B> {
-    pub(super) body: B,
+    body: B,
     /// What the body gave and this did not yet.
-    pub(super) rest: Bytes,
-    pub(super) _in_progress: InProgress,
-    pub(super) _place: Option<OwnedSemaphorePermit>,
+    rest: Bytes,
+    pieces: u32,
+    _in_progress: InProgress,
+    /// None for a stream, which lasts.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl<B> AnswerBody<B> {
+    pub(super) fn new(
+        body: B,
+        in_progress: InProgress,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> AnswerBody<B> {
+        AnswerBody {
+            body,
+            rest: Bytes::new(),
+            pieces: 0,
+            _in_progress: in_progress,
+            place,
+        }
+    }
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
@@ -75,8 +97,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
         }
         let length = self.rest.len().min(PIECE_BYTES_MAX);
         let piece = self.rest.split_to(length);
+        let step = self.place.is_none() || self.pieces.is_multiple_of(PIECES_A_STEP);
+        self.pieces = self.pieces.wrapping_add(1);
         note(|given| {
-            given.pieces += 1;
+            given.steps += u64::from(step);
             given.waits = true;
         });
         Poll::Ready(Some(Ok(Frame::data(piece))))

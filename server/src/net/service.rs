@@ -132,12 +132,7 @@ where
                 None => None,
             };
             let response = service.oneshot(request).await?;
-            Ok(response.map(|body| AnswerBody {
-                body,
-                rest: Bytes::new(),
-                _in_progress: in_progress,
-                _place: place,
-            }))
+            Ok(response.map(|body| AnswerBody::new(body, in_progress, place)))
         })
     }
 }

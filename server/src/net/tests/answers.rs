@@ -124,3 +124,27 @@ async fn an_unread_answer_keeps_its_place_until_it_is_given_up() {
     let error = ended.expect("ended before").unwrap().unwrap_err();
     assert_eq!(error.reason(), Some(h2::Reason::CANCEL));
 }
+
+#[tokio::test]
+async fn an_answer_taken_in_drops_is_given_up() {
+    let port = Port::start(|config| config.net.answer_timeout = SHORT * 5).await;
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(16 << 10);
+    let socket = port.connect().await;
+    let (client, connection) = builder.handshake::<_, Bytes>(socket).await.unwrap();
+    tokio::spawn(connection);
+    let large = h2_get(&client, "/large").await.unwrap().await.unwrap();
+    let mut body = large.into_body();
+    // Each piece is taken in time, and never much.
+    let error = loop {
+        match body.data().await.unwrap() {
+            Ok(bytes) => {
+                tokio::time::sleep(SHORT).await;
+                // It fails once the stream was reset, which the next read tells.
+                let _ = body.flow_control().release_capacity(bytes.len());
+            }
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.reason(), Some(h2::Reason::CANCEL));
+}
