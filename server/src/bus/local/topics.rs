@@ -223,9 +223,7 @@ impl Topics for LocalTopics {
         let mut shard = self.0.shard(topic);
         let state = self.0.state(&mut shard, topic);
         state.ring.trim(&self.0.limits);
-        // Epoch 0 is that of a topic which isn't known here: no position is of it.
-        let known = position.epoch != 0 && position.epoch == state.position.epoch;
-        if !known || !(0..=state.position.seq).contains(&position.seq) {
+        if position.epoch != state.position.epoch || position.seq > state.position.seq {
             return Ok(Since::Gone);
         }
         Ok(match state.ring.above(position.seq, state.position.seq) {
