@@ -8,7 +8,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -133,14 +133,13 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        tokio::spawn(taken_in_time(stream, self.answer_timeout));
+        tokio::spawn(taken_in_time(Box::pin(stream), self.answer_timeout));
     }
 }
 
 /// Runs a stream to its end, or until its answer waited for too long: dropping it resets it, and
-/// frees what it holds.
-async fn taken_in_time(stream: impl Future<Output = ()>, within: Duration) {
-    let mut stream = pin!(stream);
+/// frees what it holds. Boxed: an async function would keep the place that its argument came in.
+async fn taken_in_time(mut stream: Pin<Box<impl Future<Output = ()>>>, within: Duration) {
     let mut waiting_since = Given::default();
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     let end = poll_fn(|cx| {
