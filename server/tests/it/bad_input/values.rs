@@ -17,6 +17,13 @@ fn encoded(message: impl Message) -> Bytes {
     message.encode_to_vec().into()
 }
 
+/// A message whose other fields, now and later, are empty.
+fn with<M: Default>(change: impl FnOnce(&mut M)) -> M {
+    let mut message = M::default();
+    change(&mut message);
+    message
+}
+
 fn long(characters: usize) -> String {
     "é".repeat(characters)
 }
@@ -206,10 +213,10 @@ async fn unknown_values_of_enums_are_refused() {
         is_wrong(&refused.unwrap_err(), "type");
     }
     for number in [77, -1] {
-        let key = v1::CreateKeyRequest {
-            name: "x".to_owned(),
-            scope: number,
-        };
+        let key = with(|key: &mut v1::CreateKeyRequest| {
+            key.name = "x".to_owned();
+            key.scope = number;
+        });
         let mut operators = AdminServiceClient::new(node.admin_channel().await);
         let refused = operators.create_key(crate::world::with_token(&node.key, key));
         is_wrong(&refused.await.unwrap_err(), "scope");
