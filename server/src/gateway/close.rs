@@ -76,6 +76,8 @@ closes! {
     /// The session was ended.
     SessionRevoked = 4012, "SESSION_REVOKED", Reauthenticate, Unauthenticated,
         "the session was ended";
+    /// The account is gone.
+    AccountDeleted = 4014, "ACCOUNT_DELETED", Stop, Unauthenticated, "the account was deleted";
     /// A newer stream of the same device and user took its place.
     SessionReplaced = 4013, "SESSION_REPLACED", Stop, Aborted,
         "a newer stream of this device took over";

@@ -79,6 +79,7 @@ impl AuthService for Auth {
         &self,
         request: Request<v1::RefreshRequest>,
     ) -> Result<Response<v1::RefreshResponse>, Status> {
+        self.0.admit_exchange(from(&request)).map_err(refused)?;
         let token = request.into_inner().refresh_token;
         let new = self.0.refresh(&token).await.map_err(refused)?;
         Ok(Response::new(v1::RefreshResponse {
@@ -145,6 +146,7 @@ impl AuthService for Auth {
         &self,
         request: Request<v1::ExchangeTokenRequest>,
     ) -> Result<Response<v1::ExchangeTokenResponse>, Status> {
+        self.0.admit_exchange(from(&request)).map_err(refused)?;
         let v1::ExchangeTokenRequest { jwt, device } = request.into_inner();
         let found = self.0.exchange_token(jwt, &device).await.map_err(refused)?;
         let created = found.created;
