@@ -185,7 +185,9 @@ fn other_spellings_mean_the_same() {
         json!({ "call_id": 7, "ack_message": { "channel_id": "12", "message_id": "13" } }),
         json!({ "callId": "7", "ackMessage": { "channelId": 12, "messageId": 13 } }),
         json!({ "callId": 7e0, "ackMessage": { "channelId": 1.2e1, "messageId": "13" } }),
-        json!({ "callId": 7, "view": null, "ackMessage": { "channelId": "12", "messageId": "13" } }),
+        json!({
+            "callId": 7, "view": null, "ackMessage": { "channelId": "12", "messageId": "13" }
+        }),
     ] {
         assert_eq!(read(&other), read(&canonical), "{other}");
     }
