@@ -87,7 +87,8 @@ CREATE TABLE invites (
     uses INTEGER NOT NULL,
     expires_at INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX invites_of_server ON invites (server_id);
+CREATE INDEX invites_of_server ON invites (server_id, code);
+CREATE INDEX invites_by_end ON invites (expires_at);
 
 -- server_id is NULL and direct_key set ("lesser:greater") for the direct channel of two users.
 CREATE TABLE channels (
@@ -139,13 +140,14 @@ CREATE TABLE nonces (
 CREATE INDEX nonces_by_age ON nonces (message_id);
 
 -- What creating calls with a request id made. kind: 1 a server (and its first channel), 2 a channel,
--- 3 a bot, 4 a service key (by its system user).
+-- 3 a bot, 4 a service key (by its system user), 5 an invitation (by its code).
 CREATE TABLE requests (
     kind INTEGER NOT NULL,
     caller_id INTEGER NOT NULL,
     request_id TEXT NOT NULL,
     made_id INTEGER NOT NULL,
     first_channel_id INTEGER NOT NULL,
+    code TEXT,
     created_at INTEGER NOT NULL,
     PRIMARY KEY (kind, caller_id, request_id)
 ) WITHOUT ROWID;

@@ -2,15 +2,22 @@
 
 use super::passwords::Verdict;
 use super::servers::request_reused;
-use super::{Caller, Domain, Error, Reason};
+use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{EventBody, Id, Message, Role, Session, TopicKey, User, limits};
 use crate::store::{self, Made, NewAccount, NewEvent};
 use std::sync::Arc;
 
 impl Domain {
-    /// The caller's sessions, newest first.
-    pub async fn list_sessions(&self, caller: &Caller) -> Result<Vec<Session>, Error> {
-        Ok(self.store.sessions_of(caller.user_id).await?)
+    /// A page of the caller's sessions, newest first, of ids below one.
+    pub async fn list_sessions(
+        &self,
+        caller: &Caller,
+        before: Id,
+        size: i32,
+    ) -> Result<Listed<Session>, Error> {
+        let size = pages::whole(size)?;
+        let sessions = self.store.sessions_of(caller.user_id, before, size + 1);
+        Ok(pages::cut(sessions.await?, size))
     }
 
     /// Ends one of the caller's sessions.

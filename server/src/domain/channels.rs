@@ -1,9 +1,10 @@
 //! Channels.
 
+use super::access::may;
 use super::accounts::on_user;
 use super::permissions::Action;
 use super::servers::{check_description, check_request, on_server, request_reused};
-use super::{Caller, Domain, Error, Reason};
+use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{Channel, ChannelType, EventBody, Id, Metadata, Role, TopicKey};
 use crate::store::{self, NewEvent};
 use std::collections::BTreeSet;
@@ -193,21 +194,35 @@ impl Domain {
         self.authorise(caller, id, Action::See).await
     }
 
-    /// The channels of a server that the caller may see; without a server, its direct ones.
+    /// A page of the channels of a server that the caller may see, by rank and id, after one.
     pub async fn list_channels(
         &self,
         caller: &Caller,
         server: Id,
-    ) -> Result<Vec<Arc<Channel>>, Error> {
-        if server == 0 {
-            return Ok(self.directs_of(caller.user_id).await?.to_vec());
-        }
+        after: Option<(i32, Id)>,
+        size: i32,
+    ) -> Result<Listed<Arc<Channel>>, Error> {
+        let size = pages::whole(size)?;
         let role = self.authorise_server(caller, server, Action::See).await?;
         let channels = self.channels_of(server).await?;
-        let seen = channels
-            .iter()
-            .filter(|channel| super::access::may(caller.user_id, Some(role), channel, Action::See));
-        Ok(seen.cloned().collect())
+        let seen = channels.iter().filter(|channel| {
+            Some((channel.rank, channel.id)) > after
+                && may(caller.user_id, Some(role), channel, Action::See)
+        });
+        Ok(pages::cut(seen.cloned(), size))
+    }
+
+    /// A page of the caller's direct channels, newest first, of ids below one.
+    pub async fn list_direct_channels(
+        &self,
+        caller: &Caller,
+        before: Id,
+        size: i32,
+    ) -> Result<Listed<Arc<Channel>>, Error> {
+        let size = pages::whole(size)?;
+        let channels = self.directs_of(caller.user_id).await?;
+        let older = channels.iter().filter(|channel| channel.id < before);
+        Ok(pages::cut(older.cloned(), size))
     }
 
     /// Changes what is given of a server's channel.

@@ -2,7 +2,7 @@
 
 use super::accounts::on_user;
 use super::permissions::Action;
-use super::{Caller, Domain, Error, Reason};
+use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{
     Channel, ChannelType, EventBody, Id, Member, Metadata, Role, Server, TopicKey, limits,
 };
@@ -119,10 +119,16 @@ impl Domain {
         self.server_of(server).await
     }
 
-    /// The caller's servers, by id.
-    pub async fn list_servers(&self, caller: &Caller) -> Result<Vec<Server>, Error> {
-        let servers = self.store.servers_of(caller.user_id).await?;
-        Ok(servers.into_iter().map(|(server, _)| server).collect())
+    /// A page of the caller's servers by id, after one.
+    pub async fn list_servers(
+        &self,
+        caller: &Caller,
+        after: Id,
+        size: i32,
+    ) -> Result<Listed<Server>, Error> {
+        let size = pages::whole(size)?;
+        let servers = self.store.servers_of(caller.user_id, after, size + 1);
+        Ok(pages::cut(servers.await?, size))
     }
 
     /// Changes what is given of a server.

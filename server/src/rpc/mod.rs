@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod http;
 mod mask;
 mod message;
+mod pages;
 pub mod port;
 pub mod rest;
 mod server;

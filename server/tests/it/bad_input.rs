@@ -283,7 +283,7 @@ async fn pages_have_bounds() {
 #[tokio::test]
 async fn tokens_are_checked_on_every_call() {
     let (node, ann, _) = world().await;
-    let list = || v1::ListServersRequest {};
+    let list = || v1::ListServersRequest::default();
     let mut servers = ann.servers();
     let missing = servers.list_servers(list()).await.unwrap_err();
     assert_eq!(

@@ -33,8 +33,8 @@ impl Channels for Sqlite {
         let events = outbox::encode(events);
         self.change(move |tx| {
             Box::pin(async move {
-                if let Some((id, _)) = requests::made(tx, Kind::Channel, &request).await? {
-                    let earlier = get(&mut tx.connection, id).await?;
+                if let Some(made) = requests::made(tx, Kind::Channel, &request).await? {
+                    let earlier = get(&mut tx.connection, made.id).await?;
                     return Ok((earlier.ok_or(Error::NotFound("channel"))?, false));
                 }
                 let direct = direct_key(&channel);
@@ -47,7 +47,8 @@ impl Channels for Sqlite {
                     room(tx, channel.server_id, max_channels).await?;
                 }
                 insert(tx, &channel, direct).await?;
-                requests::remember(tx, Kind::Channel, request, channel.id, 0).await?;
+                let made = requests::Made::id(channel.id);
+                requests::remember(tx, Kind::Channel, request, made).await?;
                 outbox::publish(tx, events).await?;
                 Ok((channel, true))
             })

@@ -252,11 +252,14 @@ macro_rules! contract_suite {
                 bounds_of_members_and_servers_hold,
                 an_invitation_is_spent_by_its_uses,
                 an_invitation_ends,
-                a_server_has_a_thousand_invitations_at_most,
+                a_server_has_a_thousand_open_invitations_at_most,
+                open_invitations_are_listed_by_code,
+                a_request_repeated_answers_the_first_invitation,
                 a_ban_takes_out_and_keeps_out,
                 a_role_is_set_and_ownership_handed_on,
                 leaving_takes_out_of_private_channels,
                 members_are_listed_by_id,
+                servers_of_a_user_are_listed_by_id,
             ]
             channels: [
                 a_channel_is_read_as_it_was_made,

@@ -235,7 +235,7 @@ pub(crate) async fn an_account_begins_with_all_or_nothing<P: Place>() {
         uses: 0,
         expires_at: 0,
     };
-    world.store.create_invite(invite).await.unwrap();
+    world.store.create_invite(invite, None).await.unwrap();
     let register = |id: Id| {
         let join = Join {
             member: member(SERVER, id, Role::Member),
