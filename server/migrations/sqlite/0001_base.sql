@@ -69,6 +69,8 @@ CREATE TABLE members (
     PRIMARY KEY (server_id, user_id)
 ) WITHOUT ROWID;
 CREATE INDEX members_of_user ON members (user_id, server_id);
+-- Those who see every private channel.
+CREATE INDEX admins_of_server ON members (server_id, user_id) WHERE role >= 3;
 
 CREATE TABLE bans (
     server_id INTEGER NOT NULL REFERENCES servers (id) ON DELETE CASCADE,
@@ -99,9 +101,11 @@ CREATE TABLE channels (
     description TEXT NOT NULL,
     rank INTEGER NOT NULL,
     direct_key TEXT UNIQUE,
+    creator_id INTEGER NOT NULL,
     metadata TEXT
 );
 CREATE INDEX channels_of_server ON channels (server_id, rank, id);
+CREATE INDEX directs_of_creator ON channels (creator_id) WHERE kind = 4;
 
 CREATE TABLE channel_members (
     channel_id INTEGER NOT NULL REFERENCES channels (id) ON DELETE CASCADE,

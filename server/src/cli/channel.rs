@@ -85,7 +85,7 @@ enum Command {
         /// The user's id.
         user_id: i64,
     },
-    /// Take a member out of a private channel.
+    /// Take a member out of a private channel; or yourself, out of a direct one of three or more.
     Remove {
         /// The channel's id.
         channel_id: i64,

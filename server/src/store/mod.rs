@@ -150,7 +150,8 @@ pub trait Messages: Send + Sync {
 /// Servers, members, invitations, bans.
 #[async_trait]
 pub trait Servers: Send + Sync {
-    /// Makes a server, its owner's membership and its first channel. An owner that isn't there (any
+    /// Makes a server, its owner's membership and its first channel; `max_servers` bounds those that
+    /// the owner is in. An owner that isn't there (any
     /// more) is `NotFound("user")`. `request` (caller, id) makes a
     /// repeat within 24 hours answer with the first call's server.
     async fn create_server(
@@ -159,6 +160,7 @@ pub trait Servers: Send + Sync {
         owner: Member,
         general: Channel,
         request: Option<(Id, String)>,
+        max_servers: u32,
         events: Vec<NewEvent>,
     ) -> Result<(Server, Id), Error>;
     /// The server.
@@ -184,6 +186,8 @@ pub trait Servers: Send + Sync {
         max_servers: u32,
         events: Vec<NewEvent>,
     ) -> Result<(Member, bool), Error>;
+    /// The admins of a server and its owner.
+    async fn admins(&self, server: Id) -> Result<Vec<Id>, Error>;
     /// One membership.
     async fn member(&self, server: Id, user: Id) -> Result<Option<Member>, Error>;
     /// Members with ids above `after`, ascending, at most `limit`, with their users.
@@ -242,10 +246,12 @@ pub trait Servers: Send + Sync {
 pub trait Channels: Send + Sync {
     /// Makes a channel with its members, who are members of its server, too, or the answer is
     /// `NotFound("member")`. `Direct` ones of two users are unique: the earlier one is answered.
-    /// `request` as of servers. `max_channels` bounds a server's.
+    /// `request` as of servers. `max_channels` bounds a server's, or the direct ones that the
+    /// creator made.
     async fn create_channel(
         &self,
         channel: Channel,
+        creator: Id,
         request: Option<(Id, String)>,
         max_channels: u32,
         events: Vec<NewEvent>,
@@ -258,16 +264,18 @@ pub trait Channels: Send + Sync {
     async fn delete_channel(&self, id: Id, events: Vec<NewEvent>) -> Result<(), Error>;
     /// A server's channels with their members, by rank and id.
     async fn channels_of_server(&self, server: Id) -> Result<Vec<Channel>, Error>;
-    /// The direct channels of a user, newest first, at most 500.
+    /// The direct channels of a user, newest first.
     async fn direct_channels_of(&self, user: Id) -> Result<Vec<Channel>, Error>;
-    /// Adds a member to a private channel; false if it was there.
+    /// Adds a member to a private channel; false if it was there. `max_members` bounds those that
+    /// are named.
     async fn add_channel_member(
         &self,
         channel: Id,
         user: Id,
+        max_members: u32,
         events: Vec<NewEvent>,
     ) -> Result<bool, Error>;
-    /// Takes one out; false if it wasn't there.
+    /// Takes one out, of a private or direct channel; false if it wasn't there.
     async fn remove_channel_member(
         &self,
         channel: Id,

@@ -320,3 +320,25 @@ async fn a_request_id_makes_one_invitation_of_repeats() {
     assert_eq!(create(1).await.unwrap(), create(1).await.unwrap());
     assert_eq!(why(create(2).await), Reason::NonceReused);
 }
+
+#[tokio::test]
+async fn a_request_id_gets_no_one_above_the_limit_of_servers() {
+    let world = World::with(|config| {
+        config.limits.enabled = true;
+        config.limits.servers_per_user = 2;
+    })
+    .await;
+    let owner = world.user("owner").await;
+    let make = |n: u8| {
+        let new = NewServer {
+            name: "home".into(),
+            request_id: format!("0190163d-8694-739b-aea5-966c26f8ad{n:02}"),
+            ..NewServer::default()
+        };
+        world.domain.create_server(&owner, new)
+    };
+    let first = make(1).await.unwrap();
+    make(2).await.unwrap();
+    assert_eq!(why(make(3).await), Reason::LimitReached);
+    assert_eq!(make(1).await.unwrap(), first);
+}

@@ -37,6 +37,14 @@ pub(super) async fn roles(
     roles.collect()
 }
 
+/// In how many servers a user is.
+pub(super) async fn count(tx: &mut Tx, user: Id) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT count(*) FROM members WHERE user_id = ?")
+        .bind(user)
+        .fetch_one(&mut tx.connection)
+        .await
+}
+
 /// Adds a member, or answers the membership that is there.
 pub(super) async fn add(
     tx: &mut Tx,
@@ -49,10 +57,9 @@ pub(super) async fn add(
         return Ok((there, false));
     }
     users::require(tx, member.user_id).await?;
-    let (members, banned, servers): (Option<i64>, bool, i64) = sqlx::query_as(
+    let (members, banned): (Option<i64>, bool) = sqlx::query_as(
         "SELECT (SELECT member_count FROM servers WHERE id = ?1),
-                EXISTS (SELECT 1 FROM bans WHERE server_id = ?1 AND user_id = ?2),
-                (SELECT count(*) FROM members WHERE user_id = ?2)",
+                EXISTS (SELECT 1 FROM bans WHERE server_id = ?1 AND user_id = ?2)",
     )
     .bind(member.server_id)
     .bind(member.user_id)
@@ -68,7 +75,7 @@ pub(super) async fn add(
     if members >= i64::from(max_members) {
         return Err(Error::LimitReached("members"));
     }
-    if servers >= i64::from(max_servers) {
+    if count(tx, member.user_id).await? >= i64::from(max_servers) {
         return Err(Error::LimitReached("servers"));
     }
     insert(tx, &member).await?;

@@ -18,6 +18,7 @@ impl Servers for Sqlite {
         owner: Member,
         general: Channel,
         request: Option<(Id, String)>,
+        max_servers: u32,
         events: Vec<NewEvent>,
     ) -> Result<(Server, Id), Error> {
         let events = outbox::encode(events);
@@ -29,9 +30,12 @@ impl Servers for Sqlite {
                     return Ok((earlier, made.first_channel));
                 }
                 users::require(tx, server.owner_id).await?;
+                if members::count(tx, server.owner_id).await? >= i64::from(max_servers) {
+                    return Err(Error::LimitReached("servers"));
+                }
                 let server = insert(tx, server).await?;
                 members::insert(tx, &owner).await?;
-                channels::insert(tx, &general, None).await?;
+                channels::insert(tx, &general, server.owner_id).await?;
                 let made = requests::Made {
                     id: server.id,
                     first_channel: general.id,
@@ -124,6 +128,15 @@ impl Servers for Sqlite {
             })
         })
         .await
+    }
+
+    async fn admins(&self, server: Id) -> Result<Vec<Id>, Error> {
+        Ok(
+            sqlx::query_scalar("SELECT user_id FROM members WHERE server_id = ? AND role >= 3")
+                .bind(server)
+                .fetch_all(&self.read)
+                .await?,
+        )
     }
 
     async fn member(&self, server: Id, user: Id) -> Result<Option<Member>, Error> {

@@ -47,7 +47,7 @@ async fn filled(path: &Path) -> Sqlite {
     made.unwrap();
     let general = channel(CHANNEL, SERVER, crate::model::ChannelType::Text);
     let owner = member(SERVER, OWNER, crate::model::Role::Owner);
-    let made = store.create_server(server(SERVER, OWNER), owner, general, None, vec![]);
+    let made = store.create_server(server(SERVER, OWNER), owner, general, None, 999, vec![]);
     made.await.unwrap();
     store
 }

@@ -96,7 +96,7 @@ impl<P: Place> World<P> {
         let server = server(id, owner.user_id);
         let made = self
             .store
-            .create_server(server, owner, general, None, vec![]);
+            .create_server(server, owner, general, None, 999, vec![]);
         made.await.unwrap();
     }
 
@@ -260,6 +260,8 @@ macro_rules! contract_suite {
                 leaving_takes_out_of_private_channels,
                 members_are_listed_by_id,
                 servers_of_a_user_are_listed_by_id,
+                who_is_in_many_servers_makes_no_more,
+                admins_are_told_from_members,
             ]
             channels: [
                 a_channel_is_read_as_it_was_made,
@@ -267,6 +269,8 @@ macro_rules! contract_suite {
                 a_request_repeated_answers_the_first_channel,
                 two_users_have_one_direct_channel,
                 a_server_has_so_many_channels_at_most,
+                a_user_makes_so_many_direct_channels_at_most,
+                a_channel_has_so_many_members_at_most,
                 a_channel_is_changed_and_deleted,
                 members_of_a_channel_come_and_go,
                 direct_channels_come_newest_first,

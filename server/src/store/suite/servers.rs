@@ -61,6 +61,7 @@ pub(crate) async fn a_request_repeated_answers_the_first_server<P: Place>() {
             member(id, OWNER, Role::Owner),
             channel(id + 1, id, ChannelType::Text),
             Some((caller, request.to_owned())),
+            99,
             vec![event(TopicKey::user(OWNER), id)],
         )
     };
@@ -80,6 +81,7 @@ pub(crate) async fn a_request_is_forgotten_after_a_day<P: Place>() {
             member(id, OWNER, Role::Owner),
             channel(id + 1, id, ChannelType::Text),
             Some((OWNER, "a".to_owned())),
+            99,
             vec![],
         )
     };
@@ -366,7 +368,7 @@ pub(crate) async fn leaving_takes_out_of_private_channels<P: Place>() {
     for made in [private, others.clone()] {
         world
             .store
-            .create_channel(made, None, 9, vec![])
+            .create_channel(made, OWNER, None, 9, vec![])
             .await
             .unwrap();
     }
@@ -409,4 +411,39 @@ pub(crate) async fn servers_of_a_user_are_listed_by_id<P: Place>() {
     };
     assert_eq!(list(0, 3).await, [SERVER, 20, 30]);
     assert_eq!(list(30, 3).await, [40]);
+}
+
+pub(crate) async fn who_is_in_many_servers_makes_no_more<P: Place>() {
+    let world = World::<P>::new().await;
+    let make = |id: Id, request: &str| {
+        world.store.create_server(
+            server(id, OWNER),
+            member(id, OWNER, Role::Owner),
+            channel(id + 1, id, ChannelType::Text),
+            Some((OWNER, request.to_owned())),
+            2,
+            vec![],
+        )
+    };
+    assert_eq!(make(20, "a").await.unwrap().0.id, 20);
+    let more = make(30, "b").await;
+    assert!(
+        matches!(more, Err(Error::LimitReached("servers"))),
+        "{more:?}"
+    );
+    // A repeat makes nothing.
+    assert_eq!(make(30, "a").await.unwrap().0.id, 20);
+}
+
+pub(crate) async fn admins_are_told_from_members<P: Place>() {
+    let world = World::<P>::new().await;
+    world.account(4).await;
+    for (user, role) in [(2, Role::Admin), (3, Role::Moderator), (4, Role::Member)] {
+        world.join(SERVER, user).await;
+        let set = world.store.set_role(SERVER, user, role, vec![]);
+        set.await.unwrap();
+    }
+    let mut admins = world.store.admins(SERVER).await.unwrap();
+    admins.sort_unstable();
+    assert_eq!(admins, [OWNER, 2]);
 }
