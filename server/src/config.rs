@@ -125,8 +125,12 @@ pub struct Limits {
     pub channels_per_server: u32,
     /// Members of a server.
     pub members_per_server: u32,
+    /// Direct channels that a user may make; [`Limits::service_factor`] times that for services.
+    pub direct_channels_per_user: u32,
     /// Sessions of a user.
     pub sessions_per_user: u32,
+    /// Bots of a user; [`Limits::service_factor`] times that of a service key.
+    pub bots_per_user: u32,
     /// Connections of one address.
     pub connections_per_address: usize,
     /// Connections in all; holds even with the limits off.

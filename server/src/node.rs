@@ -157,10 +157,11 @@ impl Node {
             ..RingLimits::default()
         });
         let path = config.data.join(STORE_FILE);
-        let store = Arc::new(Sqlite::open(&path, Arc::new(topics.clone())).await?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let relay = Arc::new(topics.clone());
+        let store = Arc::new(Sqlite::open_with_clock(&path, relay, clock.clone()).await?);
         let highest = store.highest().await?;
         let store: store::Handle = store;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let now = clock.clone();
         let bus = local::open(topics, highest, Arc::new(move || now.wall_ms()));
         let domain = Domain::new(store.clone(), bus.clone(), config.clone(), clock.clone());

@@ -1,5 +1,6 @@
 //! What callers may see and do, from the caches.
 
+use super::cache::Changing;
 use super::permissions::{Action, Place, allows};
 use super::{Caller, Channels, Domain, Error, Roles};
 use crate::model::{Channel, ChannelType, Id, Role};
@@ -7,8 +8,11 @@ use crate::store::{ServerSnapshot, UserSnapshot};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// A channel, and the lists that have it, while they change.
+pub(super) type ChannelChanging<'a> = (Changing<'a, Id, Arc<Channel>>, Changing<'a, Id, Channels>);
+
 /// Everything that a user may see now.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Visible {
     /// Its servers and its role in each.
     pub servers: BTreeMap<Id, Role>,
@@ -74,6 +78,10 @@ impl Domain {
         action: Action,
     ) -> Result<Role, Error> {
         let role = self.caller_role(caller, server).await?;
+        if caller.is_service() {
+            // It counts as an owner of all that there are.
+            self.server_of(server).await?;
+        }
         let Some(role) = role.filter(|role| allows(Some(*role), Place::Server, Action::See)) else {
             return Err(Error::not_found("server"));
         };
@@ -132,9 +140,8 @@ impl Domain {
 
     pub(super) async fn roles_of(&self, user: Id) -> Result<Roles, Error> {
         let read = async {
-            let servers = self.store.servers_of(user).await?;
-            let roles = servers.into_iter().map(|(server, role)| (server.id, role));
-            Ok(Arc::new(roles.collect()))
+            let roles = self.store.roles_of(user).await?;
+            Ok(Arc::new(roles.into_iter().collect()))
         };
         self.roles.get(&user, read).await
     }
@@ -179,16 +186,15 @@ impl Domain {
         self.direct_channels.get(&user, read).await
     }
 
-    /// Forgets a channel that changed.
-    pub(super) fn forget_channel(&self, channel: &Channel) {
-        self.channels.forget(&channel.id);
-        if channel.server_id == 0 {
-            for user in &channel.member_ids {
-                self.direct_channels.forget(user);
-            }
+    /// A channel, and the lists that have it, change from now on until the guards are dropped.
+    pub(super) fn changing_channel(&self, channel: &Channel) -> ChannelChanging<'_> {
+        let lists = if channel.server_id == 0 {
+            let members = channel.member_ids.iter().copied();
+            self.direct_channels.changing(members)
         } else {
-            self.server_channels.forget(&channel.server_id);
-        }
+            self.server_channels.changing([channel.server_id])
+        };
+        (self.channels.changing([channel.id]), lists)
     }
 
     /// Whether either of two users blocks the other.
@@ -198,9 +204,9 @@ impl Domain {
         self.blocks.get(&pair, read).await
     }
 
-    /// Forgets whether two users block each other.
-    pub(super) fn forget_block(&self, a: Id, b: Id) {
-        self.blocks.forget(&(a.min(b), a.max(b)));
+    /// Whether two users block each other changes from now on until the guard is dropped.
+    pub(super) fn changing_block(&self, a: Id, b: Id) -> Changing<'_, (Id, Id), bool> {
+        self.blocks.changing([(a.min(b), a.max(b))])
     }
 }
 

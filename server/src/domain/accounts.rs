@@ -1,236 +1,173 @@
-//! Accounts: making and removing them, passwords, sessions, bots, service keys.
+//! Accounts: making and removing them, passwords, sessions.
 
 use super::passwords::Verdict;
-use super::sessions::{SERVICE_BOT, ended_event};
-use super::tokens::{self, Use};
-use super::{Caller, Domain, Error, Reason};
-use crate::model::{
-    ChannelType, EventBody, Id, Message, Session, SessionKind, TopicKey, User, limits,
-};
-use crate::store::{self, Account, NewEvent};
-
-/// A service key and, at its making, its secret. Secret: no Debug.
-pub struct NewKey {
-    /// Its description.
-    pub key: Session,
-    /// The key itself, shown this once.
-    pub token: String,
-}
+use super::servers::request_reused;
+use super::{Caller, Domain, Error, Listed, Reason, pages};
+use crate::model::{EventBody, Id, Message, Role, Session, TopicKey, User, limits};
+use crate::store::{self, Made, NewAccount, NewEvent};
+use std::sync::Arc;
 
 impl Domain {
-    /// The caller's sessions, newest first.
-    pub async fn list_sessions(&self, caller: &Caller) -> Result<Vec<Session>, Error> {
-        Ok(self.store.sessions_of(caller.user_id).await?)
+    /// A page of the caller's sessions, newest first, of ids below one.
+    pub async fn list_sessions(
+        &self,
+        caller: &Caller,
+        before: Id,
+        size: i32,
+    ) -> Result<Listed<Session>, Error> {
+        let size = pages::whole(size)?;
+        let sessions = self.store.sessions_of(caller.user_id, before, size + 1);
+        Ok(pages::cut(sessions.await?, size))
     }
 
     /// Ends one of the caller's sessions.
-    pub async fn revoke_session(&self, caller: &Caller, session: Id) -> Result<(), Error> {
+    pub async fn revoke_session(
+        self: &Arc<Self>,
+        caller: &Caller,
+        session: Id,
+    ) -> Result<(), Error> {
         let own = self.store.session(session).await?;
         let own = own.filter(|session| session.user_id == caller.user_id);
-        if own.is_none() || !self.end_session(caller.user_id, session).await? {
-            return Err(Error::not_found("session"));
-        }
-        Ok(())
+        let own = own.ok_or_else(|| Error::not_found("session"))?;
+        self.complete(|domain| async move {
+            if !domain.end_session(own.id).await? {
+                return Err(Error::not_found("session"));
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Ends the session that calls.
-    pub async fn logout(&self, caller: &Caller) -> Result<(), Error> {
-        self.end_session(caller.user_id, caller.session_id).await?;
-        Ok(())
+    pub async fn logout(self: &Arc<Self>, caller: &Caller) -> Result<(), Error> {
+        let session = caller.session_id;
+        self.complete(|domain| async move { domain.end_session(session).await.map(|_| ()) })
+            .await
     }
 
     /// Changes the caller's password and ends its other sessions.
     pub async fn change_password(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         old: String,
         new: String,
     ) -> Result<(), Error> {
         limits::password(&new).map_err(|problem| Error::field("new_password", problem))?;
-        self.prove_password(caller, old).await?;
+        let proved = self.prove_password(caller, old).await?;
         let hash = self.passwords.hash(new).await?;
-        self.store.set_password(caller.user_id, hash).await?;
-        for session in self.store.sessions_of(caller.user_id).await? {
-            if session.id != caller.session_id && session.kind == SessionKind::User {
-                self.end_session(caller.user_id, session.id).await?;
-            }
-        }
-        Ok(())
+        let (user, keep) = (caller.user_id, caller.session_id);
+        self.complete(move |domain| async move {
+            let ended = domain.store.set_password(user, proved, hash, Some(keep));
+            domain.forget_sessions(&ended.await?).await;
+            Ok(())
+        })
+        .await
     }
 
     /// Deletes the caller's account; with its password, where it has one.
-    pub async fn delete_account(&self, caller: &Caller, password: String) -> Result<(), Error> {
+    pub async fn delete_account(
+        self: &Arc<Self>,
+        caller: &Caller,
+        password: String,
+    ) -> Result<(), Error> {
         if caller.is_service() {
             return Err(Error::denied("A service key is revoked, not deleted."));
         }
-        let account = self.store.account(caller.user_id).await?;
-        if account.is_some_and(|account| !account.password_hash.is_empty()) {
-            self.prove_password(caller, password).await?;
-        }
-        self.remove_account(caller.user_id).await
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let account = domain.store.account(caller.user_id).await?;
+            if account.is_some_and(|account| !account.password_hash.is_empty()) {
+                domain.prove_password(&caller, password).await?;
+            }
+            domain.remove_account(caller.user_id).await
+        })
+        .await
     }
 
-    async fn prove_password(&self, caller: &Caller, password: String) -> Result<(), Error> {
+    /// Refuses a wrong password; answers the hash of the right one.
+    async fn prove_password(&self, caller: &Caller, password: String) -> Result<String, Error> {
         self.throttle
             .sign_in(None, &format!("#{}", caller.user_id))?;
         let account = self.store.account(caller.user_id).await?;
-        let stored = account
-            .map(|account| account.password_hash)
-            .unwrap_or_default();
+        let stored = account.map(|account| account.password_hash);
+        let stored = stored.unwrap_or_default();
         let fits = limits::password(&password).is_ok();
-        if !fits || self.passwords.verify(password, stored).await? == Verdict::Wrong {
+        let verdict = self.passwords.verify(password, stored.clone()).await?;
+        if !fits || verdict == Verdict::Wrong {
             return Err(Error::new(
                 Reason::CredentialsWrong,
                 "The password is wrong.",
             ));
         }
-        Ok(())
+        Ok(stored)
     }
 
-    /// Deletes an account: sessions end, memberships go, the name is freed.
+    /// Deletes an account, its bots first: sessions end, memberships go, names are freed.
     pub(super) async fn remove_account(&self, user: Id) -> Result<(), Error> {
-        let servers = self.store.servers_of(user).await?;
-        if servers.iter().any(|(server, _)| server.owner_id == user) {
-            let message = "It owns a server: hand it on or delete it first.";
-            return Err(Error::new(Reason::OwnerLeaves, message));
+        let _held = self.hold(user).await;
+        for bot in self.store.owned_by(user, Id::MAX, u32::MAX).await? {
+            self.remove_one(bot.id).await?;
         }
-        let sessions = self.store.sessions_of(user).await?;
-        let mut events: Vec<_> = sessions
+        self.remove_one(user).await
+    }
+
+    async fn remove_one(&self, user: Id) -> Result<(), Error> {
+        let _held = self.hold_user(user).await;
+        let roles = self.roles_of(user).await?;
+        if roles.values().any(|role| *role == Role::Owner) {
+            return Err(owns_a_server());
+        }
+        let mut events = Vec::new();
+        let mut channels = self.directs_of(user).await?.to_vec();
+        for server in roles.keys() {
+            let there = self.server_of(*server).await?;
+            events.extend(self.member_left_events(&there, user));
+            channels.extend(self.private_channels(*server, user, true).await?);
+        }
+        let changing = channels
             .iter()
-            .map(|session| ended_event(user, session.id))
-            .collect();
-        let mut private = Vec::new();
-        for (server, _) in &servers {
-            events.extend(self.member_left_events(server, user));
-            let channels = self.channels_of(server.id).await?;
-            let named = channels.iter().filter(|channel| {
-                channel.kind == ChannelType::Private && channel.member_ids.contains(&user)
-            });
-            private.extend(named.cloned());
-        }
-        let directs = self.directs_of(user).await?;
-        self.store.delete_account(user, events).await?;
-        for session in sessions {
-            self.bus.sessions.revoke(session.id, self.now()).await;
-        }
-        self.roles.forget(&user);
-        self.direct_channels.forget(&user);
-        for channel in directs.iter().chain(&private) {
-            self.forget_channel(channel);
-            self.tell_channel(channel.id).await?;
+            .map(|channel| self.changing_channel(channel));
+        let _changing = (
+            self.roles.changing([user]),
+            self.direct_channels.changing([user]),
+            changing.collect::<Vec<_>>(),
+        );
+        let departed = self.store.delete_account(user, events).await;
+        let departed = departed.map_err(|error| match error {
+            store::Error::Conflict("owns a server") => owns_a_server(),
+            other => other.into(),
+        })?;
+        self.forget_sessions(&departed.sessions).await;
+        for channel in departed.channels {
+            self.tell_channel(channel).await?;
         }
         Ok(())
     }
 
     /// Erases a user: its account, and the content of its messages. Answers how many.
-    pub async fn erase_user(&self, caller: &Caller, user: Id) -> Result<u64, Error> {
+    pub async fn erase_user(self: &Arc<Self>, caller: &Caller, user: Id) -> Result<u64, Error> {
         caller.require_admin()?;
         let account = self.store.account(user).await?;
         let account = account.ok_or_else(|| Error::not_found("user"))?;
-        if !account.user.deleted {
-            self.remove_account(user).await?;
-        }
-        let erased = self.store.erase_author(user).await?;
-        for (channel, id) in &erased {
-            if let Some(row) = self.store.get(*channel, *id).await? {
-                self.tell_erased(row).await?;
+        self.complete(move |domain| async move {
+            if !account.user.deleted {
+                domain.remove_account(user).await?;
             }
-        }
-        Ok(erased.len() as u64)
+            let erased = domain.store.erase_author(user).await?;
+            for (channel, id) in &erased {
+                if let Some(row) = domain.store.get(*channel, *id).await? {
+                    domain.tell_erased(row).await?;
+                }
+            }
+            Ok(erased.len() as u64)
+        })
+        .await
     }
 
     async fn tell_erased(&self, row: Message) -> Result<(), Error> {
         let channel = row.channel_id;
         self.publish_to(channel, &EventBody::MessageDeleted(row), 0)
             .await
-    }
-
-    /// Makes a bot that the caller owns, and its lasting token. One that a service key makes has a
-    /// service's limits.
-    pub async fn create_bot(
-        &self,
-        caller: &Caller,
-        username: &str,
-        display_name: &str,
-    ) -> Result<(User, String), Error> {
-        if caller.kind == SessionKind::Bot {
-            return Err(Error::denied("A bot doesn't make bots."));
-        }
-        if !caller.is_service() {
-            self.throttle
-                .sign_in(None, &format!("#bots {}", caller.user_id))?;
-        }
-        let user = self.new_user(username, display_name, true)?;
-        let account = Account {
-            user,
-            owner_id: caller.user_id,
-            ..Account::default()
-        };
-        let user = self.store_account(account).await?;
-        let name = if caller.is_service() { SERVICE_BOT } else { "" };
-        let new = self
-            .lasting_session(user.id, SessionKind::Bot, Use::Bot, name)
-            .await?;
-        Ok((user, new.token))
-    }
-
-    /// Makes a service key with a system user that it writes as. For AdminService (which checks its
-    /// caller) and the command line (which has the data folder).
-    pub async fn create_key(&self, name: &str, admin: bool) -> Result<NewKey, Error> {
-        let name = limits::name(name, self.limits().name_chars_max)
-            .map_err(|problem| Error::field("name", problem))?;
-        let id = self.mint()?;
-        let username = format!("service-{id}");
-        let user = User {
-            id,
-            username,
-            display_name: name.clone(),
-            bot: true,
-            ..User::default()
-        };
-        self.store_account(Account {
-            user,
-            ..Account::default()
-        })
-        .await?;
-        let kind = if admin {
-            SessionKind::Admin
-        } else {
-            SessionKind::Service
-        };
-        self.lasting_session(id, kind, Use::Key, &name).await
-    }
-
-    /// The service keys, newest first.
-    pub async fn list_keys(&self, caller: &Caller) -> Result<Vec<Session>, Error> {
-        caller.require_admin()?;
-        Ok(self.store.keys().await?)
-    }
-
-    /// Ends a service key.
-    pub async fn revoke_key(&self, caller: &Caller, key: Id) -> Result<(), Error> {
-        caller.require_admin()?;
-        let session = self.store.session(key).await?;
-        let service = |kind| matches!(kind, SessionKind::Service | SessionKind::Admin);
-        let session = session.filter(|session| service(session.kind));
-        let session = session.ok_or_else(|| Error::not_found("key"))?;
-        self.end_session(session.user_id, key).await?;
-        Ok(())
-    }
-
-    /// A session whose token doesn't expire.
-    async fn lasting_session(
-        &self,
-        user: Id,
-        kind: SessionKind,
-        used: Use,
-        name: &str,
-    ) -> Result<NewKey, Error> {
-        let mut key = self.bare_session(user, kind, name.to_owned())?;
-        let (token, hash) = tokens::mint(used, key.id);
-        key.access_hash = hash;
-        self.store.create_session(key.clone(), u32::MAX).await?;
-        Ok(NewKey { key, token })
     }
 
     /// A user with checked names, not stored yet.
@@ -258,19 +195,30 @@ impl Domain {
         })
     }
 
-    /// Stores an account under its name's key.
-    pub(super) async fn store_account(&self, mut account: Account) -> Result<User, Error> {
-        account.name_key = limits::name_key(&account.user.username);
-        let user = account.user.clone();
-        match self.store.create_account(account).await {
-            Ok(()) => Ok(user),
-            Err(store::Error::Conflict("username")) => Err(Error::new(
+    /// Stores an account, under its name's key, with what it begins with.
+    pub(super) async fn store_account(
+        &self,
+        mut new: NewAccount,
+        events: Vec<NewEvent>,
+    ) -> Result<Made, Error> {
+        new.account.name_key = limits::name_key(&new.account.user.username);
+        let most = new.max_owned;
+        let made = self.store.create_account(new, events).await;
+        made.map_err(|error| match error {
+            store::Error::Conflict("username") => Error::new(
                 Reason::NameTaken,
                 "Another account has this name, or one that looks like it.",
-            )),
-            Err(error) => Err(error.into()),
-        }
+            ),
+            store::Error::Conflict("request") => request_reused(),
+            store::Error::LimitReached("bots") => Error::limit("bots", most),
+            other => other.into(),
+        })
     }
+}
+
+fn owns_a_server() -> Error {
+    let message = "It, or a bot of its, owns a server: hand that on or delete it first.";
+    Error::new(Reason::OwnerLeaves, message)
 }
 
 /// An event on a user's own topic.

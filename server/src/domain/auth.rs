@@ -1,12 +1,13 @@
 //! Signing in: by password, refresh token, JWT, or a service key's word.
 
+use super::members::joined_events;
 use super::passwords::Verdict;
 use super::sessions::{expired, invalid, revoked};
-use super::tokens::{self, Use};
+use super::tokens::{self, Family, Token, Use};
 use super::{Caller, Domain, Error, Reason};
 use crate::config::Registration;
-use crate::model::{Id, Session, SessionKind, UnixMs, User, limits};
-use crate::store::{self, Account};
+use crate::model::{Id, Invite, Session, SessionKind, UnixMs, User, limits};
+use crate::store::{self, Account, Join, NewAccount};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -77,30 +78,45 @@ impl Domain {
         }
         self.throttle
             .sign_in(from, &limits::name_key(&register.username))?;
-        if invited {
-            self.open_invite(&register.invite_code).await?;
-        }
-        let Register {
-            username,
-            password,
-            display_name,
-            invite_code,
-            ..
-        } = register;
-        let user = self
-            .create_account(username, password, display_name)
+        let invite = match invited {
+            true => Some(self.open_invite(&register.invite_code).await?),
+            false => None,
+        };
+        let account = self
+            .account_with(register.username, register.password, register.display_name)
             .await?;
-        let (tokens, session) = self
-            .start_session(user.id, SessionKind::User, device)
-            .await?;
-        if invited {
-            let caller = Caller::of(&session);
-            if let Err(error) = self.join_by_invite(&caller, invite_code).await {
-                // Where an invitation is needed, one that was spent meanwhile makes no account.
-                self.remove_account(user.id).await?;
-                return Err(error);
-            }
+        self.complete(|domain| async move { domain.settle_in(account, device, invite).await })
+            .await
+    }
+
+    /// Stores a new account with its first session and, where it was invited, its first server.
+    async fn settle_in(
+        &self,
+        account: Account,
+        device: String,
+        invite: Option<Invite>,
+    ) -> Result<SignedIn, Error> {
+        let user = account.user.clone();
+        let (tokens, session) = self.new_session(user.id, device)?;
+        let mut new = NewAccount {
+            session: Some(session),
+            ..NewAccount::from(account)
+        };
+        let (mut events, mut held) = (Vec::new(), None);
+        if let Some(invite) = invite {
+            held = Some(self.hold_member(invite.server_id, user.id).await);
+            let server = self.server_of(invite.server_id).await?;
+            let member = self.new_member(server.id, user.id);
+            events = joined_events(&server, &member, user.clone());
+            new.join = Some(Join {
+                member,
+                code: invite.code,
+                max_members: self.bound(self.limits().members_per_server),
+            });
         }
+        let _changing = self.roles.changing([user.id]);
+        self.store_account(new, events).await?;
+        drop(held);
         Ok(SignedIn {
             user,
             tokens,
@@ -115,36 +131,38 @@ impl Domain {
         password: String,
         display_name: String,
     ) -> Result<User, Error> {
+        let account = self.account_with(username, password, display_name).await?;
+        Ok(self.store_account(account.into(), Vec::new()).await?.user)
+    }
+
+    async fn account_with(
+        &self,
+        username: String,
+        password: String,
+        display_name: String,
+    ) -> Result<Account, Error> {
         limits::password(&password).map_err(|problem| Error::field("password", problem))?;
         let user = self.new_user(&username, &display_name, false)?;
-        let password_hash = self.passwords.hash(password).await?;
-        self.store_account(Account {
+        Ok(Account {
             user,
-            password_hash,
+            password_hash: self.passwords.hash(password).await?,
             ..Account::default()
         })
-        .await
     }
 
     /// Signs in with a name and a password. Which of them is wrong isn't told.
     pub async fn login(
-        &self,
+        self: &Arc<Self>,
         from: Option<IpAddr>,
         username: &str,
         password: String,
         device: &str,
     ) -> Result<SignedIn, Error> {
         let device = self.check_device(device)?;
-        let wrong = || {
-            Error::new(
-                Reason::CredentialsWrong,
-                "The name or the password is wrong.",
-            )
-        };
         if limits::password(&password).is_err()
             || username.len() > 16 * self.limits().name_chars_max
         {
-            return Err(wrong());
+            return Err(credentials_wrong());
         }
         let name_key = limits::name_key(username);
         self.throttle.sign_in(from, &name_key)?;
@@ -153,20 +171,24 @@ impl Domain {
             .account_by_name(&name_key)
             .await?
             .unwrap_or_default();
-        let stored = account.password_hash.clone();
-        let verdict = self.passwords.verify(password.clone(), stored).await?;
-        if verdict == Verdict::Wrong || account.user.deleted {
-            return Err(wrong());
+        let mut proved = account.password_hash;
+        let verdict = self
+            .passwords
+            .verify(password.clone(), proved.clone())
+            .await?;
+        let user = account.user;
+        if verdict == Verdict::Wrong || user.deleted {
+            return Err(credentials_wrong());
         }
         if verdict == Verdict::RightButOld {
             let hash = self.passwords.hash(password).await?;
-            self.store.set_password(account.user.id, hash).await?;
+            let replaced = self.store.set_password(user.id, proved, hash.clone(), None);
+            replaced.await.map_err(changed_meanwhile)?;
+            proved = hash;
         }
-        let (tokens, _) = self
-            .start_session(account.user.id, SessionKind::User, device)
-            .await?;
+        let tokens = self.start_session(user.id, device, Some(proved)).await?;
         Ok(SignedIn {
-            user: account.user,
+            user,
             tokens,
             created: false,
         })
@@ -180,31 +202,33 @@ impl Domain {
 
     /// Changes a refresh token for new tokens. A spent one, used again later, ends the session:
     /// one of its two users stole it.
-    pub async fn refresh(&self, token: &str) -> Result<Tokens, Error> {
+    pub async fn refresh(self: &Arc<Self>, token: &str) -> Result<Tokens, Error> {
         let token = tokens::parse(token).filter(|token| token.kind == Use::Refresh);
         let token = token.ok_or_else(invalid)?;
+        self.complete(|domain| async move { domain.refresh_by(token).await })
+            .await
+    }
+
+    async fn refresh_by(&self, token: Token) -> Result<Tokens, Error> {
         let _held = self.hold(token.session).await;
-        let before = self
-            .store
-            .session(token.session)
-            .await?
-            .ok_or_else(invalid)?;
+        let before = self.store.session(token.session).await?;
+        let before = before.ok_or_else(invalid)?;
+        if !tokens::same(&before.refresh_family_hash, &token.family.hash(before.id)) {
+            return Err(invalid());
+        }
         let now = self.now();
         let current = tokens::same(&before.refresh_hash, &token.hash);
-        if !current {
-            if !tokens::same(&before.previous_refresh_hash, &token.hash) {
-                return Err(invalid());
-            }
-            if now - before.refreshed_at > REFRESH_GRACE_MS {
-                self.end_session(before.user_id, before.id).await?;
-                return Err(revoked());
-            }
+        let lately = tokens::same(&before.previous_refresh_hash, &token.hash)
+            && now - before.refreshed_at <= REFRESH_GRACE_MS;
+        if !current && !lately {
+            self.end_session(before.id).await?;
+            return Err(revoked());
         }
         if before.refresh_expires_at <= now {
             return Err(expired());
         }
         let expected = before.refresh_hash;
-        let (tokens, mut session) = self.renew(before, now);
+        let (tokens, mut session) = self.renew(before, token.family, now);
         if current {
             session.previous_refresh_hash = expected;
             session.refreshed_at = now;
@@ -217,7 +241,11 @@ impl Domain {
     }
 
     /// Changes a JWT that the integrator signed for a session.
-    pub async fn exchange_token(&self, jwt: String, device: &str) -> Result<SignedIn, Error> {
+    pub async fn exchange_token(
+        self: &Arc<Self>,
+        jwt: String,
+        device: &str,
+    ) -> Result<SignedIn, Error> {
         let device = self.check_device(device)?;
         let (verifier, now_s) = (self.jwt.clone(), self.now().div_euclid(1_000));
         let checked = tokio::task::spawn_blocking(move || verifier.verify(&jwt, now_s)).await;
@@ -231,7 +259,7 @@ impl Domain {
 
     /// Signs a user in on a service key's word.
     pub async fn mint_session(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         subject: Subject,
         display_name: &str,
@@ -243,7 +271,7 @@ impl Domain {
             Subject::User(id) => {
                 let account = self.store.account(id).await?.filter(|a| !a.user.deleted);
                 let user = account.ok_or_else(|| Error::not_found("user"))?.user;
-                let (tokens, _) = self.start_session(id, SessionKind::User, device).await?;
+                let tokens = self.start_session(id, device, None).await?;
                 Ok(SignedIn {
                     user,
                     tokens,
@@ -269,15 +297,13 @@ impl Domain {
     }
 
     async fn sign_in_external(
-        &self,
+        self: &Arc<Self>,
         external_id: String,
         display_name: &str,
         device: String,
     ) -> Result<SignedIn, Error> {
         let (user, created) = self.external_user(external_id, display_name).await?;
-        let (tokens, _) = self
-            .start_session(user.id, SessionKind::User, device)
-            .await?;
+        let tokens = self.start_session(user.id, device, None).await?;
         Ok(SignedIn {
             user,
             tokens,
@@ -312,12 +338,12 @@ impl Domain {
         };
         let account = Account {
             name_key: limits::name_key(&user.username),
-            user: user.clone(),
+            user,
             external_id: external_id.clone(),
             ..Account::default()
         };
-        match self.store.create_account(account).await {
-            Ok(()) => Ok((user, true)),
+        match self.store.create_account(account.into(), Vec::new()).await {
+            Ok(made) => Ok((made.user, true)),
             // Another call came first.
             Err(store::Error::Conflict("external_id")) => {
                 let account = self.store.account_by_external(&external_id).await?;
@@ -327,20 +353,32 @@ impl Domain {
         }
     }
 
-    /// A session with new tokens. Beyond the limit the user's longest unseen ones end.
+    /// A session with new tokens. Beyond the limit the user's longest unseen ones end. It isn't
+    /// made if the hash that was `proved` is no longer the password's.
     pub(super) async fn start_session(
-        &self,
+        self: &Arc<Self>,
         user: Id,
-        kind: SessionKind,
-        name: String,
-    ) -> Result<(Tokens, Session), Error> {
-        let now = self.now();
-        let bare = self.bare_session(user, kind, name)?;
-        let (tokens, session) = self.renew(bare, now);
-        let max = self.bound(self.limits().sessions_per_user);
-        let ended = self.store.create_session(session.clone(), max).await?;
-        self.sessions_ended(user, &ended).await?;
-        Ok((tokens, session))
+        device: String,
+        proved: Option<String>,
+    ) -> Result<Tokens, Error> {
+        self.complete(move |domain| async move {
+            let (tokens, session) = domain.new_session(user, device)?;
+            let most = domain.bound(domain.limits().sessions_per_user);
+            let ended = domain.store.create_session(session, most, proved).await;
+            let ended = ended.map_err(changed_meanwhile)?;
+            domain.forget_sessions(&ended).await;
+            Ok(tokens)
+        })
+        .await
+    }
+
+    /// A user's session that isn't stored yet, and its tokens.
+    fn new_session(&self, user: Id, device: String) -> Result<(Tokens, Session), Error> {
+        let family = Family::new();
+        let mut session = self.bare_session(user, SessionKind::User, device)?;
+        session.refresh_family_hash = family.hash(session.id);
+        let now = session.created_at;
+        Ok(self.renew(session, family, now))
     }
 
     pub(super) fn bare_session(
@@ -357,6 +395,7 @@ impl Domain {
             name,
             access_hash: [0; 32],
             access_expires_at: 0,
+            refresh_family_hash: [0; 32],
             refresh_hash: [0; 32],
             refresh_expires_at: 0,
             previous_refresh_hash: [0; 32],
@@ -367,13 +406,13 @@ impl Domain {
     }
 
     /// New tokens for a session, and the session that keeps their hashes.
-    fn renew(&self, mut session: Session, now: UnixMs) -> (Tokens, Session) {
+    fn renew(&self, mut session: Session, family: Family, now: UnixMs) -> (Tokens, Session) {
         let auth = &self.config.auth;
         let after = |ttl: std::time::Duration| {
             now.saturating_add(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX))
         };
         let (access, access_hash) = tokens::mint(Use::Access, session.id);
-        let (refresh, refresh_hash) = tokens::mint(Use::Refresh, session.id);
+        let (refresh, refresh_hash) = tokens::mint_refresh(family, session.id);
         session.access_hash = access_hash;
         session.refresh_hash = refresh_hash;
         session.access_expires_at = after(auth.access_ttl);
@@ -393,5 +432,20 @@ impl Domain {
         limits::text(device, limits::DEVICE_CHARS_MAX)
             .map_err(|problem| Error::field("device", problem))?;
         Ok(device.to_owned())
+    }
+}
+
+fn credentials_wrong() -> Error {
+    Error::new(
+        Reason::CredentialsWrong,
+        "The name or the password is wrong.",
+    )
+}
+
+/// The account was deleted, or its password changed, since it was proved.
+fn changed_meanwhile(error: store::Error) -> Error {
+    match error {
+        store::Error::Conflict("password") => credentials_wrong(),
+        other => other.into(),
     }
 }

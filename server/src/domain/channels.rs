@@ -1,21 +1,22 @@
 //! Channels.
 
+use super::access::may;
 use super::accounts::on_user;
 use super::permissions::Action;
-use super::send::detached;
 use super::servers::{check_description, check_request, on_server, request_reused};
-use super::{Caller, Domain, Error, Reason};
+use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{Channel, ChannelType, EventBody, Id, Metadata, Role, TopicKey};
 use crate::store::{self, NewEvent};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use tokio::sync::RwLockWriteGuard;
 
-/// Members that a private channel is made with, besides its maker.
-const NAMED_MAX: usize = 1_000;
+/// Members that are named in a private channel.
+const NAMED_MAX: u32 = 1_000;
 /// Others in a direct channel.
 const OTHERS_MAX: usize = 9;
-/// Members of a page, where all are looked through.
-const PAGE: u32 = 1_000;
+/// Who is in a direct channel of fewer doesn't leave it.
+const LEFT_MIN: usize = 3;
 
 /// A channel to make.
 #[derive(Clone, Debug)]
@@ -51,6 +52,12 @@ pub struct ChannelChanges {
     pub metadata: Option<Metadata>,
 }
 
+/// A channel that doesn't change while this is held.
+struct Held<'a> {
+    channel: Channel,
+    _lock: RwLockWriteGuard<'a, ()>,
+}
+
 impl Domain {
     /// Makes a channel: in a server, or a direct one. A direct one of two that is there is given
     /// back.
@@ -62,13 +69,17 @@ impl Domain {
         check_description(&new.description)?;
         self.check_metadata(&new.metadata)?;
         let request = check_request(caller, &new.request_id)?;
-        let channel = if new.kind == ChannelType::Direct {
-            self.new_direct(caller, new).await?
-        } else {
-            self.new_in_server(caller, new).await?
-        };
-        let domain = self.clone();
-        detached(async move { domain.write_channel(channel, request).await }).await
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            if new.kind == ChannelType::Direct {
+                let channel = domain.new_direct(&caller, new).await?;
+                return domain.write_channel(&caller, channel, request).await;
+            }
+            let _held = domain.hold(new.server_id).await;
+            let channel = domain.new_in_server(&caller, new).await?;
+            domain.write_channel(&caller, channel, request).await
+        })
+        .await
     }
 
     async fn new_direct(&self, caller: &Caller, new: NewChannel) -> Result<Channel, Error> {
@@ -115,20 +126,17 @@ impl Domain {
                 "given; every member sees this channel",
             ));
         }
-        if members.len() > NAMED_MAX {
-            let problem = format!("{} users; at most {NAMED_MAX} are", members.len());
-            return Err(Error::field("member_ids", problem));
+        // A service key that isn't a member itself makes channels for those who are.
+        let role = self.role_of(caller.user_id, new.server_id).await?;
+        if new.kind == ChannelType::Private && role.is_some() {
+            members.insert(caller.user_id);
         }
-        if new.kind == ChannelType::Private {
-            // A service key that isn't a member itself makes channels for those who are.
-            if self.role_of(caller.user_id, new.server_id).await?.is_some() {
-                members.insert(caller.user_id);
-            }
-            for user in &members {
-                if self.store.member(new.server_id, *user).await?.is_none() {
-                    return Err(Error::not_found("member"));
-                }
-            }
+        if members.len() > NAMED_MAX as usize {
+            let problem = format!(
+                "{} users, yours included; at most {NAMED_MAX} are",
+                members.len()
+            );
+            return Err(Error::field("member_ids", problem));
         }
         self.channel_from(new, name, members)
     }
@@ -151,12 +159,13 @@ impl Domain {
         })
     }
 
+    /// Stores a channel; its server's lock is held.
     async fn write_channel(
         &self,
+        caller: &Caller,
         channel: Channel,
         request: Option<(Id, String)>,
     ) -> Result<Channel, Error> {
-        let _held = self.hold(channel.server_id).await;
         let events = if is_open(channel.kind) {
             vec![on_server(
                 channel.server_id,
@@ -166,17 +175,20 @@ impl Domain {
             let added = EventBody::TopicAdded(TopicKey::channel(channel.id));
             self.to_watchers(&channel, &added).await?
         };
-        let most = self.bound(self.limits().channels_per_server);
+        let most = match channel.kind {
+            ChannelType::Direct => self.favoured(caller, self.limits().direct_channels_per_user),
+            _ => self.bound(self.limits().channels_per_server),
+        };
         let wanted = (channel.id, channel.kind, channel.name.clone());
+        let _changing = self.changing_channel(&channel);
         let made = self
             .store
-            .create_channel(channel, request, most, events)
+            .create_channel(channel, caller.user_id, request, most, events)
             .await;
         let (made, new) = made.map_err(|error| match error {
-            store::Error::LimitReached("channels") => Error::limit("channels", most),
+            store::Error::LimitReached(what) => Error::limit(what, most),
             other => other.into(),
         })?;
-        self.forget_channel(&made);
         let (id, kind, name) = wanted;
         if !new && made.id != id && (made.kind != kind || made.name != name) {
             return Err(request_reused());
@@ -189,36 +201,67 @@ impl Domain {
         self.authorise(caller, id, Action::See).await
     }
 
-    /// The channels of a server that the caller may see; without a server, its direct ones.
+    /// A page of the channels of a server that the caller may see, by rank and id, after one.
     pub async fn list_channels(
         &self,
         caller: &Caller,
         server: Id,
-    ) -> Result<Vec<Arc<Channel>>, Error> {
-        if server == 0 {
-            return Ok(self.directs_of(caller.user_id).await?.to_vec());
-        }
+        after: Option<(i32, Id)>,
+        size: i32,
+    ) -> Result<Listed<Arc<Channel>>, Error> {
+        let size = pages::whole(size)?;
         let role = self.authorise_server(caller, server, Action::See).await?;
         let channels = self.channels_of(server).await?;
-        let seen = channels
-            .iter()
-            .filter(|channel| super::access::may(caller.user_id, Some(role), channel, Action::See));
-        Ok(seen.cloned().collect())
+        let seen = channels.iter().filter(|channel| {
+            Some((channel.rank, channel.id)) > after
+                && may(caller.user_id, Some(role), channel, Action::See)
+        });
+        Ok(pages::cut(seen.cloned(), size))
+    }
+
+    /// A page of the caller's direct channels, newest first, of ids below one.
+    pub async fn list_direct_channels(
+        &self,
+        caller: &Caller,
+        before: Id,
+        size: i32,
+    ) -> Result<Listed<Arc<Channel>>, Error> {
+        let size = pages::whole(size)?;
+        let channels = self.directs_of(caller.user_id).await?;
+        let older = channels.iter().filter(|channel| channel.id < before);
+        Ok(pages::cut(older.cloned(), size))
     }
 
     /// Changes what is given of a server's channel.
     pub async fn update_channel(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         id: Id,
         changes: ChannelChanges,
     ) -> Result<Channel, Error> {
-        let server = self
-            .manageable(caller, id, Action::ManageChannel)
-            .await?
-            .server_id;
-        let _held = self.hold(server).await;
-        let mut channel = self.stored_channel(id).await?;
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let before = domain.held(&caller, id, Action::ManageChannel).await?;
+            let channel = domain.changed_channel(&before.channel, changes)?;
+            let body = EventBody::ChannelUpdated(channel.clone());
+            let open = is_open(channel.kind);
+            let events = if open {
+                vec![on_server(channel.server_id, body.clone())]
+            } else {
+                Vec::new()
+            };
+            let _changing = domain.changing_channel(&channel);
+            domain.store.update_channel(channel.clone(), events).await?;
+            if !open {
+                domain.publish_to(id, &body, 0).await?;
+            }
+            Ok(channel)
+        })
+        .await
+    }
+
+    fn changed_channel(&self, before: &Channel, changes: ChannelChanges) -> Result<Channel, Error> {
+        let mut channel = before.clone();
         if let Some(name) = changes.name {
             channel.name = self.check_name("channel.name", &name)?;
         }
@@ -231,96 +274,113 @@ impl Domain {
             channel.metadata = metadata;
         }
         channel.rank = changes.rank.unwrap_or(channel.rank);
-        let body = EventBody::ChannelUpdated(channel.clone());
-        let open = is_open(channel.kind);
-        let events = if open {
-            vec![on_server(server, body.clone())]
-        } else {
-            Vec::new()
-        };
-        self.store.update_channel(channel.clone(), events).await?;
-        self.forget_channel(&channel);
-        if !open {
-            self.publish_to(id, &body, 0).await?;
-        }
         Ok(channel)
     }
 
     /// Deletes a server's channel with all its messages.
-    pub async fn delete_channel(&self, caller: &Caller, id: Id) -> Result<(), Error> {
-        let channel = self.manageable(caller, id, Action::ManageChannel).await?;
-        let _held = self.hold(channel.server_id).await;
-        let deleted = EventBody::ChannelDeleted(id);
-        let open = is_open(channel.kind);
-        let events = if open {
-            vec![on_server(channel.server_id, deleted.clone())]
-        } else {
-            let removed = EventBody::TopicRemoved(TopicKey::channel(id));
-            self.to_watchers(&channel, &removed).await?
-        };
-        self.store.delete_channel(id, events).await?;
-        self.forget_channel(&channel);
-        if !open {
-            self.publish_to(id, &deleted, 0).await?;
-        }
-        Ok(())
+    pub async fn delete_channel(self: &Arc<Self>, caller: &Caller, id: Id) -> Result<(), Error> {
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let before = domain.held(&caller, id, Action::ManageChannel).await?;
+            let channel = &before.channel;
+            let deleted = EventBody::ChannelDeleted(id);
+            let open = is_open(channel.kind);
+            let events = if open {
+                vec![on_server(channel.server_id, deleted.clone())]
+            } else {
+                let removed = EventBody::TopicRemoved(TopicKey::channel(id));
+                domain.to_watchers(channel, &removed).await?
+            };
+            let _changing = domain.changing_channel(channel);
+            domain.store.delete_channel(id, events).await?;
+            if !open {
+                domain.publish_to(id, &deleted, 0).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Lets a member of the server into a private channel. One that is in stays.
     pub async fn add_channel_member(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         id: Id,
         user: Id,
     ) -> Result<Channel, Error> {
-        let channel = self
-            .manageable(caller, id, Action::ManageChannelMembers)
-            .await?;
-        let _held = self.hold(channel.server_id).await;
-        if self.store.member(channel.server_id, user).await?.is_none() {
-            return Err(Error::not_found("member"));
-        }
-        let events = vec![on_user(user, EventBody::TopicAdded(TopicKey::channel(id)))];
-        if self.store.add_channel_member(id, user, events).await? {
-            self.forget_channel(&channel);
-            self.tell_channel(id).await?;
-        }
-        self.stored_channel(id).await
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let action = Action::ManageChannelMembers;
+            let before = domain.held(&caller, id, action).await?;
+            let channel = &before.channel;
+            let member = domain.store.member(channel.server_id, user).await?;
+            member.ok_or_else(|| Error::not_found("member"))?;
+            let events = vec![on_user(user, EventBody::TopicAdded(TopicKey::channel(id)))];
+            let _changing = domain.changing_channel(channel);
+            let added = domain
+                .store
+                .add_channel_member(id, user, NAMED_MAX, events)
+                .await;
+            let added = added.map_err(|error| match error {
+                store::Error::LimitReached(what) => Error::limit(what, NAMED_MAX),
+                other => other.into(),
+            });
+            if added? {
+                domain.tell_channel(id).await?;
+            }
+            domain.stored_channel(id).await
+        })
+        .await
     }
 
-    /// Takes a user out of a private channel; anyone may take out itself.
+    /// Takes a user out of a private channel; anyone may take out itself, also of a direct channel
+    /// of three or more.
     pub async fn remove_channel_member(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         id: Id,
         user: Id,
     ) -> Result<(), Error> {
-        let own = user == caller.user_id;
-        let action = if own {
-            Action::See
-        } else {
-            Action::ManageChannelMembers
-        };
-        let channel = self.manageable(caller, id, action).await?;
-        let _held = self.hold(channel.server_id).await;
-        // Admins go on seeing it; to them it is no removal.
-        let role = self.role_of(user, channel.server_id).await?;
-        let mut events = Vec::new();
-        if role.is_none_or(|role| role < Role::Admin) {
-            events.push(on_user(
-                user,
-                EventBody::TopicRemoved(TopicKey::channel(id)),
-            ));
-        }
-        if !self.store.remove_channel_member(id, user, events).await? {
-            return Err(Error::not_found("member"));
-        }
-        self.forget_channel(&channel);
-        self.tell_channel(id).await
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let action = if user == caller.user_id {
+                Action::See
+            } else {
+                Action::ManageChannelMembers
+            };
+            let before = domain.held(&caller, id, action).await?;
+            let channel = &before.channel;
+            // Admins go on seeing it; to them it is no removal.
+            let role = domain.role_of(user, channel.server_id).await?;
+            let mut events = Vec::new();
+            if role.is_none_or(|role| role < Role::Admin) {
+                let removed = EventBody::TopicRemoved(TopicKey::channel(id));
+                events.push(on_user(user, removed));
+            }
+            let _changing = domain.changing_channel(channel);
+            let removed = domain.store.remove_channel_member(id, user, events).await?;
+            if !removed {
+                return Err(Error::not_found("member"));
+            }
+            domain.tell_channel(id).await
+        })
+        .await
     }
 
-    /// A channel of a server that the caller may do that to. Of direct ones, and of members where
-    /// all are members, the type is wrong rather than the role.
+    /// A channel that the caller may do that to, as it is while the lock is held.
+    async fn held(&self, caller: &Caller, id: Id, action: Action) -> Result<Held<'_>, Error> {
+        let server = self.manageable(caller, id, action).await?.server_id;
+        let lock = self.hold(if server == 0 { id } else { server }).await;
+        // Who asks may have lost the right while it waited for the lock.
+        self.manageable(caller, id, action).await?;
+        Ok(Held {
+            channel: self.stored_channel(id).await?,
+            _lock: lock,
+        })
+    }
+
+    /// A channel that the caller may do that to; See stands for taking out itself. Of direct ones,
+    /// and of members where all are members, the type is wrong rather than the role.
     async fn manageable(
         &self,
         caller: &Caller,
@@ -330,7 +390,7 @@ impl Domain {
         let channel = self.authorise(caller, id, Action::See).await?;
         let named = action != Action::ManageChannel;
         let wrong = match channel.kind {
-            ChannelType::Direct => true,
+            ChannelType::Direct => action != Action::See || channel.member_ids.len() < LEFT_MIN,
             ChannelType::Private => false,
             ChannelType::Text | ChannelType::Announcement => named,
         };
@@ -341,18 +401,24 @@ impl Domain {
         self.authorise(caller, id, action).await
     }
 
-    /// Tells those who see a private or direct channel how it now is, and forgets what is cached.
+    /// Tells those who see a private or direct channel how it now is.
     pub(super) async fn tell_channel(&self, id: Id) -> Result<(), Error> {
-        // Whoever reads it into the cache meanwhile reads what is stored.
-        self.channels.forget(&id);
-        let channel = match self.store.channel(id).await? {
-            Some(channel) => channel,
+        match self.store.channel(id).await? {
+            Some(channel) => {
+                self.publish_to(id, &EventBody::ChannelUpdated(channel), 0)
+                    .await
+            }
             // Deleted meanwhile, which tells its watchers more.
-            None => return Ok(()),
-        };
-        self.forget_channel(&channel);
-        self.publish_to(id, &EventBody::ChannelUpdated(channel), 0)
-            .await
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Domain::tell_channel`], for each.
+    pub(super) async fn tell_channels(&self, channels: &[Arc<Channel>]) -> Result<(), Error> {
+        for channel in channels {
+            self.tell_channel(channel.id).await?;
+        }
+        Ok(())
     }
 
     /// An event for each user who sees a private or direct channel, on its own topic.
@@ -363,14 +429,7 @@ impl Domain {
     ) -> Result<Vec<NewEvent>, Error> {
         let mut users: BTreeSet<Id> = channel.member_ids.iter().copied().collect();
         if channel.server_id != 0 {
-            let mut after = 0;
-            loop {
-                let page = self.store.members(channel.server_id, after, PAGE).await?;
-                let Some((last, _)) = page.last() else { break };
-                after = last.user_id;
-                let admins = page.iter().filter(|(member, _)| member.role >= Role::Admin);
-                users.extend(admins.map(|(member, _)| member.user_id));
-            }
+            users.extend(self.store.admins(channel.server_id).await?);
         }
         Ok(users
             .into_iter()

@@ -1,46 +1,83 @@
 //! Members of servers: joining, leaving, roles, kicks, bans.
 
+use super::access::ChannelChanging;
 use super::accounts::on_user;
 use super::permissions::{Action, outranks};
 use super::servers::on_server;
-use super::{Caller, Channels, Domain, Error, Reason};
-use crate::model::{Ban, ChannelType, EventBody, Id, Member, Role, Server, TopicKey, User, limits};
+use super::{Caller, Domain, Error, Listed, Reason, pages};
+use crate::model::{
+    Ban, Channel, ChannelType, EventBody, Id, Member, Role, Server, TopicKey, User, limits,
+};
 use crate::store::{self, NewEvent};
+use std::sync::Arc;
 
 /// Servers of at most so many members tell all of them of each.
 const SMALL: i32 = 250;
-/// Members of a page at most, and where the caller doesn't say.
-const PAGE_MAX: i32 = 1_000;
-const PAGE: i32 = 100;
+/// Members or bans of a page, where the caller doesn't say.
+const PAGE: u32 = 100;
+
+/// A member on its way out.
+#[derive(Default)]
+struct Leaving {
+    events: Vec<NewEvent>,
+    private: Vec<Arc<Channel>>,
+}
 
 impl Domain {
-    /// Joins a server by an invitation.
+    /// Joins a server by an invitation. Who is in already gets its membership, also when that use
+    /// was the invitation's last.
     pub async fn join_by_invite(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         code: String,
     ) -> Result<(Server, Member), Error> {
-        let invite = self.open_invite(&code).await?;
-        let bound = self.servers_max(caller);
-        self.add(invite.server_id, caller.user_id, Some(code), bound)
-            .await
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let (invite, open) = domain.invite_of(&code).await?;
+            let role = domain.role_of(caller.user_id, invite.server_id).await?;
+            if !open && role.is_none() {
+                return Err(Error::not_found("invite"));
+            }
+            let bound = domain.servers_max(&caller);
+            domain
+                .add(invite.server_id, caller.user_id, Some(code), bound)
+                .await
+        })
+        .await
     }
 
     /// Joins an open server by its id; a member of any server gets its membership.
-    pub async fn join_by_id(&self, caller: &Caller, id: Id) -> Result<(Server, Member), Error> {
-        let server = self.server_of(id).await?;
-        if !server.open && self.role_of(caller.user_id, id).await?.is_none() {
-            return Err(Error::not_found("server"));
-        }
-        self.add(id, caller.user_id, None, self.servers_max(caller))
-            .await
+    pub async fn join_by_id(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: Id,
+    ) -> Result<(Server, Member), Error> {
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let server = domain.server_of(id).await?;
+            if !server.open && domain.role_of(caller.user_id, id).await?.is_none() {
+                return Err(Error::not_found("server"));
+            }
+            domain
+                .add(id, caller.user_id, None, domain.servers_max(&caller))
+                .await
+        })
+        .await
     }
 
     /// Makes a user a member without its doing.
-    pub async fn add_member(&self, caller: &Caller, server: Id, user: Id) -> Result<Member, Error> {
+    pub async fn add_member(
+        self: &Arc<Self>,
+        caller: &Caller,
+        server: Id,
+        user: Id,
+    ) -> Result<Member, Error> {
         caller.require_service()?;
-        let (_, member) = self.add(server, user, None, u32::MAX).await?;
-        Ok(member)
+        self.complete(|domain| async move {
+            let (_, member) = domain.add(server, user, None, u32::MAX).await?;
+            Ok(member)
+        })
+        .await
     }
 
     async fn add(
@@ -53,21 +90,10 @@ impl Domain {
         let _held = self.hold_member(id, user).await;
         let server = self.server_of(id).await?;
         let profile = self.profile(user).await?;
-        let member = Member {
-            server_id: id,
-            user_id: user,
-            role: Role::Member,
-            joined_at: self.now(),
-        };
-        let joined = EventBody::MemberJoined(member.clone(), profile);
-        let mut events = vec![
-            on_user(user, EventBody::TopicAdded(TopicKey::server(id))),
-            on_user(user, joined.clone()),
-        ];
-        if server.member_count < SMALL {
-            events.push(on_server(id, joined));
-        }
+        let member = self.new_member(id, user);
+        let events = joined_events(&server, &member, profile);
         let members_max = self.bound(self.limits().members_per_server);
+        let _changing = self.roles.changing([user]);
         let added = self
             .store
             .add_member(member, invite, members_max, servers_max, events)
@@ -80,51 +106,71 @@ impl Domain {
             store::Error::LimitReached("servers") => Error::limit("servers", servers_max),
             other => other.into(),
         })?;
-        self.roles.forget(&user);
         Ok((self.server_of(id).await?, member))
     }
 
-    /// Leaves a server. Leaving one that one isn't in is NOT_FOUND.
-    pub async fn leave_server(&self, caller: &Caller, server: Id) -> Result<(), Error> {
-        let role = self.role_of(caller.user_id, server).await?;
-        match role {
-            None => Err(Error::not_found("server")),
-            Some(Role::Owner) => Err(Error::new(
-                Reason::OwnerLeaves,
-                "An owner hands the server on, or deletes it.",
-            )),
-            Some(_) => self.take_out(server, caller.user_id).await.map(|_| ()),
+    /// A membership that begins now.
+    pub(super) fn new_member(&self, server_id: Id, user_id: Id) -> Member {
+        Member {
+            server_id,
+            user_id,
+            role: Role::Member,
+            joined_at: self.now(),
         }
+    }
+
+    /// Leaves a server. Leaving one that one isn't in is NOT_FOUND.
+    pub async fn leave_server(self: &Arc<Self>, caller: &Caller, server: Id) -> Result<(), Error> {
+        let user = caller.user_id;
+        self.complete(|domain| async move {
+            let _held = domain.hold_member(server, user).await;
+            match domain.role_of(user, server).await? {
+                None => Err(Error::not_found("server")),
+                Some(Role::Owner) => Err(Error::new(
+                    Reason::OwnerLeaves,
+                    "An owner hands the server on, or deletes it.",
+                )),
+                Some(_) => domain.take_out(server, user).await,
+            }
+        })
+        .await
     }
 
     /// Takes a member out; it may join again.
-    pub async fn kick_member(&self, caller: &Caller, server: Id, user: Id) -> Result<(), Error> {
-        let role = self
-            .authorise_server(caller, server, Action::Moderate)
-            .await?;
-        let other = self.member_of(server, user).await?;
-        refuse_unless_outranked(caller, role, Some(other.role))?;
-        if !self.take_out(server, user).await? {
-            return Err(Error::not_found("member"));
-        }
-        Ok(())
+    pub async fn kick_member(
+        self: &Arc<Self>,
+        caller: &Caller,
+        server: Id,
+        user: Id,
+    ) -> Result<(), Error> {
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let _held = domain.hold_member(server, user).await;
+            let role = domain
+                .authorise_server(&caller, server, Action::Moderate)
+                .await?;
+            let other = domain.member_of(server, user).await?;
+            refuse_unless_outranked(&caller, role, Some(other.role))?;
+            domain.take_out(server, user).await
+        })
+        .await
     }
 
-    async fn take_out(&self, server: Id, user: Id) -> Result<bool, Error> {
-        let _held = self.hold_member(server, user).await;
-        let (events, private) = self.leaving(server, user).await?;
-        let removed = self
-            .store
-            .remove_member(server, user, events)
-            .await
-            .map_err(owner_stays)?;
-        self.left(user, &private).await?;
-        Ok(removed)
+    /// Takes a member out. Its lock is held.
+    async fn take_out(&self, server: Id, user: Id) -> Result<(), Error> {
+        let leaving = self.leaving(server, user).await?;
+        let _changing = (self.roles.changing([user]), self.changing_of(&leaving));
+        let events = leaving.events;
+        let removed = self.store.remove_member(server, user, events).await;
+        if !removed.map_err(owner_stays)? {
+            return Err(Error::not_found("member"));
+        }
+        self.tell_channels(&leaving.private).await
     }
 
     /// Takes a user out, member or not, and keeps it out.
     pub async fn ban_user(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         server: Id,
         user: Id,
@@ -132,105 +178,111 @@ impl Domain {
     ) -> Result<(), Error> {
         limits::text(&reason, limits::REASON_CHARS_MAX)
             .map_err(|problem| Error::field("reason", problem))?;
-        let role = self
-            .authorise_server(caller, server, Action::Moderate)
-            .await?;
-        let other = self.store.member(server, user).await?;
-        if other.is_none() {
-            self.profile(user).await?;
-        }
-        refuse_unless_outranked(caller, role, other.as_ref().map(|member| member.role))?;
-        let _held = self.hold(server).await;
-        let (events, private) = match other {
-            Some(_) => self.leaving(server, user).await?,
-            None => (Vec::new(), Vec::new()),
-        };
-        let ban = Ban {
-            server_id: server,
-            user_id: user,
-            banned_by: caller.user_id,
-            reason,
-            created_at: self.now(),
-        };
-        self.store.ban(ban, events).await.map_err(owner_stays)?;
-        self.left(user, &private).await
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let _held = domain.hold(server).await;
+            let role = domain
+                .authorise_server(&caller, server, Action::Moderate)
+                .await?;
+            let other = domain.store.member(server, user).await?;
+            refuse_unless_outranked(&caller, role, other.as_ref().map(|member| member.role))?;
+            let leaving = match other {
+                Some(_) => domain.leaving(server, user).await?,
+                None => domain.profile(user).await.map(|_| Leaving::default())?,
+            };
+            let ban = Ban {
+                server_id: server,
+                user_id: user,
+                banned_by: caller.user_id,
+                reason,
+                created_at: domain.now(),
+            };
+            let _changing = (domain.roles.changing([user]), domain.changing_of(&leaving));
+            let banned = domain.store.ban(ban, leaving.events).await;
+            banned.map_err(owner_stays)?;
+            domain.tell_channels(&leaving.private).await
+        })
+        .await
     }
 
     /// Lifts a ban.
-    pub async fn unban_user(&self, caller: &Caller, server: Id, user: Id) -> Result<(), Error> {
-        self.authorise_server(caller, server, Action::Moderate)
-            .await?;
-        if !self.store.unban(server, user).await? {
-            return Err(Error::not_found("ban"));
-        }
-        Ok(())
+    pub async fn unban_user(
+        self: &Arc<Self>,
+        caller: &Caller,
+        server: Id,
+        user: Id,
+    ) -> Result<(), Error> {
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let _held = domain.hold(server).await;
+            domain
+                .authorise_server(&caller, server, Action::Moderate)
+                .await?;
+            if !domain.store.unban(server, user).await? {
+                return Err(Error::not_found("ban"));
+            }
+            Ok(())
+        })
+        .await
     }
 
-    /// A page of a server's bans by user id, and the id to go on after (0: that was all).
+    /// A page of a server's bans by user id, after one.
     pub async fn list_bans(
         &self,
         caller: &Caller,
         server: Id,
         after: Id,
         size: i32,
-    ) -> Result<(Vec<Ban>, Id), Error> {
+    ) -> Result<Listed<Ban>, Error> {
         self.authorise_server(caller, server, Action::Moderate)
             .await?;
-        let size = page_size(size)?;
+        let size = pages::size(size, PAGE)?;
         let bans = self.store.bans(server, after, size + 1).await?;
-        Ok(cut(bans, size, |ban| ban.user_id))
+        Ok(pages::cut(bans, size))
     }
 
-    /// A page of a server's members by user id, and the id to go on after (0: that was all).
+    /// A page of a server's members by user id, after one.
     pub async fn list_members(
         &self,
         caller: &Caller,
         server: Id,
         after: Id,
         size: i32,
-    ) -> Result<(Vec<(Member, User)>, Id), Error> {
+    ) -> Result<Listed<(Member, User)>, Error> {
         self.authorise_server(caller, server, Action::ListMembers)
             .await?;
-        let size = page_size(size)?;
+        let size = pages::size(size, PAGE)?;
         let members = self.store.members(server, after, size + 1).await?;
-        Ok(cut(members, size, |(member, _)| member.user_id))
+        Ok(pages::cut(members, size))
     }
 
     /// Changes a member's role. OWNER hands the server on.
     pub async fn update_member(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         server: Id,
         user: Id,
         role: Role,
     ) -> Result<Member, Error> {
-        let action = if role == Role::Owner {
-            Action::OwnServer
-        } else {
-            Action::ManageRoles
-        };
-        let own = self.authorise_server(caller, server, action).await?;
-        let _held = self.hold(server).await;
-        let before = self.member_of(server, user).await?;
-        if before.role == role {
-            return Ok(before);
-        }
-        if before.role == Role::Owner {
-            let message = "Its owner hands the server on by making another the owner.";
-            return Err(Error::new(Reason::OwnerLeaves, message));
-        }
-        let above = outranks(Some(own), Some(before.role));
-        if role != Role::Owner && !(above && outranks(Some(own), Some(role))) {
-            return Err(Error::denied(
-                "Only roles below one's own are changed and given.",
-            ));
-        }
-        let events = self.role_events(&before, role).await?;
-        let owner = self.server_of(server).await?.owner_id;
-        let member = self.store.set_role(server, user, role, events).await?;
-        self.roles.forget(&user);
-        self.roles.forget(&owner);
-        Ok(member)
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let _held = domain.hold(server).await;
+            let action = match role {
+                Role::Owner => Action::OwnServer,
+                _ => Action::ManageRoles,
+            };
+            let own = domain.authorise_server(&caller, server, action).await?;
+            let before = domain.member_of(server, user).await?;
+            if before.role == role {
+                return Ok(before);
+            }
+            refuse_role(own, before.role, role)?;
+            let events = domain.role_events(&before, role).await?;
+            let owner = domain.server_of(server).await?.owner_id;
+            let _changing = domain.roles.changing([user, owner]);
+            Ok(domain.store.set_role(server, user, role, events).await?)
+        })
+        .await
     }
 
     /// What a changed role tells: the server or the member; the private channels that come or go.
@@ -271,7 +323,7 @@ impl Domain {
         let (sees, saw) = (role >= Role::Admin, before.role >= Role::Admin);
         if sees != saw {
             for channel in self.private_channels(id, user, false).await? {
-                let topic = TopicKey::channel(channel);
+                let topic = TopicKey::channel(channel.id);
                 let body = EventBody::TopicRemoved(topic);
                 events.push(on_user(
                     user,
@@ -286,30 +338,35 @@ impl Domain {
         Ok(events)
     }
 
-    /// The events of a member that goes, and the private channels that named it.
-    async fn leaving(&self, server: Id, user: Id) -> Result<(Vec<NewEvent>, Vec<Id>), Error> {
+    /// What a member that goes tells, and the private channels that named it.
+    async fn leaving(&self, server: Id, user: Id) -> Result<Leaving, Error> {
         let there = self.server_of(server).await?;
-        let private = self.private_channels(server, user, true).await?;
-        Ok((self.member_left_events(&there, user), private))
+        Ok(Leaving {
+            events: self.member_left_events(&there, user),
+            private: self.private_channels(server, user, true).await?,
+        })
     }
 
-    /// After a member went: its caches, and word to those who stay in the private channels.
-    async fn left(&self, user: Id, private: &[Id]) -> Result<(), Error> {
-        self.roles.forget(&user);
-        for channel in private {
-            self.tell_channel(*channel).await?;
-        }
-        Ok(())
+    fn changing_of(&self, leaving: &Leaving) -> Vec<ChannelChanging<'_>> {
+        let private = leaving.private.iter();
+        private
+            .map(|channel| self.changing_channel(channel))
+            .collect()
     }
 
     /// A server's private channels that name the user, or that don't.
-    async fn private_channels(&self, id: Id, user: Id, named: bool) -> Result<Vec<Id>, Error> {
-        let channels: Channels = self.channels_of(id).await?;
+    pub(super) async fn private_channels(
+        &self,
+        server: Id,
+        user: Id,
+        named: bool,
+    ) -> Result<Vec<Arc<Channel>>, Error> {
+        let channels = self.channels_of(server).await?;
         let wanted = channels.iter().filter(|channel| {
             channel.kind == ChannelType::Private
                 && channel.member_ids.binary_search(&user).is_ok() == named
         });
-        Ok(wanted.map(|channel| channel.id).collect())
+        Ok(wanted.cloned().collect())
     }
 
     /// What a member's going tells.
@@ -339,6 +396,20 @@ impl Domain {
     }
 }
 
+/// What a new membership tells.
+pub(super) fn joined_events(server: &Server, member: &Member, profile: User) -> Vec<NewEvent> {
+    let (id, user) = (server.id, member.user_id);
+    let joined = EventBody::MemberJoined(member.clone(), profile);
+    let mut events = vec![
+        on_user(user, EventBody::TopicAdded(TopicKey::server(id))),
+        on_user(user, joined.clone()),
+    ];
+    if server.member_count < SMALL {
+        events.push(on_server(id, joined));
+    }
+    events
+}
+
 /// A service key is above all; others take out only whom they outrank.
 fn refuse_unless_outranked(caller: &Caller, own: Role, other: Option<Role>) -> Result<(), Error> {
     if other == Some(Role::Owner) {
@@ -351,6 +422,22 @@ fn refuse_unless_outranked(caller: &Caller, own: Role, other: Option<Role>) -> R
     Err(Error::denied("Only members of lower roles are taken out."))
 }
 
+/// Roles are changed from above, and only lower ones are given; but for the owner's, which is
+/// handed on.
+fn refuse_role(own: Role, before: Role, role: Role) -> Result<(), Error> {
+    if before == Role::Owner {
+        let message = "Its owner hands the server on by making another the owner.";
+        return Err(Error::new(Reason::OwnerLeaves, message));
+    }
+    let above = outranks(Some(own), Some(before));
+    if role != Role::Owner && !(above && outranks(Some(own), Some(role))) {
+        return Err(Error::denied(
+            "Only roles below one's own are changed and given.",
+        ));
+    }
+    Ok(())
+}
+
 fn owner_stays(error: store::Error) -> Error {
     match error {
         store::Error::Conflict("owner") => {
@@ -359,24 +446,4 @@ fn owner_stays(error: store::Error) -> Error {
         }
         other => other.into(),
     }
-}
-
-fn page_size(size: i32) -> Result<u32, Error> {
-    if !(0..=PAGE_MAX).contains(&size) {
-        return Err(Error::field(
-            "page_size",
-            format!("{size}; 0 to {PAGE_MAX} is allowed"),
-        ));
-    }
-    Ok(if size == 0 { PAGE } else { size }.unsigned_abs())
-}
-
-/// Cuts a page that was read one longer, and tells where the next one begins.
-fn cut<T>(mut items: Vec<T>, size: u32, id: impl Fn(&T) -> Id) -> (Vec<T>, Id) {
-    if items.len() <= size as usize {
-        return (items, 0);
-    }
-    items.truncate(size as usize);
-    let next = items.last().map_or(0, id);
-    (items, next)
 }

@@ -1,7 +1,7 @@
 //! History, edits, deletes, typing, custom events.
 
 use super::permissions::Action;
-use super::send::{Change, detached};
+use super::send::Change;
 use super::{Caller, Domain, Error};
 use crate::bus::{Transient, TransientKind};
 use crate::frames;
@@ -85,8 +85,8 @@ impl Domain {
             return Err(Error::denied("Only its author edits a message."));
         }
         self.throttle.transient(caller, channel.id)?;
-        let domain = self.clone();
-        detached(async move { domain.write_edit(message, content).await }).await
+        self.complete_in_time(|domain| async move { domain.write_edit(message, content).await })
+            .await
     }
 
     async fn write_edit(
@@ -141,8 +141,8 @@ impl Domain {
         if message.deleted {
             return Ok(());
         }
-        let domain = self.clone();
-        detached(async move { domain.write_delete(message).await }).await
+        self.complete_in_time(|domain| async move { domain.write_delete(message).await })
+            .await
     }
 
     async fn write_delete(self: &Arc<Self>, mut message: Message) -> Result<(), Error> {

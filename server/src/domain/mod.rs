@@ -3,15 +3,16 @@
 //! - [`permissions`]: the one rule of who may do what.
 //! - `access`: callers, and what they may see.
 //! - `sessions`, `tokens`: who calls.
-//! - `auth`, `passwords`, `jwt`: signing in; `accounts`: accounts, bots, service keys.
+//! - `auth`, `passwords`, `jwt`: signing in; `accounts`; `programs`: bots and service keys.
 //! - `servers`, `members`, `invites`, `channels`, `users`: the nouns.
 //! - `send`, `messages`: the send path; history, edits, deletes.
 //! - `turns`: in which order.
-//! - `throttle`: how fast.
+//! - `throttle`: how fast. `pages`: how much at once.
 //! - `cache`: what is remembered of the store.
 //!
-//! Every change here forgets what the caches hold of it after its commit and before its answer, so
-//! that who lost a right is refused from then on.
+//! Every change here runs to its end once it has begun ([`Domain::complete`]), and marks what the
+//! caches hold of it as changing before it writes, so that who lost a right is refused from the
+//! commit on.
 
 mod access;
 mod accounts;
@@ -23,8 +24,10 @@ mod invites;
 mod jwt;
 mod members;
 mod messages;
+mod pages;
 mod passwords;
 pub mod permissions;
+mod programs;
 mod send;
 mod servers;
 mod sessions;
@@ -37,12 +40,14 @@ mod users;
 mod tests;
 
 pub use access::Visible;
-pub use accounts::NewKey;
 pub use auth::{Register, SignedIn, Subject, Tokens};
 pub use channels::{ChannelChanges, NewChannel};
 pub use error::{Code, Error, Field, Reason};
+pub use invites::NewInvite;
 pub use messages::CustomEvent;
+pub use pages::Listed;
 pub use permissions::Action;
+pub use programs::NewKey;
 pub use send::{Accepted, DEADLINE, SendMessage};
 pub use servers::{NewServer, ServerChanges};
 pub use sessions::Caller;
@@ -149,6 +154,16 @@ impl Domain {
         }
     }
 
+    /// A stored bound of the caller's: higher where the caller is favoured.
+    fn favoured(&self, caller: &Caller, limit: u32) -> u32 {
+        let factor = if caller.is_favoured() {
+            self.limits().service_factor
+        } else {
+            1
+        };
+        self.bound(limit.saturating_mul(factor))
+    }
+
     /// A new Snowflake.
     fn mint(&self) -> Result<Id, Error> {
         Ok(self.bus.reservations.mint(0)?)
@@ -169,10 +184,45 @@ impl Domain {
     ) -> (RwLockReadGuard<'_, ()>, MutexGuard<'_, ()>) {
         // Always in this order.
         let server = self.locks[stripe(server, STRIPES)].read().await;
-        (
-            server,
-            self.members[stripe(user, MEMBER_STRIPES)].lock().await,
-        )
+        (server, self.hold_user(user).await)
+    }
+
+    /// Runs a change to its end, whether or not who asked for it waits: the locks that it holds,
+    /// what it marked as changing and what it still has to tell hang on that.
+    async fn complete<T, W>(
+        self: &Arc<Self>,
+        change: impl FnOnce(Arc<Self>) -> W,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let ended = tokio::spawn(change(self.clone())).await;
+        ended.unwrap_or_else(|failed| {
+            tracing::error!(%failed, "a task failed");
+            Err(Error::new(
+                Reason::Internal,
+                "The server failed; its log has the cause.",
+            ))
+        })
+    }
+
+    /// As [`Domain::complete`]; who asked hears at the deadline that the outcome is unknown.
+    async fn complete_in_time<T, W>(
+        self: &Arc<Self>,
+        change: impl FnOnce(Arc<Self>) -> W,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let ended = tokio::time::timeout(DEADLINE, self.complete(change)).await;
+        ended.unwrap_or_else(|_| Err(Error::too_late()))
+    }
+
+    /// Waits for changes of a user's own memberships.
+    async fn hold_user(&self, user: Id) -> MutexGuard<'_, ()> {
+        self.members[stripe(user, MEMBER_STRIPES)].lock().await
     }
 
     /// Numbers and publishes events of servers' and users' topics that belong to no other change.

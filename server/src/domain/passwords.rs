@@ -106,6 +106,15 @@ fn failed() -> Error {
     Error::new(Reason::Internal, "The password couldn't be hashed.")
 }
 
+/// A hash with other parameters than today's.
+#[cfg(test)]
+pub(super) fn hash_as_of_old(password: &str) -> String {
+    let params = Params::new(8 * 1024, 1, 1, None).unwrap();
+    let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let hash = hasher.hash_password(password.as_bytes()).unwrap();
+    hash.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

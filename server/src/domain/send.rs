@@ -90,8 +90,8 @@ impl Domain {
         send: SendMessage,
     ) -> Result<Message, Error> {
         let accepted = self.accept_message(caller, send).await?;
-        let domain = self.clone();
-        detached(async move { domain.finish_message(accepted).await }).await
+        self.complete_in_time(|domain| async move { domain.finish_message(accepted).await })
+            .await
     }
 
     /// The first part of a send: checks it, gives it its place, queues its insertion. Of messages
@@ -332,23 +332,6 @@ impl Domain {
         if let Err(error) = self.append(events).await {
             tracing::warn!(%error, id = message.id, "mentions couldn't be told");
         }
-    }
-}
-
-/// Runs to its end whether or not the caller waits for it.
-pub(super) async fn detached<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
-    match tokio::time::timeout(DEADLINE, tokio::spawn(work)).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(failed)) => {
-            tracing::error!(%failed, "a task failed");
-            Err(Error::new(
-                Reason::Internal,
-                "The server failed; its log has the cause.",
-            ))
-        }
-        Err(_) => Err(Error::too_late()),
     }
 }
 

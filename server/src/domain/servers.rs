@@ -2,12 +2,11 @@
 
 use super::accounts::on_user;
 use super::permissions::Action;
-use super::send::detached;
-use super::{Caller, Domain, Error, Reason};
+use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{
     Channel, ChannelType, EventBody, Id, Member, Metadata, Role, Server, TopicKey, limits,
 };
-use crate::store::NewEvent;
+use crate::store::{self, NewEvent};
 use std::sync::Arc;
 
 /// The name of a server's first channel.
@@ -53,8 +52,11 @@ impl Domain {
         check_description(&new.description)?;
         self.check_metadata(&new.metadata)?;
         let request = check_request(caller, &new.request_id)?;
-        let (domain, caller) = (self.clone(), caller.clone());
-        detached(async move { domain.write_server(&caller, name, new, request).await }).await
+        let caller = caller.clone();
+        self.complete(
+            |domain| async move { domain.write_server(&caller, name, new, request).await },
+        )
+        .await
     }
 
     async fn write_server(
@@ -65,11 +67,8 @@ impl Domain {
         request: Option<(Id, String)>,
     ) -> Result<(Server, Id), Error> {
         let user = caller.user_id;
-        let _held = self.hold(user).await;
+        let _held = self.hold_user(user).await;
         let most = self.servers_max(caller);
-        if request.is_none() && self.roles_of(user).await?.len() >= most as usize {
-            return Err(Error::limit("servers", most));
-        }
         let server = Server {
             id: self.mint()?,
             name,
@@ -100,11 +99,15 @@ impl Domain {
             EventBody::TopicAdded(TopicKey::server(server.id)),
         )];
         let (id, name) = (server.id, server.name.clone());
+        let _changing = self.roles.changing([user]);
         let made = self
             .store
-            .create_server(server, owner, general, request, events)
-            .await?;
-        self.roles.forget(&user);
+            .create_server(server, owner, general, request, most, events)
+            .await;
+        let made = made.map_err(|error| match error {
+            store::Error::LimitReached("servers") => Error::limit("servers", most),
+            other => other.into(),
+        })?;
         if made.0.id != id && made.0.name != name {
             return Err(request_reused());
         }
@@ -117,22 +120,40 @@ impl Domain {
         self.server_of(server).await
     }
 
-    /// The caller's servers, by id.
-    pub async fn list_servers(&self, caller: &Caller) -> Result<Vec<Server>, Error> {
-        let servers = self.store.servers_of(caller.user_id).await?;
-        Ok(servers.into_iter().map(|(server, _)| server).collect())
+    /// A page of the caller's servers by id, after one.
+    pub async fn list_servers(
+        &self,
+        caller: &Caller,
+        after: Id,
+        size: i32,
+    ) -> Result<Listed<Server>, Error> {
+        let size = pages::whole(size)?;
+        let servers = self.store.servers_of(caller.user_id, after, size + 1);
+        Ok(pages::cut(servers.await?, size))
     }
 
     /// Changes what is given of a server.
     pub async fn update_server(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         id: Id,
         changes: ServerChanges,
     ) -> Result<Server, Error> {
-        self.authorise_server(caller, id, Action::ManageServer)
-            .await?;
-        let _held = self.hold(id).await;
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let _held = domain.hold(id).await;
+            domain
+                .authorise_server(&caller, id, Action::ManageServer)
+                .await?;
+            let server = domain.changed_server(id, changes).await?;
+            let events = vec![on_server(id, EventBody::ServerUpdated(server.clone()))];
+            domain.store.update_server(server.clone(), events).await?;
+            Ok(server)
+        })
+        .await
+    }
+
+    async fn changed_server(&self, id: Id, changes: ServerChanges) -> Result<Server, Error> {
         let mut server = self.server_of(id).await?;
         if let Some(name) = changes.name {
             server.name = self.check_name("server.name", &name)?;
@@ -146,23 +167,30 @@ impl Domain {
             server.metadata = metadata;
         }
         server.open = changes.open.unwrap_or(server.open);
-        let events = vec![on_server(id, EventBody::ServerUpdated(server.clone()))];
-        self.store.update_server(server.clone(), events).await?;
         Ok(server)
     }
 
     /// Deletes a server with all its channels.
-    pub async fn delete_server(&self, caller: &Caller, id: Id) -> Result<(), Error> {
-        self.authorise_server(caller, id, Action::OwnServer).await?;
-        let _held = self.hold(id).await;
-        self.store
-            .delete_server(id, vec![on_server(id, EventBody::ServerDeleted(id))])
-            .await?;
-        // Who was a member of it isn't known any more, so all is read anew.
-        self.roles.clear();
-        self.channels.clear();
-        self.server_channels.forget(&id);
-        Ok(())
+    pub async fn delete_server(self: &Arc<Self>, caller: &Caller, id: Id) -> Result<(), Error> {
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let _held = domain.hold(id).await;
+            domain
+                .authorise_server(&caller, id, Action::OwnServer)
+                .await?;
+            let channels = domain.channels_of(id).await?;
+            let _changing = (
+                // Its members may be a hundred thousand: all are read anew.
+                domain.roles.changing_all(),
+                domain
+                    .channels
+                    .changing(channels.iter().map(|channel| channel.id)),
+                domain.server_channels.changing([id]),
+            );
+            let deleted = on_server(id, EventBody::ServerDeleted(id));
+            Ok(domain.store.delete_server(id, vec![deleted]).await?)
+        })
+        .await
     }
 
     pub(super) async fn server_of(&self, id: Id) -> Result<Server, Error> {
@@ -174,13 +202,7 @@ impl Domain {
 
     /// In how many servers the caller may be.
     pub(super) fn servers_max(&self, caller: &Caller) -> u32 {
-        let limits = self.limits();
-        let factor = if caller.is_favoured() {
-            limits.service_factor
-        } else {
-            1
-        };
-        self.bound(limits.servers_per_user.saturating_mul(factor))
+        self.favoured(caller, self.limits().servers_per_user)
     }
 
     pub(super) fn check_name(&self, path: &'static str, name: &str) -> Result<String, Error> {

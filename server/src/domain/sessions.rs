@@ -3,8 +3,7 @@
 use super::tokens::{self, Use};
 use super::{Domain, Error, Reason};
 use crate::bus::Cached;
-use crate::model::{EventBody, Id, Session, SessionKind, TopicKey, UnixMs};
-use crate::store::NewEvent;
+use crate::model::{Id, Session, SessionKind, UnixMs};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -144,27 +143,17 @@ impl Domain {
     }
 
     /// Ends a session: its calls are refused and its streams closed from here on.
-    pub(super) async fn end_session(&self, user: Id, session: Id) -> Result<bool, Error> {
-        let ended = self
-            .store
-            .end_session(session, vec![ended_event(user, session)])
-            .await?;
-        self.bus.sessions.revoke(session, self.now()).await;
+    pub(super) async fn end_session(&self, session: Id) -> Result<bool, Error> {
+        let ended = self.store.end_session(session).await?;
+        self.forget_sessions(&[session]).await;
         Ok(ended)
     }
 
-    /// Tells of sessions that the store ended on its own account.
-    pub(super) async fn sessions_ended(&self, user: Id, ended: &[Id]) -> Result<(), Error> {
+    /// Refuses calls of sessions that the store has ended.
+    pub(super) async fn forget_sessions(&self, ended: &[Id]) {
         for session in ended {
             self.bus.sessions.revoke(*session, self.now()).await;
         }
-        self.append(
-            ended
-                .iter()
-                .map(|session| ended_event(user, *session))
-                .collect(),
-        )
-        .await
     }
 
     /// Writes when sessions were last seen.
@@ -192,13 +181,6 @@ impl Seen {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Id, UnixMs>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-pub(super) fn ended_event(user: Id, session: Id) -> NewEvent {
-    NewEvent {
-        topic: TopicKey::user(user),
-        body: EventBody::SessionRevoked(session),
     }
 }
 

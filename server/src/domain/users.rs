@@ -3,6 +3,7 @@
 use super::accounts::on_user;
 use super::{Caller, Domain, Error};
 use crate::model::{EventBody, Id, Metadata, User};
+use std::sync::Arc;
 
 /// Profiles read at once.
 const BATCH_MAX: usize = 100;
@@ -34,42 +35,52 @@ impl Domain {
 
     /// Changes what is given of the caller's own profile.
     pub async fn update_profile(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         changes: ProfileChanges,
     ) -> Result<User, Error> {
-        let _held = self.hold(caller.user_id).await;
-        let mut user = self.profile(caller.user_id).await?;
-        if let Some(name) = changes.display_name {
-            user.display_name = self.check_name("user.display_name", &name)?;
-        }
-        if let Some(metadata) = changes.metadata {
-            self.check_metadata(&metadata)?;
-            user.metadata = metadata;
-        }
-        let events = vec![on_user(user.id, EventBody::UserUpdated(user.clone()))];
-        self.store.update_profile(user.clone(), events).await?;
-        Ok(user)
+        let id = caller.user_id;
+        self.complete(|domain| async move {
+            let _held = domain.hold(id).await;
+            let mut user = domain.profile(id).await?;
+            if let Some(name) = changes.display_name {
+                user.display_name = domain.check_name("user.display_name", &name)?;
+            }
+            if let Some(metadata) = changes.metadata {
+                domain.check_metadata(&metadata)?;
+                user.metadata = metadata;
+            }
+            let events = vec![on_user(user.id, EventBody::UserUpdated(user.clone()))];
+            domain.store.update_profile(user.clone(), events).await?;
+            Ok(user)
+        })
+        .await
     }
 
     /// Blocks a user.
-    pub async fn block_user(&self, caller: &Caller, other: Id) -> Result<(), Error> {
-        if other == caller.user_id {
+    pub async fn block_user(self: &Arc<Self>, caller: &Caller, other: Id) -> Result<(), Error> {
+        let id = caller.user_id;
+        if other == id {
             return Err(Error::field(
                 "user_id",
                 "the caller's own; another is needed",
             ));
         }
         self.profile(other).await?;
-        self.store.block(caller.user_id, other).await?;
-        self.forget_block(caller.user_id, other);
-        Ok(())
+        self.complete(|domain| async move {
+            let _changing = domain.changing_block(id, other);
+            Ok(domain.store.block(id, other).await?)
+        })
+        .await
     }
 
     /// Lifts a block.
-    pub async fn unblock_user(&self, caller: &Caller, other: Id) -> Result<(), Error> {
-        self.store.unblock(caller.user_id, other).await?;
-        self.forget_block(caller.user_id, other);
-        Ok(())
+    pub async fn unblock_user(self: &Arc<Self>, caller: &Caller, other: Id) -> Result<(), Error> {
+        let id = caller.user_id;
+        self.complete(|domain| async move {
+            let _changing = domain.changing_block(id, other);
+            Ok(domain.store.unblock(id, other).await?)
+        })
+        .await
     }
 }

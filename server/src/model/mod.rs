@@ -255,11 +255,13 @@ pub struct Session {
     pub access_hash: [u8; 32],
     /// When the access token ends; 0 for never.
     pub access_expires_at: UnixMs,
+    /// SHA-256 of what all its refresh tokens have in common; all zero for none.
+    pub refresh_family_hash: [u8; 32],
     /// SHA-256 of the refresh token; all zero for none.
     pub refresh_hash: [u8; 32],
     /// When the refresh token ends.
     pub refresh_expires_at: UnixMs,
-    /// SHA-256 of the refresh token before, for noticing reuse; all zero for none.
+    /// SHA-256 of the refresh token before, which counts for a moment; all zero for none.
     pub previous_refresh_hash: [u8; 32],
     /// When the refresh token was last changed.
     pub refreshed_at: UnixMs,

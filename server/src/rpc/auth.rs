@@ -1,8 +1,10 @@
 //! `AuthService`.
 
 use super::caller::{Origin, caller, refused};
+use super::pages;
 use crate::domain::{Domain, Error, Register, SignedIn, Subject, Tokens};
 use crate::frames;
+use crate::model::Id;
 use chirm_proto::v1::{
     self, auth_service_server::AuthService, mint_session_request::Subject as Whom,
 };
@@ -101,8 +103,15 @@ impl AuthService for Auth {
         request: Request<v1::ListSessionsRequest>,
     ) -> Result<Response<v1::ListSessionsResponse>, Status> {
         let caller = caller(&self.0, &request).await?;
-        let sessions = self.0.list_sessions(&caller).await.map_err(refused)?;
-        let sessions = sessions.into_iter().map(|session| v1::AuthSession {
+        let v1::ListSessionsRequest {
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let before = pages::from(&page_token)?.unwrap_or(Id::MAX);
+        let page = self.0.list_sessions(&caller, before, page_size).await;
+        let page = page.map_err(refused)?;
+        let next_page_token = pages::next(&page, |session| session.id);
+        let sessions = page.items.into_iter().map(|session| v1::AuthSession {
             id: session.id,
             current: session.id == caller.session_id,
             device: session.name,
@@ -111,6 +120,7 @@ impl AuthService for Auth {
         });
         Ok(Response::new(v1::ListSessionsResponse {
             sessions: sessions.collect(),
+            next_page_token,
         }))
     }
 
@@ -135,11 +145,58 @@ impl AuthService for Auth {
         let v1::CreateBotRequest {
             username,
             display_name,
+            request_id,
         } = request.into_inner();
-        let made = self.0.create_bot(&caller, &username, &display_name).await;
+        let made = self
+            .0
+            .create_bot(&caller, &username, &display_name, &request_id)
+            .await;
         let (user, token) = made.map_err(refused)?;
         let user = Some(frames::user(&user));
         Ok(Response::new(v1::CreateBotResponse { user, token }))
+    }
+
+    async fn list_bots(
+        &self,
+        request: Request<v1::ListBotsRequest>,
+    ) -> Result<Response<v1::ListBotsResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let v1::ListBotsRequest {
+            owner_id,
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let before = pages::from(&page_token)?.unwrap_or(Id::MAX);
+        let page = self.0.list_bots(&caller, owner_id, before, page_size).await;
+        let page = page.map_err(refused)?;
+        Ok(Response::new(v1::ListBotsResponse {
+            bots: page.items.iter().map(frames::user).collect(),
+            next_page_token: pages::next(&page, |bot| bot.id),
+        }))
+    }
+
+    async fn reset_bot_token(
+        &self,
+        request: Request<v1::ResetBotTokenRequest>,
+    ) -> Result<Response<v1::ResetBotTokenResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let bot = request.into_inner().bot_id;
+        let token = self
+            .0
+            .reset_bot_token(&caller, bot)
+            .await
+            .map_err(refused)?;
+        Ok(Response::new(v1::ResetBotTokenResponse { token }))
+    }
+
+    async fn delete_bot(
+        &self,
+        request: Request<v1::DeleteBotRequest>,
+    ) -> Result<Response<v1::DeleteBotResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let bot = request.into_inner().bot_id;
+        self.0.delete_bot(&caller, bot).await.map_err(refused)?;
+        Ok(Response::new(v1::DeleteBotResponse {}))
     }
 
     async fn exchange_token(

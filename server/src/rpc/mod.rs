@@ -18,6 +18,7 @@ mod grpc;
 pub mod http;
 mod mask;
 mod message;
+mod pages;
 pub mod port;
 pub mod rest;
 mod server;

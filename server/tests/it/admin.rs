@@ -24,6 +24,7 @@ async fn create_key(node: &TestNode, scope: v1::KeyScope) -> v1::CreateKeyRespon
     let request = v1::CreateKeyRequest {
         name: "made".to_owned(),
         scope: scope.into(),
+        ..Default::default()
     };
     let request = with_token(&node.key, request);
     let made = admin(node).await.create_key(request).await;
@@ -107,7 +108,7 @@ async fn a_key_works_until_it_is_revoked() {
     let made = create_key(&node, v1::KeyScope::Service).await;
     let key_id = made.key.expect("its description").id;
     let mut operators = admin(&node).await;
-    let list = operators.list_keys(with_token(&node.key, v1::ListKeysRequest {}));
+    let list = operators.list_keys(with_token(&node.key, v1::ListKeysRequest::default()));
     let keys = list.await.expect("keys").into_inner().keys;
     assert_eq!(keys.first().map(|key| key.id), Some(key_id), "newest first");
     let mint = || {

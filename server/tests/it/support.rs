@@ -54,7 +54,11 @@ impl TestNode {
         let config = config(dir.path(), overrides);
         let key = {
             let node = Node::open(Arc::new(config.clone())).await.expect("opens");
-            let made = node.domain.create_key("tests", true).await.expect("a key");
+            let made = node
+                .domain
+                .create_key("tests", true, None)
+                .await
+                .expect("a key");
             node.store.close().await;
             made.token
         };

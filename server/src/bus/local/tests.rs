@@ -151,6 +151,7 @@ async fn an_ended_session_stays_ended() {
         name: String::new(),
         access_hash: [0; 32],
         access_expires_at: 0,
+        refresh_family_hash: [0; 32],
         refresh_hash: [0; 32],
         refresh_expires_at: 0,
         previous_refresh_hash: [0; 32],

@@ -1,9 +1,13 @@
 //! The use cases over the real store and the real bus.
 
 mod auth;
+mod caches;
 mod channels;
 mod jwt;
 mod messages;
+mod pages;
+mod programs;
+mod refresh;
 mod servers;
 
 use super::*;
@@ -11,15 +15,34 @@ use crate::bus::local::{self, LocalTopics, RingLimits};
 use crate::clock::ManualClock;
 use crate::model::{Position, SNOWFLAKE_EPOCH_MS, TopicKey};
 use crate::store::sqlite::Sqlite;
+use crate::store::{OutboxEvent, Relay};
 use chirm_proto::v1;
 use prost::Message as _;
 use tempfile::TempDir;
 
 const PASSWORD: &str = "correct horse";
 
+/// Hands events on; then a test may look around, before the writer that committed them is answered.
+struct Probe {
+    topics: LocalTopics,
+    look: std::sync::Mutex<Option<Look>>,
+}
+
+type Look = Box<dyn Fn() + Send>;
+
+impl Relay for Probe {
+    fn relay(&self, events: Vec<OutboxEvent>) {
+        self.topics.relay(events);
+        if let Some(look) = &*self.look.lock().unwrap() {
+            look();
+        }
+    }
+}
+
 struct World {
     domain: Arc<Domain>,
     clock: Arc<ManualClock>,
+    probe: Arc<Probe>,
     _dir: TempDir,
 }
 
@@ -36,18 +59,21 @@ impl World {
         config.limits.enabled = false;
         change(&mut config);
         let topics = LocalTopics::new(RingLimits::default());
-        let relay = Arc::new(topics.clone());
-        let store = Sqlite::open(&dir.path().join("store"), relay)
-            .await
-            .unwrap();
-        let store: store::Handle = Arc::new(store);
+        let probe = Arc::new(Probe {
+            topics: topics.clone(),
+            look: std::sync::Mutex::default(),
+        });
         let clock = Arc::new(ManualClock::new(SNOWFLAKE_EPOCH_MS + 1_000_000));
+        let path = dir.path().join("store");
+        let store = Sqlite::open_with_clock(&path, probe.clone(), clock.clone()).await;
+        let store: store::Handle = Arc::new(store.unwrap());
         let now = clock.clone();
         let bus = local::open(topics, 0, Arc::new(move || now.wall_ms()));
         let domain = Domain::new(store, bus, Arc::new(config), clock.clone());
         Self {
             domain,
             clock,
+            probe,
             _dir: dir,
         }
     }
@@ -57,21 +83,20 @@ impl World {
         let user = self.domain.new_user(name, "", false).unwrap();
         let user = self
             .domain
-            .store_account(store::Account {
-                user,
-                ..Default::default()
-            })
+            .store_account(
+                store::NewAccount::from(store::Account {
+                    user,
+                    ..Default::default()
+                }),
+                Vec::new(),
+            )
             .await;
-        self.sign_in(user.unwrap().id).await.0
+        self.sign_in(user.unwrap().user.id).await.0
     }
 
     async fn sign_in(&self, user: Id) -> (Caller, Tokens) {
-        let kind = crate::model::SessionKind::User;
-        let (tokens, _) = self
-            .domain
-            .start_session(user, kind, String::new())
-            .await
-            .unwrap();
+        let started = self.domain.start_session(user, String::new(), None).await;
+        let tokens = started.ok().unwrap();
         (
             self.domain.authenticate(&tokens.access).await.unwrap(),
             tokens,
@@ -80,7 +105,11 @@ impl World {
 
     /// A back end with a service key.
     async fn service(&self) -> Caller {
-        let key = self.domain.create_key("back end", false).await.unwrap();
+        let key = self
+            .domain
+            .create_key("back end", false, None)
+            .await
+            .unwrap();
         self.domain.authenticate(&key.token).await.unwrap()
     }
 
@@ -169,6 +198,15 @@ fn new_channel(server_id: Id, kind: crate::model::ChannelType, name: &str) -> Ne
         rank: 0,
         member_ids: Vec::new(),
         metadata: Default::default(),
+        request_id: String::new(),
+    }
+}
+
+fn new_invite(server_id: Id, max_uses: i32, ttl_s: i32) -> NewInvite {
+    NewInvite {
+        server_id,
+        max_uses,
+        ttl_s,
         request_id: String::new(),
     }
 }

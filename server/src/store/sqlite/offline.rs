@@ -89,10 +89,16 @@ mod tests {
         let path = folder.path().join("chirm.db");
         let owner = Sqlite::open(&path, Arc::new(Nobody)).await.unwrap();
         let beside = Sqlite::open_beside(&path).await.unwrap();
-        beside.create_account(account(7)).await.unwrap();
+        beside
+            .create_account(account(7).into(), vec![])
+            .await
+            .unwrap();
         beside.close().await;
         assert_eq!(owner.account(7).await.unwrap().unwrap().user.username, "u7");
-        owner.create_account(account(8)).await.unwrap();
+        owner
+            .create_account(account(8).into(), vec![])
+            .await
+            .unwrap();
         owner.close().await;
     }
 
@@ -113,7 +119,10 @@ mod tests {
         let path = folder.path().join("chirm.db");
         let copy = folder.path().join("copy.db");
         let store = Sqlite::open(&path, Arc::new(Nobody)).await.unwrap();
-        store.create_account(account(7)).await.unwrap();
+        store
+            .create_account(account(7).into(), vec![])
+            .await
+            .unwrap();
         let before = store.topic_position(TopicKey::user(7)).await.unwrap();
         store.backup(&copy, &|_| {}).await.unwrap();
         store.close().await;

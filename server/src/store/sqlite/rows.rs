@@ -141,6 +141,7 @@ impl FromRow<'_, SqliteRow> for Of<Session> {
             name: row.try_get("name")?,
             access_hash: hash(row, "access_hash")?,
             access_expires_at: row.try_get("access_expires_at")?,
+            refresh_family_hash: hash(row, "refresh_family_hash")?,
             refresh_hash: hash(row, "refresh_hash")?,
             refresh_expires_at: row.try_get("refresh_expires_at")?,
             previous_refresh_hash: hash(row, "previous_refresh_hash")?,

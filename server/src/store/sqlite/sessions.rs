@@ -1,57 +1,41 @@
 //! Sessions: devices, bots' tokens, service keys.
 
 use super::rows::Of;
-use super::{Sqlite, outbox};
-use crate::model::{Id, Session, SessionKind, UnixMs};
+use super::writer::Tx;
+use super::{Sqlite, outbox, users};
+use crate::model::{EventBody, Id, Session, SessionKind, TopicKey, UnixMs};
 use crate::store::{Error, NewEvent, Sessions};
 use async_trait::async_trait;
-use sqlx::Row;
-
-/// Sessions that a list names.
-const LISTED: i64 = 1000;
 
 #[async_trait]
 impl Sessions for Sqlite {
-    async fn create_session(&self, session: Session, max: u32) -> Result<Vec<Id>, Error> {
+    async fn create_session(
+        &self,
+        session: Session,
+        max: u32,
+        proved: Option<String>,
+    ) -> Result<Vec<Id>, Error> {
         self.change(move |tx| {
             Box::pin(async move {
-                let made = sqlx::query(
-                    "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-                     ON CONFLICT DO NOTHING",
-                )
-                .bind(session.id)
-                .bind(session.user_id)
-                .bind(session.kind as i32)
-                .bind(session.name)
-                .bind(session.access_hash.as_slice())
-                .bind(session.access_expires_at)
-                .bind(session.refresh_hash.as_slice())
-                .bind(session.refresh_expires_at)
-                .bind(session.previous_refresh_hash.as_slice())
-                .bind(session.refreshed_at)
-                .bind(session.created_at)
-                .bind(session.last_seen_at)
-                .execute(&mut tx.connection)
-                .await?;
-                if made.rows_affected() == 0 {
-                    return Err(Error::Conflict("session"));
+                let stored = users::require(tx, session.user_id).await?;
+                if proved.is_some_and(|proved| proved != stored) {
+                    return Err(Error::Conflict("password"));
                 }
-                if session.kind != SessionKind::User {
-                    return Ok(Vec::new());
+                insert(tx, &session).await?;
+                match session.kind {
+                    SessionKind::User => end_surplus(tx, &session, max).await,
+                    _ => Ok(Vec::new()),
                 }
-                let ended = sqlx::query(
-                    "DELETE FROM sessions WHERE id IN
-                     (SELECT id FROM sessions WHERE user_id = ?1 AND kind = 1 AND id <> ?2
-                      ORDER BY last_seen_at DESC, id DESC LIMIT -1 OFFSET ?3)
-                     RETURNING id",
-                )
-                .bind(session.user_id)
-                .bind(session.id)
-                .bind(i64::from(max.saturating_sub(1)))
-                .fetch_all(&mut tx.connection)
-                .await?;
-                let ids = ended.iter().map(|row| row.try_get(0));
-                Ok(ids.collect::<Result<Vec<Id>, _>>()?)
+            })
+        })
+        .await
+    }
+
+    async fn replace_sessions(&self, session: Session) -> Result<Vec<Id>, Error> {
+        self.change(move |tx| {
+            Box::pin(async move {
+                users::require(tx, session.user_id).await?;
+                replace(tx, &session).await
             })
         })
         .await
@@ -94,40 +78,44 @@ impl Sessions for Sqlite {
         .await
     }
 
-    async fn end_session(&self, id: Id, events: Vec<NewEvent>) -> Result<bool, Error> {
-        let events = outbox::encode(events);
+    async fn end_session(&self, id: Id) -> Result<bool, Error> {
         self.change(move |tx| {
             Box::pin(async move {
-                let done = sqlx::query("DELETE FROM sessions WHERE id = ?")
-                    .bind(id)
-                    .execute(&mut tx.connection)
-                    .await?;
-                if done.rows_affected() == 0 {
+                let user: Option<Id> =
+                    sqlx::query_scalar("DELETE FROM sessions WHERE id = ? RETURNING user_id")
+                        .bind(id)
+                        .fetch_optional(&mut tx.connection)
+                        .await?;
+                let Some(user) = user else {
                     return Ok(false);
-                }
-                outbox::publish(tx, events).await?;
+                };
+                tell(tx, user, &[id]).await?;
                 Ok(true)
             })
         })
         .await
     }
 
-    async fn sessions_of(&self, user: Id) -> Result<Vec<Session>, Error> {
-        let rows: Vec<Of<Session>> =
-            sqlx::query_as("SELECT * FROM sessions WHERE user_id = ? ORDER BY id DESC LIMIT ?")
-                .bind(user)
-                .bind(LISTED)
-                .fetch_all(&self.read)
-                .await?;
+    async fn sessions_of(&self, user: Id, before: Id, limit: u32) -> Result<Vec<Session>, Error> {
+        let rows: Vec<Of<Session>> = sqlx::query_as(
+            "SELECT * FROM sessions WHERE user_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(user)
+        .bind(before)
+        .bind(limit)
+        .fetch_all(&self.read)
+        .await?;
         Ok(rows.into_iter().map(|row| row.0).collect())
     }
 
-    async fn keys(&self) -> Result<Vec<Session>, Error> {
-        let rows: Vec<Of<Session>> =
-            sqlx::query_as("SELECT * FROM sessions WHERE kind IN (3, 4) ORDER BY id DESC LIMIT ?")
-                .bind(LISTED)
-                .fetch_all(&self.read)
-                .await?;
+    async fn keys(&self, before: Id, limit: u32) -> Result<Vec<Session>, Error> {
+        let rows: Vec<Of<Session>> = sqlx::query_as(
+            "SELECT * FROM sessions WHERE kind IN (3, 4) AND id < ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(before)
+        .bind(limit)
+        .fetch_all(&self.read)
+        .await?;
         Ok(rows.into_iter().map(|row| row.0).collect())
     }
 
@@ -148,4 +136,88 @@ impl Sessions for Sqlite {
         })
         .await
     }
+}
+
+/// Writes the row alone.
+pub(super) async fn insert(tx: &mut Tx, session: &Session) -> Result<(), Error> {
+    let made = sqlx::query(
+        "INSERT INTO sessions (id, user_id, kind, name, access_hash, access_expires_at,
+         refresh_family_hash, refresh_hash, refresh_expires_at, previous_refresh_hash,
+         refreshed_at, created_at, last_seen_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(session.id)
+    .bind(session.user_id)
+    .bind(session.kind as i32)
+    .bind(session.name.as_str())
+    .bind(session.access_hash.as_slice())
+    .bind(session.access_expires_at)
+    .bind(session.refresh_family_hash.as_slice())
+    .bind(session.refresh_hash.as_slice())
+    .bind(session.refresh_expires_at)
+    .bind(session.previous_refresh_hash.as_slice())
+    .bind(session.refreshed_at)
+    .bind(session.created_at)
+    .bind(session.last_seen_at)
+    .execute(&mut tx.connection)
+    .await?;
+    match made.rows_affected() {
+        0 => Err(Error::Conflict("session")),
+        _ => Ok(()),
+    }
+}
+
+/// Ends the user's longest unseen sessions, so that with the new one it has at most `max`.
+async fn end_surplus(tx: &mut Tx, new: &Session, max: u32) -> Result<Vec<Id>, Error> {
+    let ended: Vec<Id> = sqlx::query_scalar(
+        "DELETE FROM sessions WHERE id IN
+         (SELECT id FROM sessions WHERE user_id = ?1 AND kind = 1 AND id <> ?2
+          ORDER BY last_seen_at DESC, id DESC LIMIT -1 OFFSET ?3)
+         RETURNING id",
+    )
+    .bind(new.user_id)
+    .bind(new.id)
+    .bind(i64::from(max.saturating_sub(1)))
+    .fetch_all(&mut tx.connection)
+    .await?;
+    tell(tx, new.user_id, &ended).await?;
+    Ok(ended)
+}
+
+/// Ends the user's sessions of kind user but this one.
+pub(super) async fn end_others(tx: &mut Tx, user: Id, keep: Id) -> Result<Vec<Id>, Error> {
+    let ended: Vec<Id> = sqlx::query_scalar(
+        "DELETE FROM sessions WHERE user_id = ? AND kind = 1 AND id <> ? RETURNING id",
+    )
+    .bind(user)
+    .bind(keep)
+    .fetch_all(&mut tx.connection)
+    .await?;
+    tell(tx, user, &ended).await?;
+    Ok(ended)
+}
+
+/// Ends all of a user's sessions.
+pub(super) async fn end_all(tx: &mut Tx, user: Id) -> Result<Vec<Id>, Error> {
+    let ended: Vec<Id> = sqlx::query_scalar("DELETE FROM sessions WHERE user_id = ? RETURNING id")
+        .bind(user)
+        .fetch_all(&mut tx.connection)
+        .await?;
+    tell(tx, user, &ended).await?;
+    Ok(ended)
+}
+
+/// Ends all sessions of the session's user and stores it in their place.
+pub(super) async fn replace(tx: &mut Tx, session: &Session) -> Result<Vec<Id>, Error> {
+    let ended = end_all(tx, session.user_id).await?;
+    insert(tx, session).await?;
+    Ok(ended)
+}
+
+async fn tell(tx: &mut Tx, user: Id, ended: &[Id]) -> Result<(), Error> {
+    let event = |session: &Id| NewEvent {
+        topic: TopicKey::user(user),
+        body: EventBody::SessionRevoked(*session),
+    };
+    outbox::publish(tx, outbox::encode(ended.iter().map(event).collect())).await
 }

@@ -43,9 +43,11 @@ async fn open(path: &Path) -> Result<Sqlite, Error> {
 /// A store with the channel that messages need.
 async fn filled(path: &Path) -> Sqlite {
     let store = open(path).await.unwrap();
+    let made = store.create_account(account(OWNER).into(), vec![]).await;
+    made.unwrap();
     let general = channel(CHANNEL, SERVER, crate::model::ChannelType::Text);
     let owner = member(SERVER, OWNER, crate::model::Role::Owner);
-    let made = store.create_server(server(SERVER, OWNER), owner, general, None, vec![]);
+    let made = store.create_server(server(SERVER, OWNER), owner, general, None, 999, vec![]);
     made.await.unwrap();
     store
 }
@@ -164,7 +166,9 @@ async fn a_write_goes_on_without_its_caller() {
         let written = store.insert(message(CHANNEL, id, OWNER, "")).now_or_never();
         assert!(written.is_none());
     }
-    let account = store.create_account(account(7)).now_or_never();
+    let account = store
+        .create_account(account(7).into(), vec![])
+        .now_or_never();
     assert!(account.is_none());
     store.close().await;
     let store = open(&folder.file()).await.unwrap();

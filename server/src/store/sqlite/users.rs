@@ -1,10 +1,11 @@
 //! Users and credentials.
 
+use super::requests::{self, Kind};
 use super::rows::{Of, metadata_json};
 use super::writer::Tx;
-use super::{Sqlite, outbox};
-use crate::model::{Id, User};
-use crate::store::{Account, Error, NewEvent, Users};
+use super::{Sqlite, members, outbox, sessions};
+use crate::model::{Id, Session, SessionKind, User};
+use crate::store::{Account, Departed, Error, Made, NewAccount, NewEvent, Users};
 use async_trait::async_trait;
 
 /// Users that one may block.
@@ -15,8 +16,38 @@ const PROFILES: usize = 1000;
 
 #[async_trait]
 impl Users for Sqlite {
-    async fn create_account(&self, account: Account) -> Result<(), Error> {
-        self.change(move |tx| Box::pin(create(tx, account))).await
+    async fn create_account(&self, new: NewAccount, events: Vec<NewEvent>) -> Result<Made, Error> {
+        let events = outbox::encode(events);
+        self.change(move |tx| {
+            Box::pin(async move {
+                let kind = match new.session.as_ref().map(|session| session.kind) {
+                    Some(SessionKind::Service | SessionKind::Admin) => Kind::Key,
+                    _ => Kind::Bot,
+                };
+                if let Some(made) = requests::made(tx, kind, &new.request).await? {
+                    return again(tx, made.id, new).await;
+                }
+                owner(tx, &new).await?;
+                insert(tx, &new.account).await?;
+                if let Some(session) = &new.session {
+                    sessions::insert(tx, session).await?;
+                }
+                let user = new.account.user;
+                let made = requests::Made::id(user.id);
+                requests::remember(tx, kind, new.request, made).await?;
+                if let Some(join) = new.join {
+                    let (code, most) = (Some(join.code), join.max_members);
+                    members::add(tx, join.member, code, most, u32::MAX).await?;
+                    outbox::publish(tx, events).await?;
+                }
+                Ok(Made {
+                    user,
+                    new: true,
+                    ended: Vec::new(),
+                })
+            })
+        })
+        .await
     }
 
     async fn account_by_name(&self, name_key: &str) -> Result<Option<Account>, Error> {
@@ -77,33 +108,55 @@ impl Users for Sqlite {
         .await
     }
 
-    async fn set_password(&self, user: Id, hash: String) -> Result<(), Error> {
+    async fn set_password(
+        &self,
+        user: Id,
+        expected: String,
+        hash: String,
+        keep: Option<Id>,
+    ) -> Result<Vec<Id>, Error> {
         self.change(move |tx| {
             Box::pin(async move {
-                let done =
-                    sqlx::query("UPDATE users SET password_hash = ? WHERE id = ? AND deleted = 0")
-                        .bind(hash)
-                        .bind(user)
-                        .execute(&mut tx.connection)
-                        .await?;
-                match done.rows_affected() {
-                    0 => Err(Error::NotFound("user")),
-                    _ => Ok(()),
+                if require(tx, user).await? != expected {
+                    return Err(Error::Conflict("password"));
+                }
+                sqlx::query("UPDATE users SET password_hash = ? WHERE id = ?")
+                    .bind(hash)
+                    .bind(user)
+                    .execute(&mut tx.connection)
+                    .await?;
+                match keep {
+                    Some(keep) => sessions::end_others(tx, user, keep).await,
+                    None => Ok(Vec::new()),
                 }
             })
         })
         .await
     }
 
-    async fn delete_account(&self, user: Id, events: Vec<NewEvent>) -> Result<(), Error> {
+    async fn delete_account(&self, user: Id, events: Vec<NewEvent>) -> Result<Departed, Error> {
         let events = outbox::encode(events);
         self.change(move |tx| {
             Box::pin(async move {
-                delete(tx, user).await?;
-                outbox::publish(tx, events).await
+                let departed = delete(tx, user).await?;
+                outbox::publish(tx, events).await?;
+                Ok(departed)
             })
         })
         .await
+    }
+
+    async fn owned_by(&self, owner: Id, before: Id, limit: u32) -> Result<Vec<User>, Error> {
+        let rows: Vec<Of<User>> = sqlx::query_as(
+            "SELECT * FROM users WHERE owner_id = ? AND owner_id <> 0 AND id < ? AND deleted = 0
+             ORDER BY id DESC LIMIT ?",
+        )
+        .bind(owner)
+        .bind(before)
+        .bind(limit)
+        .fetch_all(&self.read)
+        .await?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
     }
 
     async fn block(&self, user: Id, other: Id) -> Result<(), Error> {
@@ -141,7 +194,64 @@ fn not_empty(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-async fn create(tx: &mut Tx, account: Account) -> Result<(), Error> {
+/// Refuses a user that isn't there (any more); answers its password's hash.
+pub(super) async fn require(tx: &mut Tx, user: Id) -> Result<String, Error> {
+    let hash = sqlx::query_scalar("SELECT password_hash FROM users WHERE id = ? AND deleted = 0")
+        .bind(user)
+        .fetch_optional(&mut tx.connection)
+        .await?;
+    hash.ok_or(Error::NotFound("user"))
+}
+
+/// Refuses an owner that isn't there, or owns as many as it may.
+async fn owner(tx: &mut Tx, new: &NewAccount) -> Result<(), Error> {
+    let owner = new.account.owner_id;
+    if owner == 0 {
+        return Ok(());
+    }
+    require(tx, owner).await?;
+    let owned: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM users WHERE owner_id = ? AND owner_id <> 0 AND deleted = 0",
+    )
+    .bind(owner)
+    .fetch_one(&mut tx.connection)
+    .await?;
+    if owned >= i64::from(new.max_owned) {
+        return Err(Error::LimitReached("bots"));
+    }
+    Ok(())
+}
+
+/// A request's repeat: the account that its first call made, with the new session alone.
+async fn again(tx: &mut Tx, id: Id, new: NewAccount) -> Result<Made, Error> {
+    let row: Option<Of<Account>> =
+        sqlx::query_as("SELECT * FROM users WHERE id = ? AND deleted = 0")
+            .bind(id)
+            .fetch_optional(&mut tx.connection)
+            .await?;
+    let Some(Of(earlier)) = row else {
+        return Err(Error::NotFound("user"));
+    };
+    let (account, user) = (&new.account, earlier.user);
+    if earlier.name_key != account.name_key && user.display_name != account.user.display_name {
+        return Err(Error::Conflict("request"));
+    }
+    let mut ended = Vec::new();
+    if let Some(session) = new.session {
+        let session = Session {
+            user_id: id,
+            ..session
+        };
+        ended = sessions::replace(tx, &session).await?;
+    }
+    Ok(Made {
+        user,
+        new: false,
+        ended,
+    })
+}
+
+async fn insert(tx: &mut Tx, account: &Account) -> Result<(), Error> {
     let user = &account.user;
     let done = sqlx::query(
         "INSERT INTO users (id, username, name_key, display_name, bot, deleted, password_hash,
@@ -178,7 +288,7 @@ async fn create(tx: &mut Tx, account: Account) -> Result<(), Error> {
     }))
 }
 
-async fn delete(tx: &mut Tx, user: Id) -> Result<(), Error> {
+async fn delete(tx: &mut Tx, user: Id) -> Result<Departed, Error> {
     let owns: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM servers WHERE owner_id = ?)")
         .bind(user)
         .fetch_one(&mut tx.connection)
@@ -189,7 +299,7 @@ async fn delete(tx: &mut Tx, user: Id) -> Result<(), Error> {
     let done = sqlx::query(
         "UPDATE users SET deleted = 1, username = 'deleted-' || id, name_key = NULL,
          display_name = '', password_hash = '', external_id = NULL, metadata = NULL
-         WHERE id = ?",
+         WHERE id = ? AND deleted = 0",
     )
     .bind(user)
     .execute(&mut tx.connection)
@@ -197,12 +307,16 @@ async fn delete(tx: &mut Tx, user: Id) -> Result<(), Error> {
     if done.rows_affected() == 0 {
         return Err(Error::NotFound("user"));
     }
+    let sessions = sessions::end_all(tx, user).await?;
+    let channels =
+        sqlx::query_scalar("DELETE FROM channel_members WHERE user_id = ? RETURNING channel_id")
+            .bind(user)
+            .fetch_all(&mut tx.connection)
+            .await?;
     for statement in [
-        "DELETE FROM sessions WHERE user_id = ?1",
         "UPDATE servers SET member_count = member_count - 1
          WHERE id IN (SELECT server_id FROM members WHERE user_id = ?1)",
         "DELETE FROM members WHERE user_id = ?1",
-        "DELETE FROM channel_members WHERE user_id = ?1",
         "DELETE FROM blocks WHERE user_id = ?1 OR other_id = ?1",
     ] {
         sqlx::query(statement)
@@ -210,7 +324,7 @@ async fn delete(tx: &mut Tx, user: Id) -> Result<(), Error> {
             .execute(&mut tx.connection)
             .await?;
     }
-    Ok(())
+    Ok(Departed { sessions, channels })
 }
 
 async fn block(tx: &mut Tx, user: Id, other: Id) -> Result<(), Error> {

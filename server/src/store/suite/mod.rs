@@ -6,6 +6,7 @@ pub(crate) mod events;
 pub(crate) mod messages;
 pub(crate) mod pages;
 pub(crate) mod servers;
+pub(crate) mod sessions;
 pub(crate) mod users;
 
 use super::{Account, Handle, Inserted, NewEvent, OutboxEvent, Relay};
@@ -41,7 +42,7 @@ impl Relay for Recorder {
     }
 }
 
-/// An open store with a server (10, of user 1) and its channel 11.
+/// An open store with users 1 to 3, a server (10, of user 1) and its channel 11.
 pub(crate) struct World<P> {
     pub(crate) place: P,
     pub(crate) store: Handle,
@@ -50,6 +51,8 @@ pub(crate) struct World<P> {
 }
 
 pub(crate) const OWNER: Id = 1;
+/// Those who have an account from the start.
+pub(crate) const USERS: [Id; 3] = [OWNER, 2, 3];
 pub(crate) const SERVER: Id = 10;
 pub(crate) const CHANNEL: Id = 11;
 
@@ -65,7 +68,9 @@ impl<P: Place> World<P> {
             relay,
             clock,
         };
-        world.account(OWNER).await;
+        for user in USERS {
+            world.account(user).await;
+        }
         world.server(SERVER, OWNER).await;
         world
     }
@@ -80,7 +85,8 @@ impl<P: Place> World<P> {
     }
 
     pub(crate) async fn account(&self, id: Id) {
-        self.store.create_account(account(id)).await.unwrap();
+        let made = self.store.create_account(account(id).into(), vec![]).await;
+        assert!(made.unwrap().new);
     }
 
     /// Makes a server, and its first channel under the next id.
@@ -90,7 +96,7 @@ impl<P: Place> World<P> {
         let server = server(id, owner.user_id);
         let made = self
             .store
-            .create_server(server, owner, general, None, vec![]);
+            .create_server(server, owner, general, None, 999, vec![]);
         made.await.unwrap();
     }
 
@@ -189,6 +195,7 @@ pub(crate) fn session(id: Id, user_id: Id, kind: SessionKind, last_seen_at: i64)
         name: "Phone".into(),
         access_hash: [1; 32],
         access_expires_at: 5,
+        refresh_family_hash: [4; 32],
         refresh_hash: [2; 32],
         refresh_expires_at: 6,
         previous_refresh_hash: [0; 32],
@@ -246,11 +253,16 @@ macro_rules! contract_suite {
                 bounds_of_members_and_servers_hold,
                 an_invitation_is_spent_by_its_uses,
                 an_invitation_ends,
-                a_server_has_a_thousand_invitations_at_most,
+                a_server_has_a_thousand_open_invitations_at_most,
+                open_invitations_are_listed_by_code,
+                a_request_repeated_answers_the_first_invitation,
                 a_ban_takes_out_and_keeps_out,
                 a_role_is_set_and_ownership_handed_on,
                 leaving_takes_out_of_private_channels,
                 members_are_listed_by_id,
+                servers_of_a_user_are_listed_by_id,
+                who_is_in_many_servers_makes_no_more,
+                admins_are_told_from_members,
             ]
             channels: [
                 a_channel_is_read_as_it_was_made,
@@ -258,6 +270,8 @@ macro_rules! contract_suite {
                 a_request_repeated_answers_the_first_channel,
                 two_users_have_one_direct_channel,
                 a_server_has_so_many_channels_at_most,
+                a_user_makes_so_many_direct_channels_at_most,
+                a_channel_has_so_many_members_at_most,
                 a_channel_is_changed_and_deleted,
                 members_of_a_channel_come_and_go,
                 direct_channels_come_newest_first,
@@ -267,10 +281,20 @@ macro_rules! contract_suite {
                 names_and_external_ids_are_unique,
                 a_profile_and_a_password_change,
                 a_deleted_account_frees_its_name,
+                nothing_begins_for_who_is_gone,
                 blocks_count_both_ways_and_are_bounded,
+                an_account_begins_with_all_or_nothing,
+                a_request_repeated_answers_the_first_account_with_a_new_session,
+                an_owner_has_so_many_accounts_at_most,
+            ]
+            sessions: [
                 a_session_is_read_as_it_was_made,
                 too_many_sessions_end_the_longest_unseen,
+                a_session_needs_its_user_and_what_was_proved,
+                a_new_password_ends_the_others,
+                a_users_sessions_are_replaced_by_one,
                 a_refresh_needs_the_hash_it_replaces,
+                a_session_long_over_is_removed,
                 service_keys_are_listed,
             ]
             events: [

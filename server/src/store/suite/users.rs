@@ -1,7 +1,25 @@
 //! Sentences about users, credentials and sessions.
 
 use super::*;
-use crate::store::Error;
+use crate::model::Invite;
+use crate::store::{Error, Join, Made, NewAccount};
+
+async fn create<P>(world: &World<P>, account: Account) -> Result<Made, Error> {
+    world.store.create_account(account.into(), vec![]).await
+}
+
+fn bot(id: Id) -> NewAccount {
+    NewAccount {
+        account: Account {
+            owner_id: 2,
+            ..account(id)
+        },
+        session: Some(session(id + 500, id, SessionKind::Bot, 0)),
+        request: Some((2, format!("request {id}"))),
+        max_owned: 2,
+        ..NewAccount::default()
+    }
+}
 
 pub(crate) async fn an_account_is_found_by_each_key<P: Place>() {
     let world = World::<P>::new().await;
@@ -14,7 +32,7 @@ pub(crate) async fn an_account_is_found_by_each_key<P: Place>() {
         },
         ..account(5)
     };
-    world.store.create_account(made.clone()).await.unwrap();
+    create(&world, made.clone()).await.unwrap();
     let by_name = world.store.account_by_name("user5").await.unwrap();
     let by_external = world.store.account_by_external("ext").await.unwrap();
     for found in [by_name, by_external, world.store.account(5).await.unwrap()] {
@@ -54,7 +72,7 @@ pub(crate) async fn names_and_external_ids_are_unique<P: Place>() {
         external_id: external_id.into(),
         ..account(id)
     };
-    world.store.create_account(with(5, "ext")).await.unwrap();
+    create(&world, with(5, "ext")).await.unwrap();
     world.account(6).await;
     let same = Account {
         name_key: "user5".into(),
@@ -62,9 +80,9 @@ pub(crate) async fn names_and_external_ids_are_unique<P: Place>() {
     };
     // All at once: each refusal undoes only itself.
     let all = [with(8, ""), same, with(9, "ext"), with(10, "")];
-    let all = all.map(|account| world.store.create_account(account));
+    let all = all.map(|account| create(&world, account));
     let all = futures::future::join_all(all).await;
-    assert!(matches!(all[0], Ok(())), "{all:?}");
+    assert!(all[0].is_ok(), "{all:?}");
     assert!(
         matches!(all[1], Err(Error::Conflict("username"))),
         "{all:?}"
@@ -73,7 +91,7 @@ pub(crate) async fn names_and_external_ids_are_unique<P: Place>() {
         matches!(all[2], Err(Error::Conflict("external_id"))),
         "{all:?}"
     );
-    assert!(matches!(all[3], Ok(())), "{all:?}");
+    assert!(all[3].is_ok(), "{all:?}");
     let users = world.store.users(&[7, 8, 9, 10]).await.unwrap();
     assert_eq!(users, [account(8).user, account(10).user]);
 }
@@ -90,14 +108,19 @@ pub(crate) async fn a_profile_and_a_password_change<P: Place>() {
         .update_profile(changed.clone(), vec![])
         .await
         .unwrap();
-    world
-        .store
-        .set_password(OWNER, "$new".into())
-        .await
-        .unwrap();
+    let set = |user, expected: &str, hash: &str| {
+        let (expected, hash) = (expected.into(), hash.into());
+        world.store.set_password(user, expected, hash, None)
+    };
+    let stale = set(OWNER, "$other", "$new").await;
+    assert!(
+        matches!(stale, Err(Error::Conflict("password"))),
+        "{stale:?}"
+    );
+    assert!(set(OWNER, "$argon2id$", "$new").await.unwrap().is_empty());
     let found = world.store.account(OWNER).await.unwrap().unwrap();
     assert_eq!((found.user, found.password_hash), (changed, "$new".into()));
-    let nobody = world.store.set_password(99, "$new".into()).await;
+    let nobody = set(99, "", "$new").await;
     assert!(matches!(nobody, Err(Error::NotFound("user"))), "{nobody:?}");
     let nobody = world.store.update_profile(account(99).user, vec![]).await;
     assert!(matches!(nobody, Err(Error::NotFound("user"))), "{nobody:?}");
@@ -109,9 +132,25 @@ pub(crate) async fn a_deleted_account_frees_its_name<P: Place>() {
     world.join(SERVER, 5).await;
     world.store.block(5, OWNER).await.unwrap();
     world.store.block(OWNER, 5).await.unwrap();
+    let private = Channel {
+        member_ids: vec![OWNER, 5],
+        ..channel(50, SERVER, ChannelType::Private)
+    };
+    for made in [private, direct(51, &[2, 5])] {
+        let made = world.store.create_channel(made, OWNER, None, 9, vec![]);
+        made.await.unwrap();
+    }
     let session = session(70, 5, SessionKind::User, 0);
-    world.store.create_session(session, 9).await.unwrap();
-    world.store.delete_account(5, vec![]).await.unwrap();
+    let stored = world.store.create_session(session, 9, None);
+    stored.await.unwrap();
+    let left = vec![event(TopicKey::server(SERVER), 5)];
+    let departed = world.store.delete_account(5, left).await.unwrap();
+    assert_eq!(
+        (departed.sessions, departed.channels),
+        (vec![70], vec![50, 51])
+    );
+    let told: Vec<_> = world.relay.events().iter().map(|told| told.topic).collect();
+    assert_eq!(told, [TopicKey::user(5), TopicKey::server(SERVER)]);
     let found = world.store.account(5).await.unwrap().unwrap();
     assert!(found.user.deleted && found.password_hash.is_empty() && found.name_key.is_empty());
     assert!(!found.user.username.contains("User") && found.user.metadata.is_empty());
@@ -140,7 +179,25 @@ pub(crate) async fn a_deleted_account_frees_its_name<P: Place>() {
         name_key: "user5".into(),
         ..account(6)
     };
-    world.store.create_account(next).await.unwrap();
+    create(&world, next).await.unwrap();
+}
+
+pub(crate) async fn nothing_begins_for_who_is_gone<P: Place>() {
+    let world = World::<P>::new().await;
+    world.account(5).await;
+    world.store.delete_account(5, vec![]).await.unwrap();
+    let joined = member(SERVER, 5, Role::Member);
+    let joined = world.store.add_member(joined, None, 9, 9, vec![]).await;
+    assert!(matches!(joined, Err(Error::NotFound("user"))), "{joined:?}");
+    let general = channel(21, 20, ChannelType::Text);
+    let owner = member(20, 5, Role::Owner);
+    let made = world
+        .store
+        .create_server(server(20, 5), owner, general, None, 999, vec![]);
+    let made = made.await;
+    assert!(matches!(made, Err(Error::NotFound("user"))), "{made:?}");
+    let again = world.store.delete_account(5, vec![]).await;
+    assert!(matches!(again, Err(Error::NotFound("user"))), "{again:?}");
     let owner = world.store.delete_account(OWNER, vec![]).await;
     assert!(matches!(owner, Err(Error::Conflict(_))), "{owner:?}");
     let nobody = world.store.delete_account(99, vec![]).await;
@@ -168,103 +225,110 @@ pub(crate) async fn blocks_count_both_ways_and_are_bounded<P: Place>() {
     assert!(!world.store.blocked(1, 2).await.unwrap());
 }
 
-pub(crate) async fn a_session_is_read_as_it_was_made<P: Place>() {
+pub(crate) async fn an_account_begins_with_all_or_nothing<P: Place>() {
     let world = World::<P>::new().await;
-    let made = session(70, OWNER, SessionKind::Bot, 9);
-    let ended = world.store.create_session(made.clone(), 9).await.unwrap();
-    assert!(ended.is_empty());
-    assert_eq!(world.store.session(70).await.unwrap(), Some(made.clone()));
-    world
-        .store
-        .touch_sessions(vec![(70, 12), (99, 5)])
-        .await
-        .unwrap();
-    world.store.touch_sessions(vec![(70, 11)]).await.unwrap();
-    let seen = Session {
-        last_seen_at: 12,
-        ..made
+    let invite = Invite {
+        code: "code".into(),
+        server_id: SERVER,
+        creator_id: OWNER,
+        max_uses: 1,
+        uses: 0,
+        expires_at: 0,
     };
-    assert_eq!(world.store.session(70).await.unwrap(), Some(seen));
-    let events = || vec![event(TopicKey::user(OWNER), 70)];
-    assert!(world.store.end_session(70, events()).await.unwrap());
-    assert!(!world.store.end_session(70, events()).await.unwrap());
-    assert_eq!(world.store.session(70).await.unwrap(), None);
+    world.store.create_invite(invite, None).await.unwrap();
+    let register = |id: Id| {
+        let join = Join {
+            member: member(SERVER, id, Role::Member),
+            code: "code".into(),
+            max_members: 9,
+        };
+        let new = NewAccount {
+            session: Some(session(id + 500, id, SessionKind::User, 0)),
+            join: Some(join),
+            ..NewAccount::from(account(id))
+        };
+        let events = vec![event(TopicKey::server(SERVER), id)];
+        world.store.create_account(new, events)
+    };
+    let (first, second) = tokio::join!(register(5), register(6));
+    assert!(first.unwrap().new);
+    assert!(
+        matches!(second, Err(Error::NotFound("invite"))),
+        "{second:?}"
+    );
+    assert!(world.store.member(SERVER, 5).await.unwrap().is_some());
+    assert!(world.store.session(505).await.unwrap().is_some());
+    assert!(world.store.account(6).await.unwrap().is_none());
+    assert!(world.store.session(506).await.unwrap().is_none());
     assert_eq!(world.relay.events().len(), 1);
 }
 
-pub(crate) async fn too_many_sessions_end_the_longest_unseen<P: Place>() {
+pub(crate) async fn a_request_repeated_answers_the_first_account_with_a_new_session<P: Place>() {
     let world = World::<P>::new().await;
-    for (id, seen) in [(70, 30), (71, 10), (72, 20)] {
-        let made = session(id, OWNER, SessionKind::User, seen);
-        assert!(
-            world
-                .store
-                .create_session(made, 3)
-                .await
-                .unwrap()
-                .is_empty()
-        );
-    }
-    // Another kind's and another user's don't count.
-    for made in [
-        session(73, OWNER, SessionKind::Bot, 0),
-        session(74, 2, SessionKind::User, 0),
-    ] {
-        assert!(
-            world
-                .store
-                .create_session(made, 3)
-                .await
-                .unwrap()
-                .is_empty()
-        );
-    }
-    // The new one stays, though it was never seen.
-    let made = session(75, OWNER, SessionKind::User, 0);
-    let mut ended = world.store.create_session(made, 2).await.unwrap();
-    ended.sort_unstable();
-    assert_eq!(ended, [71, 72]);
-    let left = world.store.sessions_of(OWNER).await.unwrap();
-    let left: Vec<Id> = left.iter().map(|session| session.id).collect();
-    assert_eq!(left, [75, 73, 70]);
-}
-
-pub(crate) async fn a_refresh_needs_the_hash_it_replaces<P: Place>() {
-    let world = World::<P>::new().await;
-    let made = session(70, OWNER, SessionKind::User, 9);
-    world.store.create_session(made.clone(), 9).await.unwrap();
-    let next = Session {
-        access_hash: [5; 32],
-        refresh_hash: [6; 32],
-        previous_refresh_hash: [2; 32],
-        access_expires_at: 50,
-        refresh_expires_at: 60,
-        refreshed_at: 70,
-        ..made
+    let first = world.store.create_account(bot(5), vec![]).await.unwrap();
+    assert!(first.new && first.ended.is_empty());
+    let again = || NewAccount {
+        session: Some(session(506, 6, SessionKind::Bot, 0)),
+        account: Account {
+            user: User {
+                id: 6,
+                ..account(5).user
+            },
+            ..bot(5).account
+        },
+        ..bot(5)
     };
-    // Of two at once one wins.
-    let refresh = || world.store.refresh_session(next.clone(), [2; 32]);
-    let (a, b) = tokio::join!(refresh(), refresh());
+    let second = world.store.create_account(again(), vec![]).await.unwrap();
+    assert_eq!((second.user, second.new), (account(5).user, false));
+    assert_eq!(second.ended, [505]);
+    assert_eq!(world.store.session(505).await.unwrap(), None);
+    let session = world.store.session(506).await.unwrap().unwrap();
+    assert_eq!(session.user_id, 5);
+    assert!(world.store.account(6).await.unwrap().is_none());
+    let told = world.relay.events();
+    assert_eq!(told[0].signal, crate::model::Signal::Revoked(505));
+    // A key by the same request is another thing, and so is another name.
+    let key = NewAccount {
+        session: Some(super::session(510, 7, SessionKind::Service, 0)),
+        account: account(7),
+        ..bot(5)
+    };
+    assert!(world.store.create_account(key, vec![]).await.unwrap().new);
+    let other = NewAccount {
+        account: account(8),
+        ..again()
+    };
+    let other = world.store.create_account(other, vec![]).await;
     assert!(
-        a.is_ok() && matches!(b, Err(Error::Conflict(_))),
-        "{a:?} {b:?}"
+        matches!(other, Err(Error::Conflict("request"))),
+        "{other:?}"
     );
-    assert_eq!(world.store.session(70).await.unwrap(), Some(next));
 }
 
-pub(crate) async fn service_keys_are_listed<P: Place>() {
+pub(crate) async fn an_owner_has_so_many_accounts_at_most<P: Place>() {
     let world = World::<P>::new().await;
-    for (id, kind) in [
-        (70, SessionKind::Service),
-        (72, SessionKind::Admin),
-        (71, SessionKind::Service),
-        (73, SessionKind::User),
-        (74, SessionKind::Bot),
-    ] {
-        let made = session(id, OWNER, kind, 0);
-        world.store.create_session(made, 9).await.unwrap();
-    }
-    let keys = world.store.keys().await.unwrap();
-    let keys: Vec<Id> = keys.iter().map(|key| key.id).collect();
-    assert_eq!(keys, [72, 71, 70]);
+    let create = |id| world.store.create_account(bot(id), vec![]);
+    create(5).await.unwrap();
+    create(6).await.unwrap();
+    let full = create(7).await;
+    assert!(matches!(full, Err(Error::LimitReached("bots"))), "{full:?}");
+    let owned = |before, limit| world.store.owned_by(2, before, limit);
+    let ids = |users: Vec<User>| users.iter().map(|user| user.id).collect::<Vec<_>>();
+    assert_eq!(ids(owned(Id::MAX, 9).await.unwrap()), [6, 5]);
+    assert_eq!(ids(owned(Id::MAX, 1).await.unwrap()), [6]);
+    assert_eq!(ids(owned(6, 9).await.unwrap()), [5]);
+    world.store.delete_account(5, vec![]).await.unwrap();
+    assert_eq!(ids(owned(Id::MAX, 9).await.unwrap()), [6]);
+    assert!(
+        world
+            .store
+            .owned_by(0, Id::MAX, 9)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    create(7).await.unwrap();
+    world.store.delete_account(2, vec![]).await.unwrap();
+    let orphan = create(8).await;
+    assert!(matches!(orphan, Err(Error::NotFound("user"))), "{orphan:?}");
 }
