@@ -1,5 +1,6 @@
 # Two commands matter: `make run` starts a server, `make test` checks everything.
-# Both set up what they need on a machine that has git, make, and the Rust and Node toolchains.
+# Both set up what they need on a machine that has git, make, and the Rust and Node toolchains; what else
+# they need (a C compiler, curl, jq) they install from Debian's packages where it is missing.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -11,19 +12,23 @@ LISTEN ?= 127.0.0.1:7300
 DATA ?= ./chirm-data
 CHIRM := $(CARGO_TARGET_DIR)/quick/chirm
 
-.PHONY: help run build test fmt lint docs proto supply unit replay mutations
+.PHONY: help needs run build test fmt lint docs proto supply unit readme replay mutations
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
 
-build: ## Build the server for use (optimised, without the slow last steps of a release)
+# Two dependencies (ring, SQLite) are built with a C compiler; README's tours call curl and jq.
+needs:
+	@tools/needs.sh cc=gcc,libc6-dev curl=curl jq=jq
+
+build: needs ## Build the server for use (optimised, without the slow last steps of a release)
 	@cargo build --profile quick --bin chirm
 
 run: build ## Start a server at 127.0.0.1:7300, its data in ./chirm-data
 	@tools/next-steps.sh "$(LISTEN)" "$(DATA)" "$(CHIRM)"
 	@exec "$(CHIRM)" serve --listen "$(LISTEN)" --data "$(DATA)"
 
-test: fmt proto lint docs supply unit replay mutations ## Check everything
+test: needs fmt proto lint docs supply unit readme replay mutations ## Check everything
 	@echo "make test: everything passed"
 
 fmt: ## Formatting of the Rust code
@@ -43,6 +48,9 @@ supply: ## Bans, licences and sources of the dependencies; unused ones
 
 unit: ## All tests of the workspace
 	cargo test --workspace
+
+readme: ## README's tours by REST and of a back end, run as they stand there
+	tools/readme.sh
 
 replay: ## A sample of a real conversation, with watchers cut and the server killed
 	tools/replay-sample.sh

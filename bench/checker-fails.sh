@@ -21,7 +21,7 @@ if ! out=$(replay none); then
   echo "FAILED: without a bug the replay must pass"
   exit 1
 fi
-for bug in nonce_forgotten dedupe_off jump_check_off epoch_kept ack_before_persist; do
+for bug in nonce_forgotten dedupe_off jump_check_off ring_incomplete epoch_kept ack_before_persist; do
   if out=$(replay "$bug"); then
     echo "FAILED: the checker missed the bug $bug"
     exit 1

@@ -12,8 +12,8 @@ use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Which server to use.
-#[derive(Debug, Clone, Args)]
+/// Which server to use. Without `Debug`, for it holds a key.
+#[derive(Clone, Args)]
 pub struct TargetArgs {
     /// A running server, as http://HOST:PORT; without it one is started for the time
     #[arg(long)]
@@ -21,7 +21,8 @@ pub struct TargetArgs {
     /// The running server's process on this machine, for its figures
     #[arg(long, requires = "server")]
     pub pid: Option<u32>,
-    /// A service key of the running server, for the set-up
+    /// A service key of the running server, for the set-up; CHIRM_KEY keeps it out of the list of
+    /// processes
     #[arg(long, requires = "server", env = "CHIRM_KEY", hide_env_values = true)]
     pub key: Option<String>,
 }
@@ -38,7 +39,7 @@ impl From<TargetArgs> for Target {
 }
 
 /// `chirm bench`: figures of a server.
-#[derive(Debug, Clone, Subcommand)]
+#[derive(Clone, Subcommand)]
 pub enum BenchCommand {
     /// One channel, many subscribers: deliveries a second, their latency and cost
     Fanout(FanoutArgs),
@@ -86,7 +87,7 @@ impl LoadArgs {
 }
 
 /// `chirm bench fanout`.
-#[derive(Debug, Clone, Args)]
+#[derive(Clone, Args)]
 pub struct FanoutArgs {
     #[command(flatten)]
     target: TargetArgs,
@@ -98,7 +99,7 @@ pub struct FanoutArgs {
 }
 
 /// `chirm bench send`.
-#[derive(Debug, Clone, Args)]
+#[derive(Clone, Args)]
 pub struct SendArgs {
     #[command(flatten)]
     target: TargetArgs,
@@ -119,19 +120,26 @@ pub struct SendArgs {
     json: bool,
 }
 
-/// `chirm bench floor`.
-#[derive(Debug, Clone, Args)]
+/// `chirm bench floor`. Takes the flags of a fan-out, so that one line serves both; what is the
+/// server's has no meaning here.
+#[derive(Clone, Args)]
 pub struct FloorArgs {
     #[command(flatten)]
     load: LoadArgs,
+    #[arg(long, hide = true)]
+    transport: Option<String>,
+    #[arg(long, hide = true)]
+    server: Option<String>,
+    #[arg(long, hide = true)]
+    pid: Option<u32>,
+    #[arg(long, hide = true)]
+    key: Option<String>,
     /// Write all that waits for a connection at once, not each delivery by itself
     #[arg(long)]
     coalesce: bool,
     /// Be the process that writes
-    #[arg(long, hide = true, requires_all = ["streams", "frame_bytes"])]
+    #[arg(long, hide = true, requires = "frame_bytes")]
     child: bool,
-    #[arg(long, hide = true)]
-    streams: Option<u32>,
     #[arg(long, hide = true)]
     frame_bytes: Option<usize>,
 }
@@ -142,11 +150,11 @@ impl BenchCommand {
         let (report, json) = match self {
             Self::Fanout(args) => {
                 let json = args.load.json;
-                (crate::fanout(args.options()?).await?, json)
+                (unless_stopped(crate::fanout(args.options()?)).await?, json)
             }
             Self::Send(args) => {
                 let json = args.json;
-                (crate::send(args.options()).await?, json)
+                (unless_stopped(crate::send(args.options())).await?, json)
             }
             Self::Floor(args) => {
                 if let Some(child) = args.child()? {
@@ -154,7 +162,7 @@ impl BenchCommand {
                     return Ok(ExitCode::SUCCESS);
                 }
                 let json = args.load.json;
-                (crate::floor(args.options()?).await?, json)
+                (unless_stopped(crate::floor(args.options()?)).await?, json)
             }
         };
         print(&report, json);
@@ -163,6 +171,18 @@ impl BenchCommand {
         } else {
             ExitCode::FAILURE
         })
+    }
+}
+
+/// Runs to the end, or until this process is asked to stop: then what it started (a server without
+/// limits on a temporary folder) ends, too.
+async fn unless_stopped<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        _ = terminate.recv() => anyhow::bail!("asked to stop"),
     }
 }
 
@@ -221,7 +241,7 @@ impl FloorArgs {
         }
         Ok(Some(ChildOptions {
             connections: self.load.connections(),
-            streams: self.streams.context("--child needs --streams")?,
+            subscribers: self.load.subscribers,
             frame_bytes: self.frame_bytes.context("--child needs --frame-bytes")?,
             coalesce: self.coalesce,
         }))
@@ -229,7 +249,7 @@ impl FloorArgs {
 }
 
 /// `chirm replay`.
-#[derive(Debug, Clone, Args)]
+#[derive(Clone, Args)]
 pub struct ReplayArgs {
     /// The logs to replay: a JSON object a line
     file: PathBuf,
@@ -250,6 +270,9 @@ pub struct ReplayArgs {
     /// Keep the history of the run in this file
     #[arg(long)]
     history: Option<PathBuf>,
+    /// Print only the JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl ReplayArgs {
@@ -261,7 +284,7 @@ impl ReplayArgs {
         } else {
             self.kills.unwrap_or(3)
         };
-        let verdict = crate::replay(ReplayOptions {
+        let replay = crate::replay(ReplayOptions {
             target: self.target.into(),
             file: self.file,
             limit: self.limit,
@@ -269,8 +292,9 @@ impl ReplayArgs {
             kills,
             verify: self.verify,
             history: self.history,
-        })
-        .await?;
+            json: self.json,
+        });
+        let verdict = unless_stopped(replay).await?;
         Ok(if verdict.is_clean() {
             ExitCode::SUCCESS
         } else {

@@ -46,13 +46,13 @@ impl Transport {
 }
 
 /// What to measure.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FanoutOptions {
     /// The server.
     pub target: Target,
     /// How many subscribers, each a user of its own.
     pub subscribers: u32,
-    /// TCP connections that they share evenly; servers allow some 128 streams on each.
+    /// TCP connections that they share; servers allow some 128 streams on each.
     pub connections: u32,
     /// How many messages; 0 measures idle memory alone.
     pub messages: u32,
@@ -191,6 +191,12 @@ pub(crate) fn report(
     .with_subscribers(tracker.ready())
 }
 
+/// How many subscribers each connection carries: as evenly as can be.
+pub(crate) fn streams_of(subscribers: u32, connections: u32) -> impl Iterator<Item = u32> {
+    let (each, more) = (subscribers / connections, subscribers % connections);
+    (0..connections).map(move |place| each + u32::from(place < more))
+}
+
 pub(crate) fn per_million(cpu_seconds: Option<f64>, count: u64) -> Option<f64> {
     cpu_seconds
         .filter(|_| count > 0)
@@ -214,9 +220,14 @@ impl Subscribers {
         channel_id: i64,
         users: Vec<Session>,
     ) -> Result<()> {
-        let streams = users.len().div_ceil(options.connections as usize);
         let transport = options.transport;
-        let links: Vec<Subscriber> = stream::iter(users.chunks(streams).map(<[Session]>::to_vec))
+        let mut rest = users.as_slice();
+        let shares = streams_of(options.subscribers, options.connections).map(|streams| {
+            let (share, others) = rest.split_at(streams as usize);
+            rest = others;
+            share.to_vec()
+        });
+        let links: Vec<Subscriber> = stream::iter(shares.collect::<Vec<_>>())
             .map(|users| Subscriber::open(url.to_owned(), transport, channel_id, users))
             .buffer_unordered(OPENING_AT_ONCE)
             .try_collect()
@@ -347,5 +358,21 @@ fn receive(
         }
         Incoming::Message(_) => {}
         Incoming::End => tally.note_end("without a Closing frame".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_subscriber_has_a_connection_and_every_connection_a_subscriber() {
+        for (subscribers, connections) in [(10, 3), (1000, 300), (7, 7), (8, 1)] {
+            let shares: Vec<u32> = streams_of(subscribers, connections).collect();
+            assert_eq!(shares.len(), connections as usize);
+            assert_eq!(shares.iter().sum::<u32>(), subscribers);
+            let (least, most) = (shares.iter().min(), shares.iter().max());
+            assert!(least.zip(most).is_some_and(|(l, m)| *l > 0 && m - l <= 1));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The floor: what the same deliveries cost a process that does nothing but write them.
 
-use crate::fanout::{per_million, report, run_messages};
+use crate::fanout::{per_million, report, run_messages, streams_of};
 use crate::launch::Target;
 use crate::publish::Publisher;
 use crate::report::Report;
@@ -24,13 +24,13 @@ const BURST_MAX: usize = 64;
 const HEAD_BYTES: usize = 8;
 
 /// What to measure.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FloorOptions {
     /// Only the program to start is of interest: the floor never runs in a server.
     pub target: Target,
     /// How many subscribers.
     pub subscribers: u32,
-    /// TCP connections that they share evenly.
+    /// TCP connections that they share.
     pub connections: u32,
     /// How many messages.
     pub messages: u32,
@@ -47,8 +47,8 @@ pub struct FloorOptions {
 pub(crate) struct ChildOptions {
     /// Connections to wait for.
     pub(crate) connections: u32,
-    /// Frames for each connection and message.
-    pub(crate) streams: u32,
+    /// Frames for each message, over all connections.
+    pub(crate) subscribers: u32,
     /// Bytes of a frame.
     pub(crate) frame_bytes: usize,
     /// Whether all that waits for a connection goes in one write.
@@ -59,13 +59,13 @@ pub(crate) struct ChildOptions {
 pub async fn floor(options: FloorOptions) -> Result<Report> {
     ensure!(options.subscribers > 0, "a fan-out needs a subscriber");
     ensure!(
-        options.connections > 0 && options.subscribers.is_multiple_of(options.connections),
-        "--connections must divide the number of subscribers"
+        (1..=options.subscribers).contains(&options.connections),
+        "--connections must be 1 to the number of subscribers"
     );
     crate::procfs::raise_open_files();
     let child_options = ChildOptions {
         connections: options.connections,
-        streams: options.subscribers / options.connections,
+        subscribers: options.subscribers,
         frame_bytes: frame_bytes(options.content_bytes),
         coalesce: options.coalesce,
     };
@@ -87,15 +87,15 @@ pub async fn floor(options: FloorOptions) -> Result<Report> {
     ));
     let stop = watch::Sender::new(false);
     let mut readers = JoinSet::new();
-    for _ in 0..options.connections {
+    // The child accepts in the order in which these connect.
+    for streams in streams_of(options.subscribers, options.connections) {
         let socket = TcpStream::connect(&address).await?;
-        readers.spawn(read(
-            socket,
-            child_options,
-            tracker.clone(),
-            stop.subscribe(),
-        ));
-        (0..child_options.streams).for_each(|_| tracker.note_ready());
+        let share = Share {
+            streams,
+            frame_bytes: child_options.frame_bytes,
+        };
+        readers.spawn(read(socket, share, tracker.clone(), stop.subscribe()));
+        (0..streams).for_each(|_| tracker.note_ready());
     }
     let bar = ProgressBar::new_spinner();
     let publisher = Publisher::Trigger(trigger);
@@ -123,7 +123,7 @@ fn spawn(target: &Target, options: ChildOptions) -> Result<tokio::process::Child
     let mut command = tokio::process::Command::new(target.binary()?);
     command.args(["bench", "floor", "--child"]);
     command.args(["--connections", &options.connections.to_string()]);
-    command.args(["--streams", &options.streams.to_string()]);
+    command.args(["--subscribers", &options.subscribers.to_string()]);
     command.args(["--frame-bytes", &options.frame_bytes.to_string()]);
     if options.coalesce {
         command.arg("--coalesce");
@@ -162,14 +162,23 @@ fn frame_bytes(content_bytes: usize) -> usize {
     9 + 5 + frame.encoded_len()
 }
 
+/// What a connection carries.
+#[derive(Clone, Copy)]
+struct Share {
+    /// Frames for each message.
+    streams: u32,
+    /// Bytes of a frame.
+    frame_bytes: usize,
+}
+
 async fn read(
     mut socket: TcpStream,
-    options: ChildOptions,
+    share: Share,
     tracker: Arc<Tracker>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Tally> {
     let mut tally = Tally::default();
-    let mut seen: Vec<Seen> = (0..options.streams).map(|_| Seen::default()).collect();
+    let mut seen: Vec<Seen> = (0..share.streams).map(|_| Seen::default()).collect();
     let mut buffer = bytes::BytesMut::new();
     loop {
         buffer.reserve(4096);
@@ -181,8 +190,8 @@ async fn read(
             // The child ends with its trigger; what it had not written by then counts as lost.
             return Ok(tally);
         }
-        while buffer.len() >= options.frame_bytes {
-            let frame = buffer.split_to(options.frame_bytes);
+        while buffer.len() >= share.frame_bytes {
+            let frame = buffer.split_to(share.frame_bytes);
             let index = u32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
             let stream = u32::from_be_bytes([frame[4], frame[5], frame[6], frame[7]]);
             if let Some(seen) = seen.get_mut(stream as usize) {
@@ -204,12 +213,26 @@ pub(crate) fn child(options: ChildOptions) -> Result<()> {
     println!("{}", listener.local_addr()?);
     let (mut trigger, _) = listener.accept()?;
     let mut sockets = Vec::with_capacity(options.connections as usize);
-    for _ in 0..options.connections {
+    let ChildOptions {
+        subscribers,
+        connections,
+        frame_bytes,
+        ..
+    } = options;
+    for streams in streams_of(subscribers, connections) {
         let (socket, _) = listener.accept()?;
         socket.set_nodelay(true)?;
         socket.set_write_timeout(Some(Duration::from_secs(30)))?;
-        sockets.push(socket);
+        sockets.push((socket, streams));
     }
+    let most = Share {
+        streams: subscribers.div_ceil(connections),
+        frame_bytes,
+    };
+    let least = Share {
+        streams: subscribers / connections,
+        frame_bytes,
+    };
     let mut next = 0_u32;
     let mut bytes = [0; BURST_MAX];
     loop {
@@ -217,18 +240,23 @@ pub(crate) fn child(options: ChildOptions) -> Result<()> {
         if count == 0 {
             return Ok(());
         }
-        if options.coalesce {
-            let burst = frames(options, next..next + count);
-            for socket in &mut sockets {
-                socket.write_all(&burst)?;
-            }
-        } else {
-            for index in next..next + count {
-                let message = frames(options, index..index + 1);
-                for socket in &mut sockets {
-                    for frame in message.chunks(options.frame_bytes) {
-                        socket.write_all(frame)?;
-                    }
+        let at_once = if options.coalesce { count } else { 1 };
+        for first in (next..next + count).step_by(at_once as usize) {
+            let full = frames(most, first..first + at_once);
+            let short = frames(least, first..first + at_once);
+            for (socket, streams) in &mut sockets {
+                let burst = if *streams == most.streams {
+                    &full
+                } else {
+                    &short
+                };
+                let write_bytes = if options.coalesce {
+                    burst.len()
+                } else {
+                    frame_bytes
+                };
+                for write in burst.chunks(write_bytes) {
+                    socket.write_all(write)?;
                 }
             }
         }
@@ -236,11 +264,11 @@ pub(crate) fn child(options: ChildOptions) -> Result<()> {
     }
 }
 
-fn frames(options: ChildOptions, indices: std::ops::Range<u32>) -> Vec<u8> {
+fn frames(share: Share, indices: std::ops::Range<u32>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for index in indices {
-        for stream in 0..options.streams {
-            let end = bytes.len() + options.frame_bytes;
+        for stream in 0..share.streams {
+            let end = bytes.len() + share.frame_bytes;
             bytes.extend_from_slice(&index.to_be_bytes());
             bytes.extend_from_slice(&stream.to_be_bytes());
             bytes.resize(end, b'.');
@@ -255,13 +283,11 @@ mod tests {
 
     #[test]
     fn a_burst_holds_each_message_for_each_stream() {
-        let options = ChildOptions {
-            connections: 1,
+        let share = Share {
             streams: 2,
             frame_bytes: 10,
-            coalesce: true,
         };
-        let burst = frames(options, 3..5);
+        let burst = frames(share, 3..5);
         assert_eq!(burst.len(), 40);
         let heads: Vec<(u8, u8)> = burst.chunks(10).map(|f| (f[3], f[7])).collect();
         assert_eq!(heads, [(3, 0), (3, 1), (4, 0), (4, 1)]);

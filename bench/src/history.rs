@@ -58,10 +58,17 @@ pub enum Record {
         message: Seen,
         /// How it came.
         source: Source,
-        /// The position of its channel after it; `None` of a page.
-        position: Option<At>,
     },
-    /// A watcher received another event of a topic.
+    /// A watcher told the server what it holds.
+    Present {
+        /// The watcher.
+        connection: String,
+        /// Whether a connection begins with it: of other topics it then holds nothing.
+        begins: bool,
+        /// Topics and their positions.
+        positions: Vec<(String, At)>,
+    },
+    /// An event of a topic, as it came to a watcher: before its client looked at it.
     Event {
         /// The watcher.
         connection: String,
@@ -70,7 +77,7 @@ pub enum Record {
         /// The topic's position after the event.
         position: At,
     },
-    /// A watcher received a snapshot of a topic.
+    /// A snapshot of a topic came to a watcher.
     Snapshot {
         /// The watcher.
         connection: String,
@@ -79,7 +86,7 @@ pub enum Record {
         /// The position that it is of.
         position: At,
     },
-    /// A watcher was told of a gap, or noticed one, and pages what it missed.
+    /// A watcher was told of a gap, and pages what it missed.
     Gap {
         /// The watcher.
         connection: String,
@@ -112,11 +119,13 @@ pub enum Record {
         /// What.
         fault: String,
     },
-    /// The final read of history has this message.
+    /// The final read of history, page by page from the newest to the oldest, has this message.
     Stored {
         /// The message.
         #[serde(flatten)]
         message: Seen,
+        /// The page's number among those of its channel, from 0.
+        page: u64,
     },
 }
 
@@ -236,7 +245,6 @@ mod tests {
             hash: hash("text"),
             reply_to: 0,
         };
-        let position = Some(At { epoch: 5, seq: 6 });
         let connection = "all".to_owned();
         let records = [
             Record::Invoke {
@@ -246,7 +254,11 @@ mod tests {
                 connection,
                 message,
                 source: Source::Live,
-                position,
+            },
+            Record::Present {
+                connection: "all".to_owned(),
+                begins: true,
+                positions: vec![("channel:2".to_owned(), At { epoch: 5, seq: 6 })],
             },
             Record::Fault {
                 fault: "kill".into(),

@@ -15,8 +15,8 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 /// The configuration's name in the data folder.
 const CONFIG: &str = "bench.toml";
 
-/// Where a bench or a replay finds its server.
-#[derive(Debug, Clone, Default)]
+/// Where a bench or a replay finds its server. Without `Debug`, for it holds a key.
+#[derive(Clone, Default)]
 pub struct Target {
     /// A running server, as `http://HOST:PORT`; `None` starts one.
     pub server: Option<String>,
@@ -66,7 +66,8 @@ impl Target {
         if let Some(url) = &self.server {
             let key = self.key.clone().context(
                 "a server that runs needs a service key for the set-up: make one with \
-                 `chirm key create --scope admin` and give it with --key",
+                 `chirm key create --data FOLDER --name bench` and give it by the environment \
+                 variable CHIRM_KEY, or with --key",
             )?;
             let url = url.trim_end_matches('/').to_owned();
             return Ok(Running {

@@ -206,16 +206,18 @@ impl Publisher {
                         if let Ok(permit) = tracker.permits.acquire().await {
                             permit.forget();
                         }
+                        Instant::now()
                     }
                     Pace::Rate(rate) => {
-                        let at = Duration::from_secs_f64(f64::from(next) / rate);
-                        tokio::time::sleep_until(start + at).await;
+                        let at = start + Duration::from_secs_f64(f64::from(next) / rate);
+                        tokio::time::sleep_until(at).await;
+                        at
                     }
                 }
             };
             tokio::select! {
-                () = due, if next < tracker.messages() => {
-                    tracker.published(next);
+                at = due, if next < tracker.messages() => {
+                    tracker.published(next, at.into_std());
                     self.publish(next).await?;
                     next += 1;
                 }

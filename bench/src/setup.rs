@@ -23,8 +23,8 @@ pub struct Backend {
     key: String,
 }
 
-/// A user of the bench.
-#[derive(Debug, Clone)]
+/// A user of the bench. Without `Debug`, for it holds a token.
+#[derive(Clone)]
 pub struct Session {
     /// The user's id.
     pub user_id: i64,

@@ -123,9 +123,12 @@ impl Tracker {
             .max(1)
     }
 
-    /// Message `index` is published now.
-    pub fn published(&self, index: u32) {
-        self.published_us[index as usize].store(self.now_us(), Ordering::Release);
+    /// Message `index` is published; `due` is when it was to be. A publisher that is late for want
+    /// of a processor counts as a slow delivery, not as a later message.
+    pub fn published(&self, index: u32, due: Instant) {
+        let due = due.saturating_duration_since(self.start).as_micros();
+        let due_us = u64::try_from(due).unwrap_or(u64::MAX).max(1);
+        self.published_us[index as usize].store(due_us, Ordering::Release);
     }
 
     /// A subscriber received message `index` now. Unknown indices are passed over.
@@ -209,7 +212,7 @@ mod tests {
     fn a_message_is_complete_when_all_have_it_and_frees_a_place() {
         let tracker = Tracker::new(2, 1, Pace::InFlight(1));
         tracker.permits.try_acquire().unwrap().forget();
-        tracker.published(0);
+        tracker.published(0, Instant::now());
         let (mut first, mut second, mut tally) =
             (Seen::default(), Seen::default(), Tally::default());
         tracker.received(0, &mut first, &mut tally);
@@ -221,5 +224,17 @@ mod tests {
         assert_eq!(tracker.deliveries(), tracker.expected());
         tracker.received(7, &mut second, &mut tally);
         assert_eq!(tracker.deliveries(), 2);
+    }
+
+    #[test]
+    fn a_late_publish_counts_from_when_it_was_due() {
+        let tracker = Tracker::new(1, 1, Pace::Rate(1.0));
+        let late = Duration::from_millis(50);
+        let due = tracker.start;
+        std::thread::sleep(late);
+        tracker.published(0, due);
+        let mut tally = Tally::default();
+        tracker.received(0, &mut Seen::default(), &mut tally);
+        assert!(tally.latency.max_ms().is_some_and(|ms| ms >= 50.0));
     }
 }

@@ -1,7 +1,8 @@
 //! The Chirm v1 protocol. `proto/chirm/v1/*.proto` is the one source; this crate is what Rust
 //! makes of it.
 //!
-//! - [`v1`]: messages, clients and servers, generated.
+//! - [`v1`]: messages, clients and servers, generated. What a comment calls secret is never
+//!   printed by `Debug`.
 //! - [`google`]: `google.rpc` and `google.api` types that errors and annotations use, generated.
 //! - [`DESCRIPTORS`], [`pool`]: the descriptor set, with comments and HTTP annotations, for
 //!   reflection, JSON and REST.
@@ -20,9 +21,26 @@ pub mod chirm {
     )]
     pub mod v1 {
         tonic::include_proto!("chirm.v1");
+        // `Debug` of the messages that have secrets.
+        include!(concat!(env!("OUT_DIR"), "/redacted.rs"));
     }
 }
 pub use chirm::v1;
+
+/// In place of a secret, wherever it would be printed: only whether there is one.
+struct Secret(bool);
+
+impl Secret {
+    fn of(value: &str) -> Self {
+        Self(!value.is_empty())
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0 { "[secret]" } else { "\"\"" })
+    }
+}
 
 /// Generated from the vendored files of googleapis.
 pub mod google {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod check;
 mod durations;
 #[cfg(test)]
 mod tests;
@@ -48,7 +49,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Trying things out: [`Limits::enabled`] is false then, whatever else was said.
     pub dev: bool,
-    /// Where AdminService listens; `chirm serve` has a default of its own.
+    /// Where AdminService listens; `chirm serve` has a default of its own. In cleartext on
+    /// loopback, by TLS elsewhere.
     pub admin_listen: Option<SocketAddr>,
     /// How much of everything clients may ask for.
     pub limits: Limits,
@@ -93,6 +95,9 @@ pub struct Limits {
     pub header_bytes_max: u32,
     /// Concurrent HTTP/2 streams of a connection.
     pub streams_per_connection: u32,
+    /// Requests of a connection that are answered at once, the gateway's streams aside. Those
+    /// beyond wait until an answer was taken.
+    pub requests_per_connection: usize,
     /// Resets of a connection's streams for the client's own errors, before it is closed.
     pub local_error_resets: usize,
     /// Streams reset before they were accepted, before the connection is closed.
@@ -120,6 +125,8 @@ pub struct Limits {
     pub channels_per_server: u32,
     /// Members of a server.
     pub members_per_server: u32,
+    /// Direct channels that a user may make; [`Limits::service_factor`] times that for services.
+    pub direct_channels_per_user: u32,
     /// Sessions of a user.
     pub sessions_per_user: u32,
     /// Bots of a user; [`Limits::service_factor`] times that of a service key.
@@ -288,6 +295,10 @@ pub struct Net {
     /// From a request's headers to the start of its answer; the gateway's streams have their own.
     #[serde(rename = "request_timeout_ms", with = "millis")]
     pub request_timeout: Duration,
+    /// A client that takes next to nothing of an answer for so long loses it: over HTTP/2 the
+    /// stream is reset, and where the socket takes nothing at all the connection is closed.
+    #[serde(rename = "answer_timeout_ms", with = "millis")]
+    pub answer_timeout: Duration,
     /// An HTTP/2 connection without a request in progress is closed after so long.
     #[serde(rename = "idle_timeout_ms", with = "millis")]
     pub idle_timeout: Duration,
@@ -366,106 +377,13 @@ impl Config {
         config.check()?;
         Ok(config)
     }
+}
 
-    /// Refuses what would make a server that can't work, or one that is open by mistake.
-    fn check(&self) -> Result<(), Error> {
-        self.check_limits()?;
-        let gateway = &self.gateway;
-        ensure(
-            gateway.deadline > gateway.heartbeat,
-            "gateway.deadline_ms",
-            || "must be above gateway.heartbeat_ms, or every client is closed".to_owned(),
-        )?;
-        let net = &self.net;
-        for (value, key) in [
-            (gateway.heartbeat, "gateway.heartbeat_ms"),
-            (gateway.identify_deadline, "gateway.identify_deadline_ms"),
-            (net.detect_timeout, "net.detect_timeout_ms"),
-            (net.handshake_timeout, "net.handshake_timeout_ms"),
-            (net.header_timeout, "net.header_timeout_ms"),
-            (net.request_timeout, "net.request_timeout_ms"),
-            (net.idle_timeout, "net.idle_timeout_ms"),
-            (net.keepalive, "net.keepalive_ms"),
-            (net.keepalive_timeout, "net.keepalive_timeout_ms"),
-            (net.tls_reload, "net.tls_reload_ms"),
-            (self.auth.access_ttl, "auth.access_ttl_s"),
-            (self.auth.refresh_ttl, "auth.refresh_ttl_s"),
-            (self.limits.send_window, "limits.send_window_ms"),
-        ] {
-            ensure(!value.is_zero(), key, || "must be above 0".to_owned())?;
-        }
-        self.check_jwt()
-    }
-
-    fn check_limits(&self) -> Result<(), Error> {
-        let limits = &self.limits;
-        for (value, key) in [
-            (limits.connections, "limits.connections"),
-            (
-                limits.connections_per_address,
-                "limits.connections_per_address",
-            ),
-            (limits.outbound_queue_events, "limits.outbound_queue_events"),
-            (limits.outbound_queue_bytes, "limits.outbound_queue_bytes"),
-            (limits.ring_events, "limits.ring_events"),
-            (limits.request_bytes_max, "limits.request_bytes_max"),
-            (limits.identify_bytes_max, "limits.identify_bytes_max"),
-            (
-                self.net.stream_send_buffer_bytes,
-                "net.stream_send_buffer_bytes",
-            ),
-            (limits.header_bytes_max as usize, "limits.header_bytes_max"),
-            (
-                limits.streams_per_connection as usize,
-                "limits.streams_per_connection",
-            ),
-            (
-                limits.client_frames_per_minute as usize,
-                "limits.client_frames_per_minute",
-            ),
-            (limits.sends_per_window as usize, "limits.sends_per_window"),
-            (limits.service_factor as usize, "limits.service_factor"),
-        ] {
-            ensure(value > 0, key, || "must be above 0".to_owned())?;
-        }
-        for (value, key) in [
-            (limits.stream_window_bytes, "limits.stream_window_bytes"),
-            (
-                limits.connection_window_bytes,
-                "limits.connection_window_bytes",
-            ),
-        ] {
-            ensure((65_535..=i32::MAX as u32).contains(&value), key, || {
-                format!("{value} is outside HTTP/2's 65535 to 2147483647")
-            })?;
-        }
-        Ok(())
-    }
-
-    fn check_jwt(&self) -> Result<(), Error> {
-        let jwt = &self.auth.jwt;
-        ensure(
-            !jwt.is_enabled() || !jwt.audience.is_empty(),
-            "auth.jwt.audience",
-            || {
-                "must be set when there is a key, or tokens made for others would be taken"
-                    .to_owned()
-            },
-        )?;
-        for (index, key) in jwt.keys.iter().enumerate() {
-            let kid = &key.kid;
-            ensure(
-                key.key.is_some() != key.key_file.is_some(),
-                "auth.jwt.keys",
-                || format!("{kid:?} needs either key or key_file"),
-            )?;
-            ensure(
-                jwt.keys[..index].iter().all(|other| other.kid != *kid),
-                "auth.jwt.keys",
-                || format!("{kid:?} stands there twice"),
-            )?;
-        }
-        Ok(())
+impl Config {
+    /// Whether the listener for operators speaks TLS when it is at `at`: not where this machine
+    /// alone reaches it.
+    pub fn admin_has_tls(&self, at: IpAddr) -> bool {
+        self.tls.is_some() && !at.to_canonical().is_loopback()
     }
 }
 
@@ -474,16 +392,5 @@ impl Default for Config {
     fn default() -> Config {
         Config::from_sources(None, Some(HashMap::new()), &[])
             .expect("the compiled-in defaults are valid: a test loads them")
-    }
-}
-
-fn ensure(holds: bool, key: &'static str, problem: impl FnOnce() -> String) -> Result<(), Error> {
-    if holds {
-        Ok(())
-    } else {
-        Err(Error::Value {
-            key,
-            problem: problem(),
-        })
     }
 }

@@ -52,7 +52,7 @@ pub async fn run_announced(
     ready: impl FnOnce(),
 ) -> anyhow::Result<()> {
     let config = Arc::new(config);
-    let options = NetOptions::new(&config)?;
+    let options = NetOptions::new(&config)?.with_streams(&rpc::gateway::STREAMS);
     let node = Node::open(config.clone()).await?;
     let upkeep = tokio::spawn(upkeep(node.domain.clone(), metrics.clone()));
     let closed = CancellationToken::new();
@@ -72,8 +72,12 @@ pub async fn run_announced(
     let admin = match admin {
         Some(admin) => {
             let routes = rpc::admin_routes(node.operations(metrics), &config.limits, health)?;
-            let service = rpc::port::GrpcOnly::new(routes, within);
-            let options = NetOptions::new(&config)?;
+            let service = rpc::port::Port::of_grpc(routes, within);
+            let options = if config.admin_has_tls(admin.local_addr()?.ip()) {
+                NetOptions::new(&config)?
+            } else {
+                NetOptions::cleartext(&config)
+            };
             Some(tokio::spawn(net::serve(
                 admin,
                 options,
@@ -153,10 +157,11 @@ impl Node {
             ..RingLimits::default()
         });
         let path = config.data.join(STORE_FILE);
-        let store = Arc::new(Sqlite::open(&path, Arc::new(topics.clone())).await?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let relay = Arc::new(topics.clone());
+        let store = Arc::new(Sqlite::open_with_clock(&path, relay, clock.clone()).await?);
         let highest = store.highest().await?;
         let store: store::Handle = store;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let now = clock.clone();
         let bus = local::open(topics, highest, Arc::new(move || now.wall_ms()));
         let domain = Domain::new(store.clone(), bus.clone(), config.clone(), clock.clone());

@@ -5,17 +5,10 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
-
-/// Bounds of the buckets of every `_seconds` histogram.
-const SECONDS: [f64; 14] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
-/// Bounds of the buckets of every other histogram: sizes of batches and queues.
-const COUNTS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 /// Why logs or metrics can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -75,19 +68,14 @@ pub fn metrics() -> Result<Metrics, Error> {
     if let Some(metrics) = METRICS.get() {
         return Ok(metrics.clone());
     }
-    let failed = |error: &dyn std::fmt::Display| Error::Metrics(error.to_string());
-    let handle = PrometheusBuilder::new()
-        .set_buckets(&COUNTS)
-        .and_then(|b| b.set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS))
-        .map_err(|error| failed(&error))?
-        .install_recorder()
-        .map_err(|error| failed(&error))?;
+    let handle = PrometheusBuilder::new().install_recorder();
+    let handle = handle.map_err(|error| Error::Metrics(error.to_string()))?;
     describe();
     Ok(METRICS.get_or_init(|| Metrics { handle }).clone())
 }
 
 /// What `/metrics` says of each counter; docs/operations.md says more.
-const COUNTERS: [(&str, &str); 10] = [
+const COUNTERS: &[(&str, &str)] = &[
     (
         "chirm_net_connections_refused_total",
         "Connections above a cap, by reason.",
@@ -95,6 +83,10 @@ const COUNTERS: [(&str, &str); 10] = [
     (
         "chirm_net_connections_closed_total",
         "Connections closed by the server, by reason.",
+    ),
+    (
+        "chirm_net_answers_unread_total",
+        "Streams reset because the client took nothing of the answer.",
     ),
     (
         "chirm_net_handshakes_failed_total",
@@ -126,7 +118,7 @@ const COUNTERS: [(&str, &str); 10] = [
 
 fn describe() {
     for (name, text) in COUNTERS {
-        ::metrics::describe_counter!(name, text);
+        ::metrics::describe_counter!(*name, *text);
     }
     ::metrics::describe_gauge!("chirm_net_connections", "Open connections.");
     ::metrics::describe_gauge!("chirm_sessions", "Gateway streams that are signed in.");
@@ -141,15 +133,10 @@ mod tests {
     fn metrics_are_of_the_process() {
         let first = metrics().unwrap();
         ::metrics::counter!("chirm_test_total", "reason" => "a").increment(3);
-        ::metrics::histogram!("chirm_test_seconds").record(0.02);
         let second = metrics().unwrap();
         first.upkeep();
         let text = second.render();
         assert!(text.contains("chirm_test_total{reason=\"a\"} 3"), "{text}");
-        assert!(
-            text.contains("chirm_test_seconds_bucket{le=\"0.025\"} 1"),
-            "{text}"
-        );
     }
 
     #[test]

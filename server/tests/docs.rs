@@ -1,5 +1,6 @@
-//! Holds docs/operations.md to the code: every metric has its line there, every line its metric,
-//! every setting that is named exists, and the example of a file of settings loads.
+//! Holds docs/operations.md and docs/errors.md to the code: every metric has its line there, every
+//! line its metric, every setting that is named exists, the example of a file of settings loads,
+//! and the tables of reasons and close codes are those of the code.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +13,10 @@ use std::io::Write;
 use std::path::Path;
 
 use chirm_server::config::Config;
+use chirm_server::domain::Reason;
+use chirm_server::gateway::Close;
+use chirm_server::rpc::rest::http_status;
+use chirm_server::rpc::status::{EdgeReason, code_name};
 
 const MACROS: [&str; 3] = ["counter!(", "gauge!(", "histogram!("];
 
@@ -75,6 +80,61 @@ fn the_table_of_metrics_is_that_of_the_code() {
         unlisted.is_empty() && unused.is_empty(),
         "docs/operations.md lacks {unlisted:?}, and lists {unused:?}, which the code lacks"
     );
+}
+
+/// The first three columns of a table of docs/errors.md, row by row; `begins` tells its rows.
+fn errors(begins: fn(char) -> bool) -> BTreeSet<Vec<String>> {
+    let page = fs::read_to_string(root().join("docs/errors.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| "));
+    let cells = rows
+        .filter(|row| row.starts_with(begins))
+        .map(|row| row.split(" | ").map(str::to_owned).collect::<Vec<_>>());
+    // The table of carriers has two columns.
+    cells
+        .filter(|cells| cells.len() > 3)
+        .map(|mut cells| cells.drain(..3).collect())
+        .collect()
+}
+
+#[test]
+fn the_table_of_reasons_is_that_of_the_code() {
+    let domain = Reason::ALL.iter().map(|r| (r.as_str(), r.code().into()));
+    let edge = EdgeReason::ALL.iter().map(|r| (r.as_str(), r.code()));
+    let used: BTreeSet<_> = domain
+        .chain(edge)
+        .map(|(reason, code)| {
+            let http = http_status(code, reason).as_u16().to_string();
+            vec![reason.to_owned(), code_name(code).to_owned(), http]
+        })
+        .collect();
+    let listed = errors(|c| c.is_ascii_uppercase());
+    assert!(listed.len() > 25, "the search found hardly any: {listed:?}");
+    assert_eq!(listed, used);
+}
+
+#[test]
+fn the_table_of_close_codes_is_that_of_the_code() {
+    let used: BTreeSet<_> = Close::ALL
+        .iter()
+        .map(|close| {
+            let advice = close.advice().as_str_name().trim_start_matches("ADVICE_");
+            let reason = close.reason().to_owned();
+            vec![close.code().to_string(), reason, advice.to_lowercase()]
+        })
+        .collect();
+    let listed = errors(|c| c.is_ascii_digit());
+    assert!(listed.len() > 10, "the search found hardly any: {listed:?}");
+    assert_eq!(listed, used);
+    assert_eq!(used.len(), Close::ALL.len(), "a code stands twice");
+}
+
+/// What describes a metric to Prometheus stands in one place.
+#[test]
+fn every_metric_is_described() {
+    let source = fs::read_to_string(root().join("server/src/telemetry.rs")).unwrap();
+    for name in metrics_in(&root().join("server/src")) {
+        assert!(source.contains(&format!("\"{name}\"")), "{name}");
+    }
 }
 
 #[test]

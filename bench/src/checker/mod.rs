@@ -8,10 +8,13 @@
 //! | I4 | nothing was delivered or stored that wasn't sent, or that was refused |
 //! | I5 | each watcher's messages are those of history |
 //! | I6 | answers lie above what they answer; an author's sends, one after another, rise |
-//! | I7 | a topic's `seq` rose by one, or a gap or snapshot stood between |
-//! | I8 | nothing came to a watcher twice |
-//! | I15 | pages of a channel rise, and together have all |
+//! | I7 | a topic's `seq` rose by one, or a gap or snapshot stood between: as frames came |
+//! | I8 | nothing came to a watcher's connection, or to its program, twice |
+//! | I9 | an id is one message's |
+//! | I13 | every send that was planned was acknowledged in the end |
+//! | I15 | pages of a channel rise, and none overlaps another |
 
+mod pages;
 mod sends;
 mod topics;
 
@@ -20,6 +23,7 @@ mod tests;
 
 use crate::history::{Line, Record, Seen};
 use anyhow::Result;
+use pages::Pages;
 use sends::Sends;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use topics::Topics;
@@ -58,6 +62,8 @@ pub struct Counts {
     pub unknown: u64,
     /// Attempts without an answer.
     pub unknown_attempts: u64,
+    /// Sends acknowledged that answer another message.
+    pub replies: u64,
     /// Messages in history.
     pub stored: u64,
     /// Messages that watchers received.
@@ -88,9 +94,25 @@ impl Verdict {
     }
 }
 
+/// What a run was to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Planned {
+    /// Messages to send: all must be acknowledged, repeated as often as it takes.
+    pub messages: u64,
+    /// Of them, answers to another one.
+    pub replies: u64,
+}
+
 /// Checks a whole history, whose watchers these are: each must have everything.
-pub fn check(lines: impl IntoIterator<Item = Result<Line>>, watchers: &[&str]) -> Result<Verdict> {
-    let mut checker = Checker::default();
+pub fn check(
+    lines: impl IntoIterator<Item = Result<Line>>,
+    watchers: &[&str],
+    planned: Option<Planned>,
+) -> Result<Verdict> {
+    let mut checker = Checker {
+        planned,
+        ..Checker::default()
+    };
     for watcher in watchers {
         checker
             .watchers
@@ -105,8 +127,10 @@ pub fn check(lines: impl IntoIterator<Item = Result<Line>>, watchers: &[&str]) -
 #[derive(Default)]
 struct Checker {
     verdict: Verdict,
+    planned: Option<Planned>,
     sends: Sends,
     topics: Topics,
+    pages: Pages,
     watchers: BTreeMap<String, Watcher>,
     stored: BTreeMap<(i64, i64), Seen>,
 }
@@ -128,42 +152,39 @@ impl Checker {
             Record::Ok { nonce, id } => self.sends.ok(&nonce, id, verdict),
             Record::Fail { nonce, .. } => self.sends.fail(&nonce),
             Record::Unknown { nonce } => self.sends.unknown(&nonce, verdict),
-            Record::Stored { message } => self.store(message),
+            Record::Stored { message, page } => self.store(message, page),
+            Record::Present {
+                connection,
+                begins,
+                positions,
+            } => self.topics.present(&connection, begins, positions, verdict),
             Record::Event {
                 connection,
                 topic,
                 position,
-            } => {
-                self.topics.event(&connection, &topic, position, verdict);
-            }
+            } => self.topics.event(&connection, &topic, position, verdict),
             Record::Snapshot {
                 connection,
                 topic,
                 position,
             } => {
-                self.topics.snapshot(connection, topic, position, verdict);
+                verdict.counts.snapshots += 1;
+                self.topics.begin(connection, topic, position);
             }
             Record::Gap {
                 connection,
                 topic,
                 position,
             } => {
-                self.topics.gap(connection, topic, position, verdict);
+                verdict.counts.gaps += 1;
+                self.topics.begin(connection, topic, position);
             }
-            Record::Removed { connection, topic } => self.topics.removed(connection, topic),
+            Record::Removed { connection, topic } => self.topics.removed(&connection, &topic),
             Record::Recv {
                 connection,
                 message,
                 source,
-                position,
-            } => {
-                let topic = format!("channel:{}", message.channel);
-                match position {
-                    Some(position) => self.topics.event(&connection, &topic, position, verdict),
-                    None => self.topics.paged(&connection, &topic),
-                }
-                self.receive(connection, message, source);
-            }
+            } => self.receive(connection, message, source),
             Record::Connect { .. } | Record::Close { .. } | Record::Fault { .. } => {}
         }
     }
@@ -194,18 +215,26 @@ impl Checker {
         }
     }
 
-    fn store(&mut self, message: Seen) {
+    fn store(&mut self, message: Seen, page: u64) {
         self.verdict.counts.stored += 1;
         self.sends.appears("history", &message, &mut self.verdict);
-        let (channel, id) = (message.channel, message.id);
-        if self.stored.insert((channel, id), message).is_some() {
-            let text = format!("pages of channel {channel} have message {id} twice");
-            self.verdict.report("I15", text);
-        }
+        self.pages.stored(&message, page, &mut self.verdict);
+        self.stored.insert((message.channel, message.id), message);
     }
 
     fn finish(mut self) -> Verdict {
         self.sends.finish(&self.stored, &mut self.verdict);
+        if let Some(planned) = self.planned {
+            let counts = &self.verdict.counts;
+            let acked = Planned {
+                messages: counts.acked,
+                replies: counts.replies,
+            };
+            if acked != planned {
+                let text = format!("{planned:?} were to be sent; acknowledged were {acked:?}");
+                self.verdict.report("I13", text);
+            }
+        }
         let acked: BTreeSet<(i64, i64)> = self.sends.acked().collect();
         for (name, watcher) in &self.watchers {
             for (channel, id) in &acked {

@@ -1,4 +1,4 @@
-//! What was sent, and what became of it: I1, I3, I4, I6.
+//! What was sent, and what became of it: I1, I3, I4, I6, I9.
 
 use super::Verdict;
 use crate::history::Seen;
@@ -58,6 +58,7 @@ impl Sends {
         verdict.counts.acked += 1;
         sent.outcome = Outcome::Acknowledged(id);
         let message = &sent.message;
+        verdict.counts.replies += u64::from(message.reply_to != 0);
         if id <= message.reply_to {
             let text = format!(
                 "message {id} answers {}, which is not below it",
@@ -151,11 +152,23 @@ impl Sends {
                 }
                 Outcome::Refused => {}
                 Outcome::Acknowledged(id) => {
-                    if !stored.contains_key(&(channel, id)) {
-                        let text = format!(
-                            "message {id} of channel {channel} was acknowledged; history lacks it"
-                        );
-                        verdict.report("I1", text);
+                    match stored.get(&(channel, id)) {
+                        Some(message) if message.nonce == *nonce => {}
+                        Some(message) => {
+                            let text = format!(
+                                "the nonce {nonce} was acknowledged as {id}, which is the message \
+                                 of the nonce {}",
+                                message.nonce
+                            );
+                            verdict.report("I9", text);
+                        }
+                        None => {
+                            let text = format!(
+                                "message {id} of channel {channel} was acknowledged; history \
+                                 lacks it"
+                            );
+                            verdict.report("I1", text);
+                        }
                     }
                     if sent.appeared != 0 && sent.appeared != id {
                         let text = format!(

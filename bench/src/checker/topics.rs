@@ -1,32 +1,67 @@
-//! The positions of topics as each watcher went through them: I7, I8.
+//! The positions of topics as they came to each watcher, whatever its client made of them: I7, I8.
 
 use super::Verdict;
 use crate::history::At;
 use std::collections::HashMap;
 
-/// Where each watcher stands in each topic.
+/// Where each watcher stands in each topic, by watcher and topic.
 #[derive(Default)]
 pub(super) struct Topics {
-    held: HashMap<(String, String), Held>,
-    /// Messages paged since the last gap. The event of one of them may follow, since a message is
-    /// stored before it is published; a client that has the message takes the event's position and
-    /// tells its program nothing.
-    paged: HashMap<(String, String), i64>,
-}
-
-#[derive(Clone, Copy)]
-enum Held {
-    /// The next event follows exactly.
-    At(At),
-    /// A gap was told of up to here; it may have grown while its history was paged.
-    Behind(At),
+    held: HashMap<String, HashMap<String, At>>,
 }
 
 impl Topics {
+    /// The watcher tells what it holds: no more than it got. Where a connection begins, it holds
+    /// nothing else.
+    pub(super) fn present(
+        &mut self,
+        watcher: &str,
+        begins: bool,
+        positions: Vec<(String, At)>,
+        verdict: &mut Verdict,
+    ) {
+        let held = self.held.entry(watcher.to_owned()).or_default();
+        let before = if begins {
+            std::mem::take(held)
+        } else {
+            held.clone()
+        };
+        for (topic, at) in positions {
+            let got = before.get(&topic);
+            if got.is_none_or(|got| got.epoch == at.epoch && got.seq < at.seq) {
+                let text = format!(
+                    "watcher {watcher} claims to hold {} of topic {topic}; it got {}",
+                    show(at),
+                    got.map_or_else(|| "nothing".to_owned(), |got| show(*got))
+                );
+                verdict.report("I7", text);
+            }
+            held.insert(topic, at);
+        }
+    }
+
+    /// An event came: it must be the next one.
     pub(super) fn event(&mut self, watcher: &str, topic: &str, at: At, verdict: &mut Verdict) {
-        let key = (watcher.to_owned(), topic.to_owned());
-        match self.held.insert(key.clone(), Held::At(at)) {
-            None if at.seq == 1 => {}
+        let topics = self.held.entry(watcher.to_owned()).or_default();
+        match topics.insert(topic.to_owned(), at) {
+            Some(held) if held.epoch == at.epoch && at.seq == held.seq + 1 => {}
+            Some(held) if held.epoch == at.epoch && at.seq <= held.seq => {
+                let text = format!(
+                    "watcher {watcher} received {} of topic {topic} again: it was at {}",
+                    show(at),
+                    show(held)
+                );
+                verdict.report("I8", text);
+                topics.insert(topic.to_owned(), held);
+            }
+            Some(held) => {
+                let text = format!(
+                    "watcher {watcher} was moved in topic {topic} from {} to {} without a gap",
+                    show(held),
+                    show(at)
+                );
+                verdict.report("I7", text);
+            }
             None => {
                 let text = format!(
                     "watcher {watcher} received {} of topic {topic}, of which it had no snapshot",
@@ -34,69 +69,19 @@ impl Topics {
                 );
                 verdict.report("I7", text);
             }
-            Some(Held::At(held)) if held.epoch == at.epoch && at.seq == held.seq + 1 => {}
-            Some(Held::At(held)) if held.epoch == at.epoch && at.seq <= held.seq => {
-                let text = format!(
-                    "watcher {watcher} received {} of topic {topic} again: it was at {}",
-                    show(at),
-                    show(held)
-                );
-                verdict.report("I8", text);
-                self.held.insert(key, Held::At(held));
-            }
-            Some(Held::At(held)) if held.epoch == at.epoch && self.has_paged(&key, held, at) => {}
-            Some(Held::Behind(gap)) if gap.epoch != at.epoch || at.seq > gap.seq => {}
-            Some(Held::At(held) | Held::Behind(held)) => {
-                let text = format!(
-                    "watcher {watcher} jumped in topic {topic} from {} to {} without a gap",
-                    show(held),
-                    show(at)
-                );
-                verdict.report("I7", text);
-            }
         }
     }
 
-    pub(super) fn snapshot(
-        &mut self,
-        watcher: String,
-        topic: String,
-        at: At,
-        verdict: &mut Verdict,
-    ) {
-        verdict.counts.snapshots += 1;
-        self.held.insert((watcher, topic), Held::At(at));
+    /// A snapshot or a gap came: the topic goes on from there.
+    pub(super) fn begin(&mut self, watcher: String, topic: String, at: At) {
+        self.held.entry(watcher).or_default().insert(topic, at);
     }
 
-    pub(super) fn gap(&mut self, watcher: String, topic: String, at: At, verdict: &mut Verdict) {
-        verdict.counts.gaps += 1;
-        self.paged.insert((watcher.clone(), topic.clone()), 0);
-        self.held.insert((watcher, topic), Held::Behind(at));
-    }
-
-    /// A message of the topic came by a page.
-    pub(super) fn paged(&mut self, watcher: &str, topic: &str) {
-        *self
-            .paged
-            .entry((watcher.to_owned(), topic.to_owned()))
-            .or_insert(0) += 1;
-    }
-
-    /// Whether the events passed over can be those of paged messages. Each explains one.
-    fn has_paged(&mut self, key: &(String, String), held: At, at: At) -> bool {
-        let Some(paged) = self.paged.get_mut(key) else {
-            return false;
-        };
-        let missed = at.seq - held.seq - 1;
-        let explains = *paged >= missed;
-        if explains {
-            *paged -= missed;
+    /// The watcher may not see the topic any more.
+    pub(super) fn removed(&mut self, watcher: &str, topic: &str) {
+        if let Some(topics) = self.held.get_mut(watcher) {
+            topics.remove(topic);
         }
-        explains
-    }
-
-    pub(super) fn removed(&mut self, watcher: String, topic: String) {
-        self.held.remove(&(watcher, topic));
     }
 }
 

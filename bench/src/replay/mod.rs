@@ -16,7 +16,7 @@ use crate::history::{self, Record, Recorder};
 use crate::launch::{Running, Target};
 use crate::setup::{Backend, connect_lazy};
 use actors::{Progress, Show};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use futures::{StreamExt, stream::FuturesUnordered};
 use indicatif::{ProgressBar, ProgressStyle};
 use plan::Plan;
@@ -48,7 +48,7 @@ const TRAVELLER: usize = 1;
 const POLL_EVERY: Duration = Duration::from_millis(20);
 
 /// What to replay, and how.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ReplayOptions {
     /// The server; kills need one of one's own.
     pub target: Target,
@@ -64,6 +64,8 @@ pub struct ReplayOptions {
     pub verify: bool,
     /// Where the history is kept; `None`: it is deleted after the verdict.
     pub history: Option<PathBuf>,
+    /// Whether the JSON object alone is printed.
+    pub json: bool,
 }
 
 /// Replays, and gives the verdict with a table of what happened.
@@ -97,14 +99,24 @@ pub async fn replay(options: ReplayOptions) -> Result<Verdict> {
     let mut verdict = Verdict::default();
     if options.verify {
         let read = path.clone();
-        let check = move || checker::check(history::read(&read)?, &NAMES);
+        let planned = Some(plan.planned());
+        let check = move || checker::check(history::read(&read)?, &NAMES, planned);
         verdict = tokio::task::spawn_blocking(check).await??;
     }
     summary.add_plan(&plan);
-    println!("{}", summary.table(&verdict, options.verify));
+    if !options.json {
+        println!("{}", summary.table(&verdict, options.verify));
+    }
+    println!("{}", summary.json(&verdict, options.verify));
     if let Some(kept) = &options.history {
         eprintln!("the history is in {}", kept.display());
     }
+    let kills = u64::from(options.kills);
+    ensure!(
+        summary.kills == kills,
+        "the server was killed {} times, not {kills}: the replay was too short",
+        summary.kills
+    );
     Ok(verdict)
 }
 
@@ -172,9 +184,10 @@ impl Run<'_> {
         }
         for stage in &stages {
             let token = &audience.rest_token;
-            let read = stage::history(show.channel(), token, stage.channel_id, |message| {
+            let read = stage::history(show.channel(), token, stage.channel_id, |page, message| {
                 self.recorder.record(Record::Stored {
                     message: watch::seen(&message),
+                    page,
                 });
             });
             read.await?;

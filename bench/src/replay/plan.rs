@@ -1,5 +1,6 @@
 //! Real logs as a plan of what synthetic users do: a log becomes a channel, a nick a user.
 
+use crate::checker::Planned;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -119,6 +120,16 @@ impl Plan {
         Ok(plan)
     }
 
+    /// What is to be acknowledged.
+    pub(super) fn planned(&self) -> Planned {
+        let steps = self.logs.iter().flat_map(|log| &log.steps);
+        let sends = steps.filter(|step| matches!(step.act, Act::Send { .. }));
+        Planned {
+            messages: sends.count() as u64,
+            replies: self.replies,
+        }
+    }
+
     /// How many steps all logs have.
     #[must_use]
     pub(super) fn steps(&self) -> u64 {
@@ -224,6 +235,8 @@ mod tests {
         assert_eq!((plan.events, plan.skipped_empty), (8, 1));
         assert_eq!((plan.replies, plan.unanswerable), (1, 1));
         assert_eq!(plan.steps(), 7);
+        let planned = plan.planned();
+        assert_eq!((planned.messages, planned.replies), (4, 1));
         let log = &plan.logs[0];
         assert_eq!(log.users, ["x"]);
         let after: Vec<_> = log.steps.iter().map(|step| step.after).collect();

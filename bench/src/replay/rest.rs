@@ -23,6 +23,8 @@ pub(super) struct Rest {
 /// A page of a channel, ascending.
 pub(super) struct Page {
     pub(super) messages: Vec<Seen>,
+    /// The highest id of its range, of a deleted message too; 0 of an empty page.
+    pub(super) last: i64,
     pub(super) has_newer: bool,
 }
 
@@ -31,6 +33,7 @@ pub(super) struct Page {
 #[derive(Default)]
 struct JsonPage {
     messages: Vec<JsonMessage>,
+    deleted_ids: Vec<String>,
     has_newer: bool,
 }
 
@@ -91,13 +94,18 @@ impl Rest {
 
 fn page_of(bytes: &[u8]) -> Result<Page> {
     let page: JsonPage = serde_json::from_slice(bytes).context("a page is not as promised")?;
-    let messages = page
+    let messages: Vec<Seen> = page
         .messages
         .into_iter()
         .map(JsonMessage::seen)
         .collect::<Result<_>>()?;
+    let mut last = messages.last().map_or(0, |message| message.id);
+    for deleted in &page.deleted_ids {
+        last = last.max(id(deleted)?);
+    }
     Ok(Page {
         messages,
+        last,
         has_newer: page.has_newer,
     })
 }
@@ -130,10 +138,12 @@ mod tests {
     fn a_page_is_read_with_and_without_what_may_be_left_out() {
         let page = page_of(
             br#"{"messages":[{"id":"5","channelId":"2","authorId":"3","content":"x",
-                "nonce":"n","replyTo":"4","mentions":[]},{"id":"6"}],"hasNewer":true}"#,
+                "nonce":"n","replyTo":"4","mentions":[]},{"id":"6"}],"deletedIds":["7"],
+                "hasNewer":true}"#,
         )
         .unwrap();
         assert!(page.has_newer);
+        assert_eq!(page.last, 7);
         assert_eq!((page.messages[0].id, page.messages[0].reply_to), (5, 4));
         assert_eq!(page.messages[0].hash, hash("x"));
         assert_eq!((page.messages[1].id, page.messages[1].reply_to), (6, 0));

@@ -140,19 +140,20 @@ pub(super) async fn watcher(
     Ok(session)
 }
 
-/// All messages of a channel, read page by page from the newest to the oldest.
+/// All messages of a channel, read page by page from the newest to the oldest, with the number of
+/// their page.
 pub(super) async fn history(
     channel: Channel,
     token: &str,
     channel_id: i64,
-    mut on: impl FnMut(chirm_proto::v1::Message),
+    mut on: impl FnMut(u64, chirm_proto::v1::Message),
 ) -> Result<()> {
     use chirm_proto::v1::{
         ListMessagesRequest, list_messages_request::Anchor,
         message_service_client::MessageServiceClient,
     };
     let mut anchor = None;
-    loop {
+    for number in 0.. {
         let page = persist("ListMessages", || {
             let channel = channel.clone();
             async move {
@@ -168,11 +169,16 @@ pub(super) async fn history(
             }
         })
         .await?;
-        let first = page.messages.first().map(|message| message.id);
-        page.messages.into_iter().for_each(&mut on);
+        // A page may be one of deleted messages alone.
+        let ids = page.messages.iter().map(|message| message.id);
+        let first = ids.chain(page.deleted_ids).min();
+        for message in page.messages {
+            on(number, message);
+        }
         match first {
             Some(first) if page.has_older => anchor = Some(Anchor::Before(first)),
-            _ => return Ok(()),
+            _ => break,
         }
     }
+    Ok(())
 }

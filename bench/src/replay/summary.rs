@@ -1,9 +1,10 @@
-//! The table at a replay's end.
+//! The figures at a replay's end: a table for people, one JSON object for scripts.
 
 use super::plan::Plan;
 use crate::checker::Verdict;
 use crate::report::table;
 use chirm_client::Stats;
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 /// What happened in a replay, besides what its history tells.
@@ -21,6 +22,9 @@ pub(super) struct Summary {
     pub(super) stats: Vec<Stats>,
 }
 
+/// A figure: its name in JSON, what it says, its value.
+type Figure = (&'static str, &'static str, Value);
+
 impl Summary {
     pub(super) fn add_plan(&mut self, plan: &Plan) {
         self.events = plan.events;
@@ -29,53 +33,66 @@ impl Summary {
         self.unanswerable = plan.unanswerable;
     }
 
+    fn figures(&self, verdict: &Verdict, verified: bool) -> Vec<Figure> {
+        let seconds = self.took.as_secs_f64();
+        let rounded = |figure: f64| json!((figure * 10.0).round() / 10.0);
+        let sum = |of: fn(&Stats) -> u64| json!(self.stats.iter().map(of).sum::<u64>());
+        let events_per_s = self.events as f64 / seconds.max(0.001);
+        let mut figures = vec![
+            ("events", "events", json!(self.events)),
+            ("seconds", "seconds", rounded(seconds)),
+            ("events_per_s", "events a second", rounded(events_per_s)),
+            ("acked", "acknowledged", json!(self.acked)),
+            ("replies", "answers to a message", json!(self.replies)),
+            (
+                "unanswerable",
+                "answers to what is no message, sent as none",
+                json!(self.unanswerable),
+            ),
+            (
+                "skipped_empty",
+                "skipped, for they are empty",
+                json!(self.skipped_empty),
+            ),
+            ("refused", "refused", json!(self.refused)),
+            ("kills", "kills", json!(self.kills)),
+            ("cuts", "cuts", json!(self.cuts)),
+            ("connects", "connections of watchers", sum(|s| s.connects)),
+            ("replayed", "replays", sum(|s| s.replayed)),
+            ("snapshots", "snapshots", sum(|s| s.snapshots)),
+            ("gaps", "gaps", sum(|s| s.gaps)),
+            ("jumps", "jumps noticed", sum(|s| s.jumps)),
+            ("pages", "pages read", sum(|s| s.pages)),
+            ("duplicates", "duplicates dropped", sum(|s| s.duplicates)),
+        ];
+        if verified {
+            let counts = &verdict.counts;
+            figures.extend([
+                ("unknown", "never answered", json!(counts.unknown)),
+                (
+                    "unknown_attempts",
+                    "attempts without an answer",
+                    json!(counts.unknown_attempts),
+                ),
+                (
+                    "received",
+                    "received by all watchers",
+                    json!(counts.received),
+                ),
+                ("inserted", "inserted in the middle", json!(counts.inserted)),
+                ("stored", "in history", json!(counts.stored)),
+                ("differences", "differences", json!(verdict.violation_count)),
+            ]);
+        }
+        figures
+    }
+
+    /// The table for people, and below it what is broken.
     pub(super) fn table(&self, verdict: &Verdict, verified: bool) -> String {
         let mut rows = table();
-        let seconds = self.took.as_secs_f64();
-        let sum = |of: fn(&Stats) -> u64| self.stats.iter().map(of).sum::<u64>();
         rows.set_header(["replay", ""]);
-        let mut row = |what: &str, figure: String| {
-            rows.add_row([what.to_owned(), figure]);
-        };
-        row("events", self.events.to_string());
-        row("seconds", format!("{seconds:.1}"));
-        row(
-            "events a second",
-            format!("{:.0}", self.events as f64 / seconds.max(0.001)),
-        );
-        row("acknowledged", self.acked.to_string());
-        row("replies", self.replies.to_string());
-        row("answers to no message", self.unanswerable.to_string());
-        row(
-            "skipped, for they are empty",
-            self.skipped_empty.to_string(),
-        );
-        row("refused", self.refused.to_string());
-        row("kills", self.kills.to_string());
-        row("cuts", self.cuts.to_string());
-        row("connections of watchers", sum(|s| s.connects).to_string());
-        row("replays", sum(|s| s.replayed).to_string());
-        row("snapshots", sum(|s| s.snapshots).to_string());
-        row("gaps", sum(|s| s.gaps).to_string());
-        row("jumps noticed", sum(|s| s.jumps).to_string());
-        row("pages read", sum(|s| s.pages).to_string());
-        row("duplicates dropped", sum(|s| s.duplicates).to_string());
-        if verified {
-            row("unknown", verdict.counts.unknown.to_string());
-            row(
-                "attempts without an answer",
-                verdict.counts.unknown_attempts.to_string(),
-            );
-            row(
-                "received by all watchers",
-                verdict.counts.received.to_string(),
-            );
-            row(
-                "inserted in the middle",
-                verdict.counts.inserted.to_string(),
-            );
-            row("in history", verdict.counts.stored.to_string());
-            row("differences", verdict.violation_count.to_string());
+        for (_, what, figure) in self.figures(verdict, verified) {
+            rows.add_row([what.to_owned(), figure.to_string()]);
         }
         let mut text = rows.to_string();
         for violation in &verdict.violations {
@@ -86,5 +103,14 @@ impl Summary {
             text.push_str(&format!("\nand {more} more"));
         }
         text
+    }
+
+    /// The JSON object, on one line. Figures that only the checker knows are there if it was asked.
+    pub(super) fn json(&self, verdict: &Verdict, verified: bool) -> String {
+        let figures = self.figures(verdict, verified).into_iter();
+        let figures: Map<String, Value> = figures
+            .map(|(name, _, figure)| (name.to_owned(), figure))
+            .collect();
+        Value::Object(figures).to_string()
     }
 }

@@ -3,7 +3,7 @@
 use super::rest::Rest;
 use crate::history::{At, Record, Recorder, Seen, Source, hash};
 use anyhow::Result;
-use chirm_client::{Backoff, Client, Config, Event, Events, Stats};
+use chirm_client::{Backoff, Client, Config, Event, Events, Stats, Tap, Tapped};
 use chirm_proto::v1;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -122,6 +122,7 @@ impl Watcher {
         let comes_back = !self.positions.is_empty();
         config.positions = std::mem::take(&mut self.positions);
         config.last_ids = self.had.last_ids();
+        config.tap = Some(tap(self.name, self.recorder.clone()));
         let (client, events) = Client::start(config);
         let notes = Notes {
             name: self.name,
@@ -204,9 +205,7 @@ fn record_of(name: &str, event: Event) -> Option<Record> {
     let connection = name.to_owned();
     Some(match event {
         Event::Message {
-            message,
-            source,
-            position,
+            message, source, ..
         } => Record::Recv {
             connection,
             message: seen(&message),
@@ -215,40 +214,77 @@ fn record_of(name: &str, event: Event) -> Option<Record> {
                 chirm_client::Source::Replay => Source::Replay,
                 chirm_client::Source::Page => Source::Page,
             },
-            position: position.map(at),
-        },
-        Event::Topic(event) => {
-            let (topic, position) = (topic_name(event.topic?), at(event.position?));
-            Record::Event {
-                connection,
-                topic,
-                position,
-            }
-        }
-        Event::Snapshot(snapshot) => {
-            let (topic, position) = (topic_name(snapshot.topic?), at(snapshot.position?));
-            Record::Snapshot {
-                connection,
-                topic,
-                position,
-            }
-        }
-        Event::Gap(gap) => {
-            let (topic, position) = (topic_name(gap.topic?), at(gap.position?));
-            Record::Gap {
-                connection,
-                topic,
-                position,
-            }
-        }
-        Event::TopicRemoved(topic) => Record::Removed {
-            connection,
-            topic: topic_name(topic),
         },
         Event::Ready(_) => Record::Connect { connection },
         Event::Disconnected { reason } | Event::Closed(reason) => Record::Close {
             connection,
             reason: reason.to_string(),
+        },
+        _ => return None,
+    })
+}
+
+/// Writes down what a connection carries of topics: what the server does is judged by its frames,
+/// not by what the client makes of them.
+fn tap(name: &'static str, recorder: Arc<Recorder>) -> Tap {
+    Arc::new(move |frame| {
+        let record = match frame {
+            Tapped::Sent(frame) => presented(name, frame),
+            Tapped::Received(frame) => carried(name, frame),
+        };
+        if let Some(record) = record {
+            recorder.record(record);
+        }
+    })
+}
+
+fn presented(name: &str, frame: &v1::client_frame::Frame) -> Option<Record> {
+    use v1::client_frame::Frame;
+    let (begins, held, view) = match frame {
+        Frame::Identify(identify) => (true, &identify.positions[..], identify.view.as_ref()),
+        Frame::View(view) => (false, &[][..], Some(view)),
+        _ => return None,
+    };
+    let viewed = view.into_iter().flat_map(|view| &view.channels);
+    let viewed = viewed.filter_map(|c| {
+        let topic = v1::Topic {
+            kind: v1::TopicKind::Channel as i32,
+            id: c.channel_id,
+        };
+        Some((topic_name(topic), at(c.position?)))
+    });
+    let held = held
+        .iter()
+        .filter_map(|held| Some((topic_name(held.topic?), at(held.position?))));
+    Some(Record::Present {
+        connection: name.to_owned(),
+        begins,
+        positions: held.chain(viewed).collect(),
+    })
+}
+
+fn carried(name: &str, frame: &v1::server_frame::Frame) -> Option<Record> {
+    use v1::server_frame::Frame;
+    let connection = name.to_owned();
+    Some(match frame {
+        Frame::Event(event) => Record::Event {
+            connection,
+            topic: topic_name(event.topic?),
+            position: at(event.position?),
+        },
+        Frame::Snapshot(snapshot) => Record::Snapshot {
+            connection,
+            topic: topic_name(snapshot.topic?),
+            position: at(snapshot.position?),
+        },
+        Frame::Gap(gap) => Record::Gap {
+            connection,
+            topic: topic_name(gap.topic?),
+            position: at(gap.position?),
+        },
+        Frame::TopicRemoved(removed) => Record::Removed {
+            connection,
+            topic: topic_name(removed.topic?),
         },
         _ => return None,
     })
@@ -346,15 +382,14 @@ impl Polling {
         let mut after = self.newest.get(&channel).copied().unwrap_or(0);
         loop {
             let page = self.rest.page(channel, after).await?;
+            after = after.max(page.last);
+            self.newest.insert(channel, after);
             for message in page.messages {
-                after = message.id;
-                self.newest.insert(channel, after);
                 if self.had.insert(channel, message.id) {
                     self.recorder.record(Record::Recv {
                         connection: NAMES[3].to_owned(),
                         message,
                         source: Source::Page,
-                        position: None,
                     });
                 }
             }
@@ -394,11 +429,26 @@ mod tests {
             position: Some(position),
             channel: None,
         };
-        let record = record_of("w", Event::Gap(gap));
+        let record = carried("w", &v1::server_frame::Frame::Gap(gap));
         let expected = Record::Gap {
             connection: "w".into(),
             topic: "server:4".into(),
             position: At { epoch: 2, seq: 3 },
+        };
+        assert_eq!(record, Some(expected));
+        let viewed = v1::ViewedChannel {
+            channel_id: 6,
+            position: Some(position),
+        };
+        let view = v1::View {
+            channels: vec![viewed],
+            ..Default::default()
+        };
+        let record = presented("w", &v1::client_frame::Frame::View(view));
+        let expected = Record::Present {
+            connection: "w".into(),
+            begins: false,
+            positions: vec![("channel:6".into(), At { epoch: 2, seq: 3 })],
         };
         assert_eq!(record, Some(expected));
         let message = v1::Message {

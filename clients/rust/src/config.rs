@@ -41,6 +41,21 @@ pub struct Config {
     /// The only certificates to trust for `https`, as PEM; without, those that the system trusts
     /// (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others).
     pub ca_pem: Option<String>,
+    /// Hears each frame as it goes and as it comes, before the client does anything with it: for
+    /// logs and checks. It must not block.
+    pub tap: Option<Tap>,
+}
+
+/// See [`Config::tap`].
+pub type Tap = Arc<dyn Fn(Tapped<'_>) + Send + Sync>;
+
+/// A frame on its way.
+#[derive(Clone, Copy, Debug)]
+pub enum Tapped<'a> {
+    /// To the server. `identify` has a token in it.
+    Sent(&'a v1::client_frame::Frame),
+    /// From the server.
+    Received(&'a v1::server_frame::Frame),
 }
 
 impl Config {
@@ -62,6 +77,7 @@ impl Config {
             listen_only: false,
             event_buffer: 1024,
             ca_pem: None,
+            tap: None,
         }
     }
 }

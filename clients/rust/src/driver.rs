@@ -3,7 +3,7 @@
 
 use crate::{
     client::Readiness,
-    config::Config,
+    config::{Config, Tapped},
     error::{Advice, Error},
     event::{Event, Item, Positions, Stats},
     machine::{Action, Delay, Input, Machine, Rules, Timer},
@@ -365,14 +365,23 @@ impl Driver {
         self.cutter = Arc::default();
         let (frames, sent) = mpsc::channel(FRAMES_MAX);
         self.frames = Some(frames);
-        if !self.config.listen_only {
+        if self.config.listen_only {
+            self.tap(&Sent::Identify(identify.clone()));
+        } else {
             self.send_frame(0, Sent::Identify(identify.clone()));
         }
         let opening = open(self.config.clone(), identify, sent, self.cutter.clone());
         self.connection = Connection::Opening(Box::pin(opening));
     }
 
+    fn tap(&self, frame: &Sent) {
+        if let Some(tap) = &self.config.tap {
+            tap(Tapped::Sent(frame));
+        }
+    }
+
     fn send_frame(&mut self, call_id: u32, frame: Sent) {
+        self.tap(&frame);
         let Some(frames) = &self.frames else { return };
         if frames
             .try_send(v1::ClientFrame {

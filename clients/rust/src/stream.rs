@@ -2,7 +2,7 @@
 
 use crate::{
     api::Api,
-    config::Config,
+    config::{Config, Tap, Tapped},
     error::Error,
     machine::Input,
     wire::{self, Cutter},
@@ -30,6 +30,7 @@ pub(crate) enum Connection {
 pub(crate) struct Opened {
     pub(crate) frames: Box<Streaming<v1::ServerFrame>>,
     pub(crate) api: Api,
+    tap: Option<Tap>,
 }
 
 /// The next input from the connection. Safe to cancel.
@@ -48,7 +49,12 @@ pub(crate) async fn receive(connection: &mut Connection) -> Option<Input> {
         },
         Connection::Open(opened) => match opened.frames.message().await {
             // A frame of a kind that this client doesn't know is passed over.
-            Ok(Some(v1::ServerFrame { frame })) => frame.map(Input::Frame),
+            Ok(Some(v1::ServerFrame { frame })) => {
+                if let (Some(tap), Some(frame)) = (&opened.tap, &frame) {
+                    tap(Tapped::Received(frame));
+                }
+                frame.map(Input::Frame)
+            }
             Ok(None) => Some(Input::Lost(Error::connection(
                 "the server ended the stream",
             ))),
@@ -78,6 +84,7 @@ pub(crate) async fn open(
     Ok(Opened {
         frames: Box::new(frames),
         api,
+        tap: config.tap,
     })
 }
 

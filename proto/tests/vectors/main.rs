@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 mod client;
+mod nouns;
 mod server;
 
 use std::{collections::BTreeSet, fs, path::PathBuf, sync::Once};
@@ -184,7 +185,9 @@ fn other_spellings_mean_the_same() {
         json!({ "call_id": 7, "ack_message": { "channel_id": "12", "message_id": "13" } }),
         json!({ "callId": "7", "ackMessage": { "channelId": 12, "messageId": 13 } }),
         json!({ "callId": 7e0, "ackMessage": { "channelId": 1.2e1, "messageId": "13" } }),
-        json!({ "callId": 7, "view": null, "ackMessage": { "channelId": "12", "messageId": "13" } }),
+        json!({
+            "callId": 7, "view": null, "ackMessage": { "channelId": "12", "messageId": "13" }
+        }),
     ] {
         assert_eq!(read(&other), read(&canonical), "{other}");
     }

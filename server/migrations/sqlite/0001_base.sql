@@ -69,6 +69,8 @@ CREATE TABLE members (
     PRIMARY KEY (server_id, user_id)
 ) WITHOUT ROWID;
 CREATE INDEX members_of_user ON members (user_id, server_id);
+-- Those who see every private channel.
+CREATE INDEX admins_of_server ON members (server_id, user_id) WHERE role >= 3;
 
 CREATE TABLE bans (
     server_id INTEGER NOT NULL REFERENCES servers (id) ON DELETE CASCADE,
@@ -87,7 +89,8 @@ CREATE TABLE invites (
     uses INTEGER NOT NULL,
     expires_at INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX invites_of_server ON invites (server_id);
+CREATE INDEX invites_of_server ON invites (server_id, code);
+CREATE INDEX invites_by_end ON invites (expires_at);
 
 -- server_id is NULL and direct_key set ("lesser:greater") for the direct channel of two users.
 CREATE TABLE channels (
@@ -98,9 +101,11 @@ CREATE TABLE channels (
     description TEXT NOT NULL,
     rank INTEGER NOT NULL,
     direct_key TEXT UNIQUE,
+    creator_id INTEGER NOT NULL,
     metadata TEXT
 );
 CREATE INDEX channels_of_server ON channels (server_id, rank, id);
+CREATE INDEX directs_of_creator ON channels (creator_id) WHERE kind = 4;
 
 CREATE TABLE channel_members (
     channel_id INTEGER NOT NULL REFERENCES channels (id) ON DELETE CASCADE,
@@ -128,24 +133,19 @@ CREATE TABLE messages (
     PRIMARY KEY (channel_id, id)
 ) WITHOUT ROWID;
 
--- The nonces of the last 24 hours. Apart from the messages, so that forgetting one rewrites no message.
-CREATE TABLE nonces (
-    channel_id INTEGER NOT NULL,
-    author_id INTEGER NOT NULL,
-    nonce BLOB NOT NULL,
-    message_id INTEGER NOT NULL,
-    PRIMARY KEY (channel_id, author_id, nonce)
-) WITHOUT ROWID;
-CREATE INDEX nonces_by_age ON nonces (message_id);
+-- The nonce first: those of version 7 begin with the time, so new rows go to the end of the tree, not to a
+-- place for each channel.
+CREATE UNIQUE INDEX messages_by_nonce ON messages (nonce, author_id, channel_id) WHERE nonce IS NOT NULL;
 
 -- What creating calls with a request id made. kind: 1 a server (and its first channel), 2 a channel,
--- 3 a bot, 4 a service key (by its system user).
+-- 3 a bot, 4 a service key (by its system user), 5 an invitation (by its code).
 CREATE TABLE requests (
     kind INTEGER NOT NULL,
     caller_id INTEGER NOT NULL,
     request_id TEXT NOT NULL,
     made_id INTEGER NOT NULL,
     first_channel_id INTEGER NOT NULL,
+    code TEXT,
     created_at INTEGER NOT NULL,
     PRIMARY KEY (kind, caller_id, request_id)
 ) WITHOUT ROWID;

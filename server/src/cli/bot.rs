@@ -95,8 +95,19 @@ async fn create(
 }
 
 async fn list(api: &Api, json: bool) -> anyhow::Result<()> {
-    let request = v1::ListBotsRequest::default();
-    let answer = api.auth().list_bots(request).await?.into_inner();
+    let mut answer = v1::ListBotsResponse::default();
+    loop {
+        let request = v1::ListBotsRequest {
+            page_token: answer.next_page_token.clone(),
+            ..Default::default()
+        };
+        let page = api.auth().list_bots(request).await?.into_inner();
+        answer.bots.extend(page.bots);
+        answer.next_page_token = page.next_page_token;
+        if answer.next_page_token.is_empty() {
+            break;
+        }
+    }
     if json {
         return output::json("ListBotsResponse", &answer);
     }

@@ -85,7 +85,7 @@ enum Command {
         /// The user's id.
         user_id: i64,
     },
-    /// Take a member out of a private channel.
+    /// Take a member out of a private channel; or yourself, out of a direct one of three or more.
     Remove {
         /// The channel's id.
         channel_id: i64,
@@ -159,8 +159,20 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn list(api: &Api, server_id: i64, json: bool) -> anyhow::Result<()> {
-    let request = v1::ListChannelsRequest { server_id };
-    let answer = api.channels().list_channels(request).await?.into_inner();
+    let mut answer = v1::ListChannelsResponse::default();
+    loop {
+        let request = v1::ListChannelsRequest {
+            server_id,
+            page_token: answer.next_page_token.clone(),
+            ..Default::default()
+        };
+        let page = api.channels().list_channels(request).await?.into_inner();
+        answer.channels.extend(page.channels);
+        answer.next_page_token = page.next_page_token;
+        if answer.next_page_token.is_empty() {
+            break;
+        }
+    }
     if json {
         return output::json("ListChannelsResponse", &answer);
     }

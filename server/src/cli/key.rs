@@ -72,7 +72,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
 async fn create(place: &Place, name: String, scope: Scope, json: bool) -> anyhow::Result<()> {
     let answer = match &place.data {
         Some(data) => {
-            let (domain, store) = folder::open(data).await?;
+            let (domain, store) = folder::open_or_begin(data).await?;
             let made = domain
                 .create_key(&name, matches!(scope, Scope::Admin), None)
                 .await;
@@ -111,18 +111,14 @@ async fn list(place: &Place, json: bool) -> anyhow::Result<()> {
     let answer = match &place.data {
         Some(data) => {
             let (_, store) = folder::open(data).await?;
-            let keys = store.keys().await;
+            let keys = store.keys(i64::MAX, u32::MAX).await;
             store.close().await;
             v1::ListKeysResponse {
                 keys: keys?.iter().map(described).collect(),
+                ..Default::default()
             }
         }
-        None => place
-            .api()?
-            .admin()
-            .list_keys(v1::ListKeysRequest {})
-            .await?
-            .into_inner(),
+        None => list_over_the_wire(place).await?,
     };
     if json {
         return output::json("ListKeysResponse", &answer);
@@ -141,6 +137,23 @@ async fn list(place: &Place, json: bool) -> anyhow::Result<()> {
         rows,
         "no keys yet: `chirm key create`",
     )
+}
+
+async fn list_over_the_wire(place: &Place) -> anyhow::Result<v1::ListKeysResponse> {
+    let api = place.api()?;
+    let mut all = v1::ListKeysResponse::default();
+    loop {
+        let request = v1::ListKeysRequest {
+            page_token: all.next_page_token.clone(),
+            ..Default::default()
+        };
+        let page = api.admin().list_keys(request).await?.into_inner();
+        all.keys.extend(page.keys);
+        all.next_page_token = page.next_page_token;
+        if all.next_page_token.is_empty() {
+            return Ok(all);
+        }
+    }
 }
 
 async fn revoke(place: &Place, key_id: i64) -> anyhow::Result<()> {

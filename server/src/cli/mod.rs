@@ -31,7 +31,7 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 /// A messaging server for communities, games and back ends, and its client.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(
     name = "chirm",
     version,
@@ -43,7 +43,7 @@ struct Arguments {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     /// Start a server.
     Serve(serve::Args),

@@ -27,11 +27,17 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let target = args.data.join(STORE_FILE);
-    ensure!(
-        !target.exists(),
-        "{} holds a server's data: name another folder, or move that file away first",
-        args.data.display()
-    );
+    // A log that an earlier server left behind would be written over what is restored.
+    for left in ["", "-wal", "-shm"] {
+        let file = args.data.join(format!("{STORE_FILE}{left}"));
+        ensure!(
+            !file.exists(),
+            "{} is there: {} holds a server's data; name another folder, or move the whole folder \
+             away first",
+            file.display(),
+            args.data.display()
+        );
+    }
     fs::create_dir_all(&args.data)
         .with_context(|| format!("the data folder {} can't be made", args.data.display()))?;
     // It gets its name only when it is whole, checked and synced.

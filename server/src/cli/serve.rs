@@ -27,16 +27,14 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     if !config.limits.enabled {
         eprintln!("WARNING: limits are OFF. Anyone who reaches this server can exhaust it.");
     }
-    let scheme = if config.tls.is_some() {
-        "https"
-    } else {
-        "http"
-    };
+    let scheme = scheme_of(config.tls.is_some());
     let listener = bind(config.listen, "--listen").await?;
     let address = listener.local_addr()?;
     let admin = bind_admin(config.admin_listen).await?;
     if let Some(admin) = &admin {
-        eprintln!("operators connect to http://{}", admin.local_addr()?);
+        let address = admin.local_addr()?;
+        let tls = config.admin_has_tls(address.ip());
+        eprintln!("operators connect to {}://{address}", scheme_of(tls));
     }
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
@@ -46,6 +44,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         }
     };
     crate::node::run_announced(config, listener, admin, metrics, shutdown, ready).await
+}
+
+fn scheme_of(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
 }
 
 /// The listener for operators. Its default address is a convenience: where another process has it,

@@ -127,6 +127,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
                 server_id,
                 max_uses,
                 ttl_seconds,
+                request_id: uuid::Uuid::now_v7().to_string(),
             };
             let answer = api.servers().create_invite(request).await?.into_inner();
             if json {
@@ -165,11 +166,19 @@ async fn create(
 }
 
 async fn list(api: &Api, json: bool) -> anyhow::Result<()> {
-    let answer = api
-        .servers()
-        .list_servers(v1::ListServersRequest {})
-        .await?
-        .into_inner();
+    let mut answer = v1::ListServersResponse::default();
+    loop {
+        let request = v1::ListServersRequest {
+            page_token: answer.next_page_token.clone(),
+            ..Default::default()
+        };
+        let page = api.servers().list_servers(request).await?.into_inner();
+        answer.servers.extend(page.servers);
+        answer.next_page_token = page.next_page_token;
+        if answer.next_page_token.is_empty() {
+            break;
+        }
+    }
     if json {
         return output::json("ListServersResponse", &answer);
     }

@@ -27,15 +27,87 @@ fn refusal(toml: &str, env: &[(&str, &str)], overrides: &[(&str, &str)]) -> Stri
 fn the_defaults_are_those_of_the_protocol() {
     let config = Config::default();
     assert_eq!(config.listen.to_string(), "127.0.0.1:7300");
-    assert_eq!(config.limits.content_chars_max, 4000);
-    assert_eq!(config.limits.identify_bytes_max, 256 * 1024);
-    assert_eq!(config.limits.connections_per_address, 50);
-    assert_eq!(config.gateway.heartbeat, Duration::from_secs(20));
-    assert_eq!(config.auth.access_ttl, Duration::from_secs(3600));
     assert_eq!(config.auth.registration, Registration::Open);
-    assert!(config.limits.enabled);
     assert!(config.tls.is_none() && config.admin_listen.is_none());
     assert!(!config.auth.jwt.is_enabled());
+    let limits = &config.limits;
+    assert!(limits.enabled);
+    assert_eq!(
+        (limits.content_chars_max, limits.content_bytes_max),
+        (4_000, 16 << 10)
+    );
+    assert_eq!(limits.name_chars_max, 100);
+    assert_eq!(
+        (limits.metadata_keys_max, limits.metadata_bytes_max),
+        (16, 4 << 10)
+    );
+    assert_eq!(limits.custom_event_bytes_max, 4 << 10);
+    assert_eq!(
+        (limits.request_bytes_max, limits.header_bytes_max),
+        (64 << 10, 8 << 10)
+    );
+    assert_eq!(
+        (limits.identify_bytes_max, limits.positions_max),
+        (256 << 10, 4_096)
+    );
+    assert_eq!(
+        (
+            limits.streams_per_connection,
+            limits.requests_per_connection
+        ),
+        (128, 32)
+    );
+    assert_eq!((limits.local_error_resets, limits.pending_resets), (64, 20));
+    let windows = (limits.stream_window_bytes, limits.connection_window_bytes);
+    assert_eq!(windows, (64 << 10, 128 << 10));
+    assert_eq!(
+        (limits.outbound_queue_events, limits.outbound_queue_bytes),
+        (256, 1 << 20)
+    );
+    assert_eq!(limits.client_frames_per_minute, 120);
+    assert_eq!(
+        (limits.sends_per_window, limits.send_window),
+        (5, seconds(5))
+    );
+    assert_eq!(limits.service_factor, 100);
+    let server = (limits.channels_per_server, limits.members_per_server);
+    assert_eq!((limits.servers_per_user, server), (200, (500, 100_000)));
+    assert_eq!(
+        (limits.sessions_per_user, limits.connections_per_address),
+        (20, 50)
+    );
+    let ring = (limits.ring_events, limits.ring_bytes, limits.ring_age);
+    assert_eq!(ring, (1_000, 1 << 20, seconds(600)));
+}
+
+#[test]
+fn the_times_are_those_of_the_protocol() {
+    let config = Config::default();
+    let gateway = &config.gateway;
+    assert_eq!(
+        (gateway.heartbeat, gateway.deadline),
+        (seconds(20), seconds(40))
+    );
+    assert_eq!(
+        (gateway.grace, gateway.identify_deadline),
+        (seconds(20), seconds(5))
+    );
+    assert_eq!(config.auth.access_ttl, seconds(60 * 60));
+    assert_eq!(config.auth.refresh_ttl, seconds(30 * 24 * 60 * 60));
+    let net = &config.net;
+    assert_eq!(
+        (net.detect_timeout, net.handshake_timeout),
+        (seconds(5), seconds(5))
+    );
+    assert_eq!(
+        (net.keepalive, net.keepalive_timeout),
+        (seconds(25), seconds(10))
+    );
+    assert_eq!(net.answer_timeout, seconds(40));
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
 }
 
 #[test]
@@ -117,6 +189,24 @@ fn a_wrong_value_is_named() {
     ] {
         let message = refusal(toml, &[], &[]);
         assert!(message.contains(key), "{toml}: {message}");
+    }
+}
+
+#[test]
+fn operators_keys_cross_no_network_in_cleartext() {
+    let listen = |at: &str| format!("admin_listen = \"{at}\"\n");
+    let tls = "[tls]\ncert = \"/c\"\nkey = \"/k\"\n";
+    for at in ["0.0.0.0:7399", "192.0.2.1:7399", "[::]:7399"] {
+        let message = refusal(&listen(at), &[], &[]);
+        assert!(message.contains("admin_listen"), "{message}");
+        let config = load(&format!("{}{tls}", listen(at)), &[], &[]).unwrap();
+        assert!(config.admin_has_tls(config.admin_listen.unwrap().ip()));
+        load(&format!("dev = true\n{}", listen(at)), &[], &[]).unwrap();
+    }
+    for at in ["127.0.0.1:7399", "[::1]:7399", "[::ffff:127.0.0.1]:7399"] {
+        load(&listen(at), &[], &[]).unwrap();
+        let config = load(&format!("{}{tls}", listen(at)), &[], &[]).unwrap();
+        assert!(!config.admin_has_tls(config.admin_listen.unwrap().ip()));
     }
 }
 

@@ -2,15 +2,22 @@
 
 use super::passwords::Verdict;
 use super::servers::request_reused;
-use super::{Caller, Domain, Error, Reason};
+use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{EventBody, Id, Message, Role, Session, TopicKey, User, limits};
 use crate::store::{self, Made, NewAccount, NewEvent};
 use std::sync::Arc;
 
 impl Domain {
-    /// The caller's sessions, newest first.
-    pub async fn list_sessions(&self, caller: &Caller) -> Result<Vec<Session>, Error> {
-        Ok(self.store.sessions_of(caller.user_id).await?)
+    /// A page of the caller's sessions, newest first, of ids below one.
+    pub async fn list_sessions(
+        &self,
+        caller: &Caller,
+        before: Id,
+        size: i32,
+    ) -> Result<Listed<Session>, Error> {
+        let size = pages::whole(size)?;
+        let sessions = self.store.sessions_of(caller.user_id, before, size + 1);
+        Ok(pages::cut(sessions.await?, size))
     }
 
     /// Ends one of the caller's sessions.
@@ -66,13 +73,15 @@ impl Domain {
         if caller.is_service() {
             return Err(Error::denied("A service key is revoked, not deleted."));
         }
-        let account = self.store.account(caller.user_id).await?;
-        if account.is_some_and(|account| !account.password_hash.is_empty()) {
-            self.prove_password(caller, password).await?;
-        }
-        let user = caller.user_id;
-        self.complete(|domain| async move { domain.remove_account(user).await })
-            .await
+        let caller = caller.clone();
+        self.complete(|domain| async move {
+            let account = domain.store.account(caller.user_id).await?;
+            if account.is_some_and(|account| !account.password_hash.is_empty()) {
+                domain.prove_password(&caller, password).await?;
+            }
+            domain.remove_account(caller.user_id).await
+        })
+        .await
     }
 
     /// Refuses a wrong password; answers the hash of the right one.

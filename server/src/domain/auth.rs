@@ -194,6 +194,12 @@ impl Domain {
         })
     }
 
+    /// Whether an address may have a token changed for new ones now: to be asked before
+    /// [`Domain::refresh`] and [`Domain::exchange_token`].
+    pub fn admit_exchange(&self, from: Option<IpAddr>) -> Result<(), Error> {
+        self.throttle.exchange(from)
+    }
+
     /// Changes a refresh token for new tokens. A spent one, used again later, ends the session:
     /// one of its two users stole it.
     pub async fn refresh(self: &Arc<Self>, token: &str) -> Result<Tokens, Error> {

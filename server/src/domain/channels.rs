@@ -1,21 +1,22 @@
 //! Channels.
 
+use super::access::may;
 use super::accounts::on_user;
 use super::permissions::Action;
 use super::servers::{check_description, check_request, on_server, request_reused};
-use super::{Caller, Domain, Error, Reason};
+use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{Channel, ChannelType, EventBody, Id, Metadata, Role, TopicKey};
 use crate::store::{self, NewEvent};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::RwLockWriteGuard;
 
-/// Members that a private channel is made with, besides its maker.
-const NAMED_MAX: usize = 1_000;
+/// Members that are named in a private channel.
+const NAMED_MAX: u32 = 1_000;
 /// Others in a direct channel.
 const OTHERS_MAX: usize = 9;
-/// Members of a page, where all are looked through.
-const PAGE: u32 = 1_000;
+/// Who is in a direct channel of fewer doesn't leave it.
+const LEFT_MIN: usize = 3;
 
 /// A channel to make.
 #[derive(Clone, Debug)]
@@ -72,11 +73,11 @@ impl Domain {
         self.complete(|domain| async move {
             if new.kind == ChannelType::Direct {
                 let channel = domain.new_direct(&caller, new).await?;
-                return domain.write_channel(channel, request).await;
+                return domain.write_channel(&caller, channel, request).await;
             }
             let _held = domain.hold(new.server_id).await;
             let channel = domain.new_in_server(&caller, new).await?;
-            domain.write_channel(channel, request).await
+            domain.write_channel(&caller, channel, request).await
         })
         .await
     }
@@ -125,14 +126,17 @@ impl Domain {
                 "given; every member sees this channel",
             ));
         }
-        if members.len() > NAMED_MAX {
-            let problem = format!("{} users; at most {NAMED_MAX} are", members.len());
-            return Err(Error::field("member_ids", problem));
-        }
         // A service key that isn't a member itself makes channels for those who are.
         let role = self.role_of(caller.user_id, new.server_id).await?;
         if new.kind == ChannelType::Private && role.is_some() {
             members.insert(caller.user_id);
+        }
+        if members.len() > NAMED_MAX as usize {
+            let problem = format!(
+                "{} users, yours included; at most {NAMED_MAX} are",
+                members.len()
+            );
+            return Err(Error::field("member_ids", problem));
         }
         self.channel_from(new, name, members)
     }
@@ -158,6 +162,7 @@ impl Domain {
     /// Stores a channel; its server's lock is held.
     async fn write_channel(
         &self,
+        caller: &Caller,
         channel: Channel,
         request: Option<(Id, String)>,
     ) -> Result<Channel, Error> {
@@ -170,15 +175,18 @@ impl Domain {
             let added = EventBody::TopicAdded(TopicKey::channel(channel.id));
             self.to_watchers(&channel, &added).await?
         };
-        let most = self.bound(self.limits().channels_per_server);
+        let most = match channel.kind {
+            ChannelType::Direct => self.favoured(caller, self.limits().direct_channels_per_user),
+            _ => self.bound(self.limits().channels_per_server),
+        };
         let wanted = (channel.id, channel.kind, channel.name.clone());
         let _changing = self.changing_channel(&channel);
         let made = self
             .store
-            .create_channel(channel, request, most, events)
+            .create_channel(channel, caller.user_id, request, most, events)
             .await;
         let (made, new) = made.map_err(|error| match error {
-            store::Error::LimitReached("channels") => Error::limit("channels", most),
+            store::Error::LimitReached(what) => Error::limit(what, most),
             other => other.into(),
         })?;
         let (id, kind, name) = wanted;
@@ -193,21 +201,35 @@ impl Domain {
         self.authorise(caller, id, Action::See).await
     }
 
-    /// The channels of a server that the caller may see; without a server, its direct ones.
+    /// A page of the channels of a server that the caller may see, by rank and id, after one.
     pub async fn list_channels(
         &self,
         caller: &Caller,
         server: Id,
-    ) -> Result<Vec<Arc<Channel>>, Error> {
-        if server == 0 {
-            return Ok(self.directs_of(caller.user_id).await?.to_vec());
-        }
+        after: Option<(i32, Id)>,
+        size: i32,
+    ) -> Result<Listed<Arc<Channel>>, Error> {
+        let size = pages::whole(size)?;
         let role = self.authorise_server(caller, server, Action::See).await?;
         let channels = self.channels_of(server).await?;
-        let seen = channels
-            .iter()
-            .filter(|channel| super::access::may(caller.user_id, Some(role), channel, Action::See));
-        Ok(seen.cloned().collect())
+        let seen = channels.iter().filter(|channel| {
+            Some((channel.rank, channel.id)) > after
+                && may(caller.user_id, Some(role), channel, Action::See)
+        });
+        Ok(pages::cut(seen.cloned(), size))
+    }
+
+    /// A page of the caller's direct channels, newest first, of ids below one.
+    pub async fn list_direct_channels(
+        &self,
+        caller: &Caller,
+        before: Id,
+        size: i32,
+    ) -> Result<Listed<Arc<Channel>>, Error> {
+        let size = pages::whole(size)?;
+        let channels = self.directs_of(caller.user_id).await?;
+        let older = channels.iter().filter(|channel| channel.id < before);
+        Ok(pages::cut(older.cloned(), size))
     }
 
     /// Changes what is given of a server's channel.
@@ -295,7 +317,15 @@ impl Domain {
             member.ok_or_else(|| Error::not_found("member"))?;
             let events = vec![on_user(user, EventBody::TopicAdded(TopicKey::channel(id)))];
             let _changing = domain.changing_channel(channel);
-            if domain.store.add_channel_member(id, user, events).await? {
+            let added = domain
+                .store
+                .add_channel_member(id, user, NAMED_MAX, events)
+                .await;
+            let added = added.map_err(|error| match error {
+                store::Error::LimitReached(what) => Error::limit(what, NAMED_MAX),
+                other => other.into(),
+            });
+            if added? {
                 domain.tell_channel(id).await?;
             }
             domain.stored_channel(id).await
@@ -303,7 +333,8 @@ impl Domain {
         .await
     }
 
-    /// Takes a user out of a private channel; anyone may take out itself.
+    /// Takes a user out of a private channel; anyone may take out itself, also of a direct channel
+    /// of three or more.
     pub async fn remove_channel_member(
         self: &Arc<Self>,
         caller: &Caller,
@@ -336,10 +367,10 @@ impl Domain {
         .await
     }
 
-    /// A channel of a server that the caller may do that to, as it is while the lock is held.
+    /// A channel that the caller may do that to, as it is while the lock is held.
     async fn held(&self, caller: &Caller, id: Id, action: Action) -> Result<Held<'_>, Error> {
         let server = self.manageable(caller, id, action).await?.server_id;
-        let lock = self.hold(server).await;
+        let lock = self.hold(if server == 0 { id } else { server }).await;
         // Who asks may have lost the right while it waited for the lock.
         self.manageable(caller, id, action).await?;
         Ok(Held {
@@ -348,8 +379,8 @@ impl Domain {
         })
     }
 
-    /// A channel of a server that the caller may do that to. Of direct ones, and of members where
-    /// all are members, the type is wrong rather than the role.
+    /// A channel that the caller may do that to; See stands for taking out itself. Of direct ones,
+    /// and of members where all are members, the type is wrong rather than the role.
     async fn manageable(
         &self,
         caller: &Caller,
@@ -359,7 +390,7 @@ impl Domain {
         let channel = self.authorise(caller, id, Action::See).await?;
         let named = action != Action::ManageChannel;
         let wrong = match channel.kind {
-            ChannelType::Direct => true,
+            ChannelType::Direct => action != Action::See || channel.member_ids.len() < LEFT_MIN,
             ChannelType::Private => false,
             ChannelType::Text | ChannelType::Announcement => named,
         };
@@ -398,14 +429,7 @@ impl Domain {
     ) -> Result<Vec<NewEvent>, Error> {
         let mut users: BTreeSet<Id> = channel.member_ids.iter().copied().collect();
         if channel.server_id != 0 {
-            let mut after = 0;
-            loop {
-                let page = self.store.members(channel.server_id, after, PAGE).await?;
-                let Some((last, _)) = page.last() else { break };
-                after = last.user_id;
-                let admins = page.iter().filter(|(member, _)| member.role >= Role::Admin);
-                users.extend(admins.map(|(member, _)| member.user_id));
-            }
+            users.extend(self.store.admins(channel.server_id).await?);
         }
         Ok(users
             .into_iter()

@@ -1,8 +1,10 @@
 //! Invitations.
 
 use super::permissions::Action;
-use super::{Caller, Domain, Error};
+use super::servers::{check_request, request_reused};
+use super::{Caller, Domain, Error, Listed, pages};
 use crate::model::{Id, Invite};
+use std::sync::Arc;
 
 /// What codes are made of: nothing that is taken for something else.
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -11,15 +13,28 @@ const CODE_CHARS: usize = 10;
 const TTL_S_MAX: i32 = 2_592_000;
 const TTL_S: i32 = 604_800;
 
+/// An invitation to make.
+#[derive(Clone, Debug, Default)]
+pub struct NewInvite {
+    /// The server that it opens.
+    pub server_id: Id,
+    /// How often it can be used; 0 for no limit.
+    pub max_uses: i32,
+    /// Seconds until it ends; 0 means 7 days.
+    pub ttl_s: i32,
+    /// A UUID that makes a repeat safe, or empty.
+    pub request_id: String,
+}
+
 impl Domain {
-    /// Makes an invitation. `ttl_s` 0 means 7 days, `max_uses` 0 no limit.
+    /// Makes an invitation.
     pub async fn create_invite(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
-        server_id: Id,
-        max_uses: i32,
-        ttl_s: i32,
+        new: NewInvite,
     ) -> Result<Invite, Error> {
+        let request = check_request(caller, &new.request_id)?;
+        let (max_uses, ttl_s) = (new.max_uses, new.ttl_s);
         if max_uses < 0 {
             return Err(Error::field(
                 "max_uses",
@@ -30,41 +45,59 @@ impl Domain {
             let problem = format!("{ttl_s}; 0 to {TTL_S_MAX} is allowed");
             return Err(Error::field("ttl_seconds", problem));
         }
-        self.authorise_server(caller, server_id, Action::Invite)
+        self.authorise_server(caller, new.server_id, Action::Invite)
             .await?;
         let ttl_s = if ttl_s == 0 { TTL_S } else { ttl_s };
         let invite = Invite {
             code: code(),
-            server_id,
+            server_id: new.server_id,
             creator_id: caller.user_id,
             max_uses,
             uses: 0,
             expires_at: self.now() + i64::from(ttl_s) * 1_000,
         };
-        self.store.create_invite(invite.clone()).await?;
-        Ok(invite)
+        self.complete(move |domain| async move {
+            let wanted = (invite.server_id, invite.max_uses);
+            let made = domain.store.create_invite(invite, request).await?;
+            if (made.server_id, made.max_uses) != wanted {
+                return Err(request_reused());
+            }
+            Ok(made)
+        })
+        .await
     }
 
-    /// A server's invitations that are still open.
-    pub async fn list_invites(&self, caller: &Caller, server: Id) -> Result<Vec<Invite>, Error> {
+    /// A page of a server's invitations that are still open, by code, after one.
+    pub async fn list_invites(
+        &self,
+        caller: &Caller,
+        server: Id,
+        after: String,
+        size: i32,
+    ) -> Result<Listed<Invite>, Error> {
         self.authorise_server(caller, server, Action::Invite)
             .await?;
-        Ok(self.store.invites(server, self.now()).await?)
+        let size = pages::whole(size)?;
+        let invites = self.store.invites(server, self.now(), after, size + 1);
+        Ok(pages::cut(invites.await?, size))
     }
 
     /// Ends an invitation.
     pub async fn revoke_invite(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         server: Id,
-        code: &str,
+        code: String,
     ) -> Result<(), Error> {
         self.authorise_server(caller, server, Action::Invite)
             .await?;
-        if !self.store.revoke_invite(server, code).await? {
-            return Err(Error::not_found("invite"));
-        }
-        Ok(())
+        self.complete(move |domain| async move {
+            if !domain.store.revoke_invite(server, &code).await? {
+                return Err(Error::not_found("invite"));
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// An invitation that can be used now. Unknown, spent and over are the same answer.

@@ -4,7 +4,7 @@ use super::access::ChannelChanging;
 use super::accounts::on_user;
 use super::permissions::{Action, outranks};
 use super::servers::on_server;
-use super::{Caller, Domain, Error, Reason};
+use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{
     Ban, Channel, ChannelType, EventBody, Id, Member, Role, Server, TopicKey, User, limits,
 };
@@ -13,9 +13,8 @@ use std::sync::Arc;
 
 /// Servers of at most so many members tell all of them of each.
 const SMALL: i32 = 250;
-/// Members of a page at most, and where the caller doesn't say.
-const PAGE_MAX: i32 = 1_000;
-const PAGE: i32 = 100;
+/// Members or bans of a page, where the caller doesn't say.
+const PAGE: u32 = 100;
 
 /// A member on its way out.
 #[derive(Default)]
@@ -227,34 +226,34 @@ impl Domain {
         .await
     }
 
-    /// A page of a server's bans by user id, and the id to go on after (0: that was all).
+    /// A page of a server's bans by user id, after one.
     pub async fn list_bans(
         &self,
         caller: &Caller,
         server: Id,
         after: Id,
         size: i32,
-    ) -> Result<(Vec<Ban>, Id), Error> {
+    ) -> Result<Listed<Ban>, Error> {
         self.authorise_server(caller, server, Action::Moderate)
             .await?;
-        let size = page_size(size)?;
+        let size = pages::size(size, PAGE)?;
         let bans = self.store.bans(server, after, size + 1).await?;
-        Ok(cut(bans, size, |ban| ban.user_id))
+        Ok(pages::cut(bans, size))
     }
 
-    /// A page of a server's members by user id, and the id to go on after (0: that was all).
+    /// A page of a server's members by user id, after one.
     pub async fn list_members(
         &self,
         caller: &Caller,
         server: Id,
         after: Id,
         size: i32,
-    ) -> Result<(Vec<(Member, User)>, Id), Error> {
+    ) -> Result<Listed<(Member, User)>, Error> {
         self.authorise_server(caller, server, Action::ListMembers)
             .await?;
-        let size = page_size(size)?;
+        let size = pages::size(size, PAGE)?;
         let members = self.store.members(server, after, size + 1).await?;
-        Ok(cut(members, size, |(member, _)| member.user_id))
+        Ok(pages::cut(members, size))
     }
 
     /// Changes a member's role. OWNER hands the server on.
@@ -423,8 +422,8 @@ fn refuse_unless_outranked(caller: &Caller, own: Role, other: Option<Role>) -> R
     Err(Error::denied("Only members of lower roles are taken out."))
 }
 
-/// Roles are changed from above, and only lower ones are given; but for the owner's, which is handed
-/// on.
+/// Roles are changed from above, and only lower ones are given; but for the owner's, which is
+/// handed on.
 fn refuse_role(own: Role, before: Role, role: Role) -> Result<(), Error> {
     if before == Role::Owner {
         let message = "Its owner hands the server on by making another the owner.";
@@ -447,24 +446,4 @@ fn owner_stays(error: store::Error) -> Error {
         }
         other => other.into(),
     }
-}
-
-fn page_size(size: i32) -> Result<u32, Error> {
-    if !(0..=PAGE_MAX).contains(&size) {
-        return Err(Error::field(
-            "page_size",
-            format!("{size}; 0 to {PAGE_MAX} is allowed"),
-        ));
-    }
-    Ok(if size == 0 { PAGE } else { size }.unsigned_abs())
-}
-
-/// Cuts a page that was read one longer, and tells where the next one begins.
-fn cut<T>(mut items: Vec<T>, size: u32, id: impl Fn(&T) -> Id) -> (Vec<T>, Id) {
-    if items.len() <= size as usize {
-        return (items, 0);
-    }
-    items.truncate(size as usize);
-    let next = items.last().map_or(0, id);
-    (items, next)
 }

@@ -7,7 +7,7 @@
 //! - `servers`, `members`, `invites`, `channels`, `users`: the nouns.
 //! - `send`, `messages`: the send path; history, edits, deletes.
 //! - `turns`: in which order.
-//! - `throttle`: how fast.
+//! - `throttle`: how fast. `pages`: how much at once.
 //! - `cache`: what is remembered of the store.
 //!
 //! Every change here runs to its end once it has begun ([`Domain::complete`]), and marks what the
@@ -24,6 +24,7 @@ mod invites;
 mod jwt;
 mod members;
 mod messages;
+mod pages;
 mod passwords;
 pub mod permissions;
 mod programs;
@@ -42,7 +43,9 @@ pub use access::Visible;
 pub use auth::{Register, SignedIn, Subject, Tokens};
 pub use channels::{ChannelChanges, NewChannel};
 pub use error::{Code, Error, Field, Reason};
+pub use invites::NewInvite;
 pub use messages::CustomEvent;
+pub use pages::Listed;
 pub use permissions::Action;
 pub use programs::NewKey;
 pub use send::{Accepted, DEADLINE, SendMessage};

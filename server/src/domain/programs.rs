@@ -3,7 +3,7 @@
 use super::servers::check_request;
 use super::sessions::SERVICE_BOT;
 use super::tokens::{self, Use};
-use super::{Caller, Domain, Error};
+use super::{Caller, Domain, Error, Listed, pages};
 use crate::model::{Id, Session, SessionKind, User, limits};
 use crate::store::{Account, NewAccount};
 use std::sync::Arc;
@@ -58,13 +58,22 @@ impl Domain {
         Ok((user.await?, token))
     }
 
-    /// The caller's bots, newest first; with a key of the admin scope, any owner's.
-    pub async fn list_bots(&self, caller: &Caller, owner: Id) -> Result<Vec<User>, Error> {
+    /// A page of the caller's bots, newest first, of ids below one; with a key of the admin scope,
+    /// of any owner's.
+    pub async fn list_bots(
+        &self,
+        caller: &Caller,
+        owner: Id,
+        before: Id,
+        size: i32,
+    ) -> Result<Listed<User>, Error> {
+        let size = pages::whole(size)?;
         let owner = if owner == 0 { caller.user_id } else { owner };
         if owner != caller.user_id {
             caller.require_admin()?;
         }
-        Ok(self.store.owned_by(owner, Id::MAX, u32::MAX).await?)
+        let bots = self.store.owned_by(owner, before, size + 1).await?;
+        Ok(pages::cut(bots, size))
     }
 
     /// Ends a bot's token, and gives it a new one.
@@ -77,7 +86,7 @@ impl Domain {
         self.complete(move |domain| async move {
             let _held = domain.hold(bot).await;
             // It keeps the limits that it was made with.
-            let before = domain.store.sessions_of(bot).await?.pop();
+            let before = domain.store.sessions_of(bot, Id::MAX, 1).await?.pop();
             let name = before.map(|session| session.name).unwrap_or_default();
             let (session, token) = domain.lasting(bot, SessionKind::Bot, &name)?;
             let ended = domain.store.replace_sessions(session).await?;
@@ -157,10 +166,17 @@ impl Domain {
         Ok(NewKey { key, token })
     }
 
-    /// The service keys, newest first.
-    pub async fn list_keys(&self, caller: &Caller) -> Result<Vec<Session>, Error> {
+    /// A page of the service keys, newest first, of ids below one.
+    pub async fn list_keys(
+        &self,
+        caller: &Caller,
+        before: Id,
+        size: i32,
+    ) -> Result<Listed<Session>, Error> {
         caller.require_admin()?;
-        Ok(self.store.keys().await?)
+        let size = pages::whole(size)?;
+        let keys = self.store.keys(before, size + 1).await?;
+        Ok(pages::cut(keys, size))
     }
 
     /// Ends a service key.

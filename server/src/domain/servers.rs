@@ -2,11 +2,11 @@
 
 use super::accounts::on_user;
 use super::permissions::Action;
-use super::{Caller, Domain, Error, Reason};
+use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{
     Channel, ChannelType, EventBody, Id, Member, Metadata, Role, Server, TopicKey, limits,
 };
-use crate::store::NewEvent;
+use crate::store::{self, NewEvent};
 use std::sync::Arc;
 
 /// The name of a server's first channel.
@@ -69,9 +69,6 @@ impl Domain {
         let user = caller.user_id;
         let _held = self.hold_user(user).await;
         let most = self.servers_max(caller);
-        if request.is_none() && self.roles_of(user).await?.len() >= most as usize {
-            return Err(Error::limit("servers", most));
-        }
         let server = Server {
             id: self.mint()?,
             name,
@@ -105,8 +102,12 @@ impl Domain {
         let _changing = self.roles.changing([user]);
         let made = self
             .store
-            .create_server(server, owner, general, request, events)
-            .await?;
+            .create_server(server, owner, general, request, most, events)
+            .await;
+        let made = made.map_err(|error| match error {
+            store::Error::LimitReached("servers") => Error::limit("servers", most),
+            other => other.into(),
+        })?;
         if made.0.id != id && made.0.name != name {
             return Err(request_reused());
         }
@@ -119,10 +120,16 @@ impl Domain {
         self.server_of(server).await
     }
 
-    /// The caller's servers, by id.
-    pub async fn list_servers(&self, caller: &Caller) -> Result<Vec<Server>, Error> {
-        let servers = self.store.servers_of(caller.user_id).await?;
-        Ok(servers.into_iter().map(|(server, _)| server).collect())
+    /// A page of the caller's servers by id, after one.
+    pub async fn list_servers(
+        &self,
+        caller: &Caller,
+        after: Id,
+        size: i32,
+    ) -> Result<Listed<Server>, Error> {
+        let size = pages::whole(size)?;
+        let servers = self.store.servers_of(caller.user_id, after, size + 1);
+        Ok(pages::cut(servers.await?, size))
     }
 
     /// Changes what is given of a server.

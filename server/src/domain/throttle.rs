@@ -17,6 +17,9 @@ const SIGN_INS: u32 = 10;
 const SIGN_IN_WINDOW: Duration = Duration::from_secs(60);
 /// Sign-ins and sign-ups from one address, all names together.
 const ADDRESS_SIGN_INS: u32 = 60;
+/// Refreshes and exchanges of tokens from one address, in the same time: there is no guessing
+/// them, but each is work, and all devices of a place may come back at once.
+const ADDRESS_EXCHANGES: u32 = 600;
 
 struct Limiter<K: Eq + Hash + Clone> {
     limiter: DefaultKeyedRateLimiter<K>,
@@ -62,6 +65,7 @@ pub(super) struct Throttle {
     service_transients: Limiter<(Id, Id)>,
     sign_ins: Limiter<(Option<IpAddr>, String)>,
     addresses: Limiter<IpAddr>,
+    exchanges: Limiter<IpAddr>,
 }
 
 impl Throttle {
@@ -76,6 +80,7 @@ impl Throttle {
             service_transients: Limiter::new(many.saturating_mul(2), window),
             sign_ins: Limiter::new(SIGN_INS, SIGN_IN_WINDOW),
             addresses: Limiter::new(ADDRESS_SIGN_INS, SIGN_IN_WINDOW),
+            exchanges: Limiter::new(ADDRESS_EXCHANGES, SIGN_IN_WINDOW),
         }
     }
 
@@ -118,6 +123,16 @@ impl Throttle {
             .check(&(from.map(network), name_key.to_owned()))
     }
 
+    /// A token of any kind that is changed for new ones, from an address.
+    pub(super) fn exchange(&self, from: Option<IpAddr>) -> Result<(), Error> {
+        match from {
+            Some(address) if self.enabled && self.exchanges.has_room() => {
+                self.exchanges.check(&network(address))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Forgets keys that are idle.
     pub(super) fn forget_idle(&self) {
         for limiter in [
@@ -130,6 +145,7 @@ impl Throttle {
         }
         self.sign_ins.limiter.retain_recent();
         self.addresses.limiter.retain_recent();
+        self.exchanges.limiter.retain_recent();
     }
 
     fn open(&self, limiter: &Limiter<(Id, Id)>, key: &(Id, Id)) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! Tokens: `v1.<session>.<32 random bytes>`. The store has their SHA-256 only.
 //!
-//! The first half of a refresh token's bytes is the same in all of a session's, its family: it tells
-//! one that is spent, however long since, from one that never was.
+//! The first half of a refresh token's bytes is the same in all of a session's, its family: it
+//! tells one that is spent, however long since, from one that never was.
 
 use crate::model::Id;
 use base64::Engine as _;

@@ -89,8 +89,11 @@ pub(super) fn topic_key(topic: Option<&v1::Topic>) -> Option<TopicKey> {
     (topic.id > 0).then_some(TopicKey { kind, id: topic.id })
 }
 
-/// A position as received.
+/// A position as received. One that can't be is made one of no epoch: epochs are positive.
 pub(super) fn position(position: &v1::Position) -> Position {
+    if position.epoch <= 0 || position.seq < 0 {
+        return Position { epoch: -1, seq: 0 };
+    }
     Position {
         epoch: position.epoch,
         seq: position.seq,

@@ -31,7 +31,8 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct Permit {
     caps: Arc<Caps>,
-    address: IpAddr,
+    /// What it counts as; none for those that are exempt.
+    subject: Option<IpAddr>,
 }
 
 impl Caps {
@@ -40,7 +41,7 @@ impl Caps {
         per_address_max: Option<usize>,
         exempt: Vec<IpAddr>,
     ) -> Arc<Caps> {
-        let exempt = exempt.into_iter().map(subject).collect();
+        let exempt = exempt.iter().map(IpAddr::to_canonical).collect();
         let open = Mutex::default();
         Arc::new(Caps {
             total_max,
@@ -53,19 +54,15 @@ impl Caps {
 
     /// A permit for a connection of `address`, or none if that is one too many.
     pub(super) fn take(self: &Arc<Caps>, address: IpAddr) -> Option<Permit> {
-        let address = subject(address);
+        // The very address: its neighbours in a /64 are others.
+        let exempt = self.exempt.contains(&address.to_canonical());
+        let subject = (!exempt).then(|| subject(address));
         let mut open = self.lock();
-        let per_address_max = match self.per_address_max {
-            Some(max) if !self.exempt.contains(&address) => max,
-            _ => usize::MAX,
-        };
+        let has = |subject| open.of_address.get(subject).copied().unwrap_or(0);
+        let per_address_max = self.per_address_max.unwrap_or(usize::MAX);
         let refused = if open.total >= self.total_max {
             Some("total")
-        } else if open
-            .of_address
-            .get(&address)
-            .is_some_and(|count| *count >= per_address_max)
-        {
+        } else if subject.as_ref().map_or(0, has) >= per_address_max {
             Some("address")
         } else {
             None
@@ -75,11 +72,13 @@ impl Caps {
             return None;
         }
         open.total += 1;
-        *open.of_address.entry(address).or_default() += 1;
+        if let Some(subject) = subject {
+            *open.of_address.entry(subject).or_default() += 1;
+        }
         gauge!("chirm_net_connections").increment(1);
         Some(Permit {
             caps: Arc::clone(self),
-            address,
+            subject,
         })
     }
 
@@ -104,7 +103,9 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut open = self.caps.lock();
         open.total -= 1;
-        if let Entry::Occupied(mut entry) = open.of_address.entry(self.address) {
+        if let Some(subject) = self.subject
+            && let Entry::Occupied(mut entry) = open.of_address.entry(subject)
+        {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
                 entry.remove();
@@ -154,7 +155,10 @@ mod tests {
         let _first = caps.take(ip("2001:db8::1")).unwrap();
         assert!(caps.take(ip("2001:db8::2:1")).is_none());
         let _proxy = caps.take(ip("2001:db8:1::1")).unwrap();
-        assert!(caps.take(ip("2001:db8:1::1")).is_some());
+        let _more = caps.take(ip("2001:db8:1::1")).unwrap();
+        // What is beside the proxy is not the proxy, and has its own share.
+        let _beside = caps.take(ip("2001:db8:1::2")).unwrap();
+        assert!(caps.take(ip("2001:db8:1::3")).is_none());
     }
 
     #[tokio::test]

@@ -9,15 +9,17 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 use tracing::debug;
 
+use super::answer::Streams;
 use super::caps::Permit;
 use super::service::{Activity, ConnectionService};
 use super::socket::{Protocol, Socket};
@@ -98,7 +100,7 @@ async fn open<S>(
 ) -> Option<Opened> {
     let net = &shared.options.net;
     let Some(acceptor) = &shared.acceptor else {
-        let mut socket = Socket::new(stream, permit);
+        let mut socket = Socket::new(stream, permit, net.answer_timeout);
         let protocol = detect(&mut socket, accepted + net.detect_timeout).await?;
         return Some(Opened::Clear(protocol, socket));
     };
@@ -120,7 +122,7 @@ async fn open<S>(
         Some(_) => Some(Protocol::Http1),
         None => None,
     };
-    let mut socket = Box::new(Socket::new(stream, permit));
+    let mut socket = Box::new(Socket::new(stream, permit, net.answer_timeout));
     let protocol = match agreed {
         Some(protocol) => protocol,
         None => detect(&mut *socket, Instant::now() + net.detect_timeout).await?,
@@ -161,11 +163,14 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Activity::new(accepted);
+    let places = shared.options.limits.requests_per_connection;
     let service = ConnectionService {
         inner: shared.service.clone(),
         peer,
         trusts_peer: shared.options.trusts(peer.address.ip()),
         activity: Arc::clone(&activity),
+        places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+        streams: shared.options.streams,
     };
     let io = TokioIo::new(socket);
     match protocol {
@@ -204,9 +209,11 @@ fn http1_builder(options: &NetOptions) -> http1::Builder {
     builder
 }
 
-fn http2_builder(options: &NetOptions) -> http2::Builder<TokioExecutor> {
+fn http2_builder(options: &NetOptions) -> http2::Builder<Streams> {
     let (limits, net) = (&options.limits, &options.net);
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(Streams {
+        answer_timeout: net.answer_timeout,
+    });
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_per_connection)

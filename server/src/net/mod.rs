@@ -2,9 +2,10 @@
 //! connection to its limits before any request of it is looked at.
 //!
 //! A socket that says nothing, a handshake that stops half way, HTTP/2's preface with nothing
-//! after it, headers that trickle, and a connection without requests are all closed after a time
-//! that [`crate::config::Net`] sets. Connections are counted, in all and by address. What a
-//! client can make HTTP/2 hold for it is bounded: streams, resets, windows, headers.
+//! after it, headers that trickle, a connection without requests, and a client that doesn't take
+//! its answers are all closed after a time that [`crate::config::Net`] sets. Connections are
+//! counted, in all and by address. What a client can make HTTP/2 hold for it is bounded: streams,
+//! requests answered at once, resets, windows, headers.
 //!
 //! Used by the start-up code alone; the service that answers knows nothing of sockets but
 //! [`Peer`], an extension of every request.
@@ -26,6 +27,7 @@ use tracing::{info, warn};
 
 use crate::config::{Config, Limits, Net};
 
+mod answer;
 mod caps;
 mod connection;
 mod service;
@@ -59,6 +61,7 @@ pub struct NetOptions {
     net: Net,
     identify_deadline: Duration,
     certificate: Option<tls::Certificate>,
+    streams: &'static [&'static str],
 }
 
 impl NetOptions {
@@ -78,7 +81,14 @@ impl NetOptions {
             net: config.net.clone(),
             identify_deadline: config.gateway.identify_deadline,
             certificate: None,
+            streams: &[],
         }
+    }
+
+    /// The paths whose answers last as long as the client stays: they are not among the requests
+    /// that a connection may have answered at once.
+    pub fn with_streams(self, streams: &'static [&'static str]) -> NetOptions {
+        NetOptions { streams, ..self }
     }
 
     fn trusts(&self, address: IpAddr) -> bool {

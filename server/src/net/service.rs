@@ -1,19 +1,20 @@
-//! What a connection adds to the service that answers its requests: who asks, and whether any
-//! request is in progress.
+//! What a connection adds to the service that answers its requests: who asks, whether any request
+//! is in progress, and how many are answered at once.
 
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 
+use super::answer::AnswerBody;
 use super::{BoxError, Peer};
 
 /// The requests of one connection.
@@ -74,7 +75,7 @@ impl Activity {
 
 /// A request in progress: until the last byte of its answer, or its end by a reset.
 #[derive(Debug)]
-struct InProgress(Arc<Activity>);
+pub(super) struct InProgress(Arc<Activity>);
 
 impl Drop for InProgress {
     fn drop(&mut self) {
@@ -91,6 +92,10 @@ pub(super) struct ConnectionService<S> {
     pub(super) peer: Peer,
     pub(super) trusts_peer: bool,
     pub(super) activity: Arc<Activity>,
+    /// A place for each request that is answered at once, until its answer is taken. Those of
+    /// `streams`, which last, need none.
+    pub(super) places: Arc<Semaphore>,
+    pub(super) streams: &'static [&'static str],
 }
 
 /// The future of an answer.
@@ -117,13 +122,17 @@ where
             peer.address.set_ip(address);
         }
         request.extensions_mut().insert(peer);
-        let answer = self.inner.clone().oneshot(request);
+        let lasts = self.streams.contains(&request.uri().path());
+        let places = (!lasts).then(|| Arc::clone(&self.places));
+        let service = self.inner.clone();
         Box::pin(async move {
-            let response = answer.await?;
-            Ok(response.map(|body| AnswerBody {
-                body,
-                _in_progress: in_progress,
-            }))
+            let place = match places {
+                // The semaphore is never closed.
+                Some(places) => places.acquire_owned().await.ok(),
+                None => None,
+            };
+            let response = service.oneshot(request).await?;
+            Ok(response.map(|body| AnswerBody::new(body, in_progress, place)))
         })
     }
 }
@@ -132,33 +141,6 @@ where
 fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
     let last = headers.get_all("x-forwarded-for").iter().next_back()?;
     last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
-}
-
-/// An answer's body, which keeps its request in progress.
-#[derive(Debug)]
-pub(super) struct AnswerBody<B> {
-    body: B,
-    _in_progress: InProgress,
-}
-
-impl<B: Body + Unpin> Body for AnswerBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 #[cfg(test)]

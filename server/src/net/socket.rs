@@ -1,10 +1,14 @@
-//! A socket some of whose bytes were read already, and that counts while it is open.
+//! A socket some of whose bytes were read already, that counts while it is open, and that gives up
+//! on a client that takes nothing.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use metrics::counter;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use super::caps::Permit;
 
@@ -18,6 +22,10 @@ pub(super) struct Socket<S> {
     head: [u8; PREFACE.len()],
     head_start: u8,
     head_end: u8,
+    /// A write that waits for so long fails.
+    write_timeout: Duration,
+    /// While one waits.
+    timer: Option<Pin<Box<Sleep>>>,
     _permit: Permit,
 }
 
@@ -29,12 +37,14 @@ pub(super) enum Protocol {
 }
 
 impl<S: AsyncRead + Unpin> Socket<S> {
-    pub(super) fn new(stream: S, permit: Permit) -> Socket<S> {
+    pub(super) fn new(stream: S, permit: Permit, write_timeout: Duration) -> Socket<S> {
         Socket {
             stream,
             head: [0; _],
             head_start: 0,
             head_end: 0,
+            write_timeout,
+            timer: None,
             _permit: permit,
         }
     }
@@ -76,21 +86,44 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     }
 }
 
+impl<S> Socket<S> {
+    /// Passes on what a write came to, or that it waited for too long.
+    fn in_time<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.timer = None;
+            return written;
+        }
+        let within = self.write_timeout;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(within)));
+        timer.as_mut().poll(cx).map(|()| {
+            counter!("chirm_net_connections_closed_total", "reason" => "unread").increment(1);
+            Err(io::ErrorKind::TimedOut.into())
+        })
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.in_time(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let written = Pin::new(&mut self.stream).poll_flush(cx);
+        self.in_time(cx, written)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let written = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.in_time(cx, written)
     }
 
     fn poll_write_vectored(
@@ -98,7 +131,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.in_time(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -118,7 +152,7 @@ mod tests {
             .take([127, 0, 0, 1].into())
             .unwrap();
         let (mut client, server) = tokio::io::duplex(1024);
-        let mut socket = Socket::new(server, permit);
+        let mut socket = Socket::new(server, permit, Duration::from_secs(60));
         let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.to_vec()).collect();
         let writer = tokio::spawn(async move {
             for piece in pieces {

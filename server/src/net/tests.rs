@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{NetOptions, Peer, serve};
 use crate::config::Config;
 
+mod answers;
 mod caps;
 mod deadlines;
 mod drain;
@@ -53,7 +54,7 @@ impl Port {
     async fn start(change: impl FnOnce(&mut Config)) -> Port {
         let mut config = Config::default();
         change(&mut config);
-        let options = NetOptions::new(&config).unwrap();
+        let options = NetOptions::new(&config).unwrap().with_streams(&["/hang"]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -97,8 +98,11 @@ impl Port {
     }
 }
 
-/// `/peer` says who asks, `/hang` never ends its body, `/wait` answers when told to, `/upgrade`
-/// becomes an echo.
+/// What `/large` answers: more than every buffer between here and the client holds.
+const LARGE_BYTES: usize = 32 << 20;
+
+/// `/peer` says who asks, `/hang` never ends its body, `/wait` answers when told to, `/large` is
+/// large, `/upgrade` becomes an echo.
 async fn answer(
     mut request: Request<Incoming>,
     wait: Arc<Wait>,
@@ -110,6 +114,7 @@ async fn answer(
             let silence = futures::stream::pending();
             BodyExt::boxed(StreamBody::new(futures::StreamExt::chain(first, silence)))
         }
+        "/large" => Full::from(vec![7; LARGE_BYTES]).boxed(),
         "/wait" => {
             wait.came.add_permits(1);
             wait.may_end.acquire().await.unwrap().forget();
@@ -179,13 +184,19 @@ async fn h2_get(
     Ok(response)
 }
 
-async fn h2_text(response: h2::client::ResponseFuture) -> Result<String, h2::Error> {
+async fn h2_bytes(response: h2::client::ResponseFuture) -> Result<Vec<u8>, h2::Error> {
     let mut body = response.await?.into_body();
-    let mut text = Vec::new();
+    let mut all = Vec::new();
     while let Some(bytes) = body.data().await {
-        text.extend_from_slice(&bytes?);
+        let bytes = bytes?;
+        body.flow_control().release_capacity(bytes.len())?;
+        all.extend_from_slice(&bytes);
     }
-    Ok(String::from_utf8(text).unwrap())
+    Ok(all)
+}
+
+async fn h2_text(response: h2::client::ResponseFuture) -> Result<String, h2::Error> {
+    Ok(String::from_utf8(h2_bytes(response).await?).unwrap())
 }
 
 #[tokio::test]

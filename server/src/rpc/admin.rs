@@ -1,11 +1,12 @@
 //! `AdminService`: on a listener of its own.
 
 use super::caller::{caller, refused};
+use super::pages;
 use crate::clock::Clock;
 use crate::domain::{Caller, Domain, Error, Reason};
 use crate::frames;
 use crate::gateway::Gateway;
-use crate::model::{Session, SessionKind};
+use crate::model::{Id, Session, SessionKind};
 use crate::store;
 use crate::telemetry::Metrics;
 use chirm_proto::v1::{self, admin_service_server::AdminService};
@@ -199,9 +200,17 @@ impl AdminService for Admin {
         request: Request<v1::ListKeysRequest>,
     ) -> Result<Response<v1::ListKeysResponse>, Status> {
         let caller = self.admin(&request).await?;
-        let keys = self.0.domain.list_keys(&caller).await.map_err(refused)?;
-        let keys = keys.into_iter().map(key).collect();
-        Ok(Response::new(v1::ListKeysResponse { keys }))
+        let v1::ListKeysRequest {
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let before = pages::from(&page_token)?.unwrap_or(Id::MAX);
+        let page = self.0.domain.list_keys(&caller, before, page_size).await;
+        let page = page.map_err(refused)?;
+        Ok(Response::new(v1::ListKeysResponse {
+            next_page_token: pages::next(&page, |key| key.id),
+            keys: page.items.into_iter().map(key).collect(),
+        }))
     }
 
     async fn revoke_key(

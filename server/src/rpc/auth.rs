@@ -1,8 +1,10 @@
 //! `AuthService`.
 
 use super::caller::{Origin, caller, refused};
+use super::pages;
 use crate::domain::{Domain, Error, Register, SignedIn, Subject, Tokens};
 use crate::frames;
+use crate::model::Id;
 use chirm_proto::v1::{
     self, auth_service_server::AuthService, mint_session_request::Subject as Whom,
 };
@@ -79,6 +81,7 @@ impl AuthService for Auth {
         &self,
         request: Request<v1::RefreshRequest>,
     ) -> Result<Response<v1::RefreshResponse>, Status> {
+        self.0.admit_exchange(from(&request)).map_err(refused)?;
         let token = request.into_inner().refresh_token;
         let new = self.0.refresh(&token).await.map_err(refused)?;
         Ok(Response::new(v1::RefreshResponse {
@@ -100,8 +103,15 @@ impl AuthService for Auth {
         request: Request<v1::ListSessionsRequest>,
     ) -> Result<Response<v1::ListSessionsResponse>, Status> {
         let caller = caller(&self.0, &request).await?;
-        let sessions = self.0.list_sessions(&caller).await.map_err(refused)?;
-        let sessions = sessions.into_iter().map(|session| v1::AuthSession {
+        let v1::ListSessionsRequest {
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let before = pages::from(&page_token)?.unwrap_or(Id::MAX);
+        let page = self.0.list_sessions(&caller, before, page_size).await;
+        let page = page.map_err(refused)?;
+        let next_page_token = pages::next(&page, |session| session.id);
+        let sessions = page.items.into_iter().map(|session| v1::AuthSession {
             id: session.id,
             current: session.id == caller.session_id,
             device: session.name,
@@ -110,6 +120,7 @@ impl AuthService for Auth {
         });
         Ok(Response::new(v1::ListSessionsResponse {
             sessions: sessions.collect(),
+            next_page_token,
         }))
     }
 
@@ -150,10 +161,18 @@ impl AuthService for Auth {
         request: Request<v1::ListBotsRequest>,
     ) -> Result<Response<v1::ListBotsResponse>, Status> {
         let caller = caller(&self.0, &request).await?;
-        let owner = request.into_inner().owner_id;
-        let bots = self.0.list_bots(&caller, owner).await.map_err(refused)?;
-        let bots = bots.iter().map(frames::user).collect();
-        Ok(Response::new(v1::ListBotsResponse { bots }))
+        let v1::ListBotsRequest {
+            owner_id,
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let before = pages::from(&page_token)?.unwrap_or(Id::MAX);
+        let page = self.0.list_bots(&caller, owner_id, before, page_size).await;
+        let page = page.map_err(refused)?;
+        Ok(Response::new(v1::ListBotsResponse {
+            bots: page.items.iter().map(frames::user).collect(),
+            next_page_token: pages::next(&page, |bot| bot.id),
+        }))
     }
 
     async fn reset_bot_token(
@@ -184,6 +203,7 @@ impl AuthService for Auth {
         &self,
         request: Request<v1::ExchangeTokenRequest>,
     ) -> Result<Response<v1::ExchangeTokenResponse>, Status> {
+        self.0.admit_exchange(from(&request)).map_err(refused)?;
         let v1::ExchangeTokenRequest { jwt, device } = request.into_inner();
         let found = self.0.exchange_token(jwt, &device).await.map_err(refused)?;
         let created = found.created;

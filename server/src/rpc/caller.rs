@@ -3,7 +3,7 @@
 use super::status::Failure;
 use crate::domain::{self, Caller, Domain};
 use chirm_proto::google::rpc;
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
 
 /// Where a request comes from: an extension that whoever accepts connections adds. Sign-ins are
 /// limited by it.
@@ -38,26 +38,9 @@ pub(super) fn token_missing() -> Status {
     ))
 }
 
-fn code(code: domain::Code) -> Code {
-    match code {
-        domain::Code::InvalidArgument => Code::InvalidArgument,
-        domain::Code::AlreadyExists => Code::AlreadyExists,
-        domain::Code::Unauthenticated => Code::Unauthenticated,
-        domain::Code::PermissionDenied => Code::PermissionDenied,
-        domain::Code::NotFound => Code::NotFound,
-        domain::Code::FailedPrecondition => Code::FailedPrecondition,
-        domain::Code::ResourceExhausted => Code::ResourceExhausted,
-        domain::Code::Aborted => Code::Aborted,
-        domain::Code::Unavailable => Code::Unavailable,
-        domain::Code::DeadlineExceeded => Code::DeadlineExceeded,
-        domain::Code::Unimplemented => Code::Unimplemented,
-        domain::Code::Internal => Code::Internal,
-    }
-}
-
 fn failure(error: &domain::Error) -> Failure {
     let message = error.message.to_string();
-    let mut failure = Failure::new(code(error.code()), error.reason.as_str(), message);
+    let mut failure = Failure::new(error.code().into(), error.reason.as_str(), message);
     for field in &error.fields {
         failure = failure.field(field.path.to_string(), field.problem.clone());
     }

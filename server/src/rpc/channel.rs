@@ -2,9 +2,10 @@
 
 use super::caller::{caller, refused};
 use super::mask::Mask;
+use super::pages;
 use crate::domain::{ChannelChanges, Domain, Error, NewChannel};
 use crate::frames;
-use crate::model::ChannelType;
+use crate::model::{ChannelType, Id};
 use chirm_proto::v1::{self, channel_service_server::ChannelService};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -94,17 +95,29 @@ impl ChannelService for Channels {
         request: Request<v1::ListChannelsRequest>,
     ) -> Result<Response<v1::ListChannelsResponse>, Status> {
         let caller = caller(&self.0, &request).await?;
-        let server = request.into_inner().server_id;
-        let channels = self
-            .0
-            .list_channels(&caller, server)
-            .await
-            .map_err(refused)?;
-        let channels = channels
-            .iter()
-            .map(|channel| frames::channel(channel))
-            .collect();
-        Ok(Response::new(v1::ListChannelsResponse { channels }))
+        let v1::ListChannelsRequest {
+            server_id,
+            page_size: size,
+            page_token: token,
+        } = request.into_inner();
+        let (page, next_page_token) = if server_id == 0 {
+            let before = pages::from(&token)?.unwrap_or(Id::MAX);
+            let page = self.0.list_direct_channels(&caller, before, size).await;
+            let page = page.map_err(refused)?;
+            let next = pages::next(&page, |channel| channel.id);
+            (page, next)
+        } else {
+            let after = pages::from(&token)?;
+            let page = self.0.list_channels(&caller, server_id, after, size).await;
+            let page = page.map_err(refused)?;
+            let next = pages::next(&page, |channel| (channel.rank, channel.id));
+            (page, next)
+        };
+        let channels = page.items.iter().map(|channel| frames::channel(channel));
+        Ok(Response::new(v1::ListChannelsResponse {
+            channels: channels.collect(),
+            next_page_token,
+        }))
     }
 
     async fn add_channel_member(

@@ -1,7 +1,7 @@
 //! `GatewayService`: the two streams, their gRPC framing written by hand. An event arrives here as
 //! the bytes that go to the socket; all that waits goes in one HTTP/2 DATA frame.
 
-use crate::gateway::{Gateway, InputError, Outbox, Transport, input};
+use crate::gateway::{Gateway, Input, InputError, Outbox, Transport, input};
 use bytes::{Buf, Bytes};
 use chirm_proto::v1;
 use futures::{StreamExt, stream};
@@ -18,6 +18,8 @@ use tonic::{Code, Status};
 pub const SESSION: &str = "/chirm.v1.GatewayService/Session";
 /// The path of `GatewayService.Listen`.
 pub const LISTEN: &str = "/chirm.v1.GatewayService/Listen";
+/// Both: what lasts as long as the client stays.
+pub const STREAMS: [&str; 2] = [SESSION, LISTEN];
 
 /// What a stream's decoder holds before a frame comes; it grows for larger ones.
 const READ_BUFFER_BYTES: usize = 1 << 10;
@@ -102,15 +104,17 @@ where
     let max = gateway.limits().identify_bytes_max;
     let decoder = Sized::<v1::Identify>(std::marker::PhantomData);
     let mut requests = Streaming::new_request(decoder, body, None, Some(max));
-    let first = match requests.next().await {
-        Some(Ok((_, identify))) => Ok(crate::gateway::Input::Identify(Box::new(identify))),
-        Some(Err(status)) => Err(input_error(&status)),
-        None => Err(InputError::Broken),
+    // Waited for by the gateway, whose deadline for `identify` holds for this stream, too. The
+    // request ends with it, and goes; the events go on until either side ends them.
+    let first = async move {
+        match requests.next().await {
+            Some(Ok((_, identify))) => Ok(Input::Identify(Box::new(identify))),
+            Some(Err(status)) => Err(input_error(&status)),
+            None => Err(InputError::Malformed),
+        }
     };
-    // The request is over; the events go on until either side ends them.
-    drop(requests);
-    let inputs = stream::iter([first]).chain(stream::pending());
-    gateway.run(inputs, transport).await;
+    let inputs = stream::once(first).chain(stream::pending());
+    gateway.run(Box::pin(inputs), transport).await;
 }
 
 fn input_error(status: &Status) -> InputError {

@@ -1,6 +1,6 @@
 //! Plain HTTP beside REST: liveness, readiness, metrics.
 
-use super::rest;
+use super::{Grpc, rest};
 use crate::gateway::Gateway;
 use crate::store;
 use crate::telemetry::Metrics;
@@ -9,7 +9,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use std::time::Duration;
-use tonic::service::Routes;
 
 /// How long the store may take to say that it is well.
 const CHECK: Duration = Duration::from_secs(2);
@@ -25,11 +24,12 @@ struct Health {
 /// # Errors
 /// An HTTP annotation of the protocol can't be served; a defect of the build.
 pub fn router(
-    grpc: Routes,
+    grpc: Grpc,
     store: store::Handle,
     gateway: Gateway,
     metrics: Metrics,
 ) -> Result<Router, rest::Error> {
+    let request_bytes_max = gateway.limits().request_bytes_max;
     let health = Health { store, gateway };
     let own = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
@@ -39,8 +39,8 @@ pub fn router(
             "/metrics",
             get(move || std::future::ready(metrics.render())),
         );
-    let transcoder =
-        rest::Transcoder::new(chirm_proto::pool(), |name| super::PUBLIC.contains(&name))?;
+    let served = |name: &str| super::PUBLIC.contains(&name);
+    let transcoder = rest::Transcoder::new(chirm_proto::pool(), served, request_bytes_max)?;
     Ok(own.merge(rest::router(transcoder, grpc)))
 }
 

@@ -1,10 +1,7 @@
-//! Field masks of updates, and tokens of pages.
+//! Field masks of updates.
 
 use super::caller::refused;
 use crate::domain::Error;
-use crate::model::Id;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tonic::Status;
 
 /// Which fields an update names; none: those that are set.
@@ -42,32 +39,6 @@ impl Mask {
     }
 }
 
-/// The token of the page after an id; empty after the last page.
-pub(super) fn page_token(after: Id) -> String {
-    if after == 0 {
-        return String::new();
-    }
-    URL_SAFE_NO_PAD.encode(after.to_be_bytes())
-}
-
-/// The id that a page goes on after.
-///
-/// # Errors
-/// INVALID_ARGUMENT: it is no token of ours.
-pub(super) fn page_after(token: &str) -> Result<Id, Status> {
-    if token.is_empty() {
-        return Ok(0);
-    }
-    let bytes = URL_SAFE_NO_PAD.decode(token).ok();
-    let id = bytes
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(Id::from_be_bytes);
-    id.filter(|id| *id > 0).ok_or_else(|| {
-        let problem = "not a next_page_token; that or nothing is";
-        refused(Error::field("page_token", problem))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,15 +58,5 @@ mod tests {
         let all = of(&["*"]).unwrap();
         assert_eq!(all.pick("name", "", false), Some(""));
         assert!(of(&["owner_id"]).is_err());
-    }
-
-    #[test]
-    fn page_tokens_come_back() {
-        for id in [0, 1, Id::MAX] {
-            assert_eq!(page_after(&page_token(id)).unwrap(), id);
-        }
-        for bad in ["x", "AAAA", "_____________", &page_token(1)[1..]] {
-            assert!(page_after(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`port`]: one port for all: by content type and path.
 //! - [`gateway`]: the two streams.
+//! - `grpc`: the services, and reasons for what tonic refuses by itself.
 //! - `message` and its like: one file a service.
 //! - `caller`: who calls, and how refusals become statuses.
 //! - [`http`]: health and metrics.
@@ -13,9 +14,11 @@ mod auth;
 mod caller;
 mod channel;
 pub mod gateway;
+mod grpc;
 pub mod http;
 mod mask;
 mod message;
+mod pages;
 pub mod port;
 pub mod rest;
 mod server;
@@ -24,6 +27,7 @@ mod user;
 
 pub use admin::Operations;
 pub use caller::{Origin, encode_error};
+pub use grpc::Grpc;
 
 use crate::config::Limits;
 use crate::domain::Domain;
@@ -62,7 +66,7 @@ pub fn routes(
     domain: &Arc<Domain>,
     limits: &Limits,
     health: HealthServer<impl Health>,
-) -> Result<Routes, tonic_reflection::server::Error> {
+) -> Result<Grpc, tonic_reflection::server::Error> {
     let max = limits.request_bytes_max;
     let messages = message_service_server::MessageServiceServer::new(Messages(domain.clone()));
     let auth = auth_service_server::AuthServiceServer::new(Auth(domain.clone()));
@@ -75,7 +79,7 @@ pub fn routes(
         .add_service(servers.max_decoding_message_size(max))
         .add_service(channels.max_decoding_message_size(max))
         .add_service(health);
-    reflection(routes, &PUBLIC)
+    Ok(Grpc::new(reflection(routes, &PUBLIC)?, max))
 }
 
 /// AdminService, with health and reflection, for a listener of its own.
@@ -86,11 +90,11 @@ pub fn admin_routes(
     operations: Operations,
     limits: &Limits,
     health: HealthServer<impl Health>,
-) -> Result<Routes, tonic_reflection::server::Error> {
+) -> Result<Grpc, tonic_reflection::server::Error> {
     let admin = admin_service_server::AdminServiceServer::new(Admin(operations));
     let max = limits.request_bytes_max;
     let routes = Routes::new(admin.max_decoding_message_size(max)).add_service(health);
-    reflection(routes, &OPERATORS)
+    Ok(Grpc::new(reflection(routes, &OPERATORS)?, max))
 }
 
 /// Adds reflection, in both of its versions; it lists what this listener serves and no more.

@@ -1,30 +1,30 @@
 //! One port for all: a request goes to the gateway's streams, to the gRPC services, or to HTTP
 //! (REST, health, metrics), by its content type and path.
 
-use super::{gateway, rest};
+use super::status::Failure;
+use super::{Grpc, gateway, rest};
 use crate::gateway::Gateway;
 use axum::Router;
 use axum::body::Body;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, header};
 use hyper::body::Incoming;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tonic::Status;
-use tonic::service::Routes;
 use tower::{Service, ServiceExt};
 
-/// What a client learns whose request took too long.
-pub(super) const TIMED_OUT: &str = "The request took too long to arrive or to be answered.";
+const OTHER_GRPC: &str = "gRPC is served as content-type: application/grpc or \
+    application/grpc+proto; gRPC-Web isn't served, REST is: /openapi.json.";
+const GRPC_ALONE: &str = "This port serves gRPC alone: content-type: application/grpc.";
 
-/// Answers every request of the port. Cheap to clone.
+/// Answers every request of a port. Cheap to clone.
 #[derive(Clone)]
 pub struct Port {
-    gateway: Gateway,
-    grpc: Routes,
-    http: Router,
+    grpc: Grpc,
+    /// What a port for gRPC services alone doesn't have.
+    more: Option<(Gateway, Router)>,
     within: Duration,
 }
 
@@ -32,99 +32,127 @@ impl Port {
     /// Of its parts. `within` bounds what isn't a stream of the gateway: from a request's headers
     /// to the start of its answer, so a body that never ends holds nothing for long.
     #[must_use]
-    pub fn new(gateway: Gateway, grpc: Routes, http: Router, within: Duration) -> Self {
+    pub fn new(gateway: Gateway, grpc: Grpc, http: Router, within: Duration) -> Self {
         Self {
-            gateway,
-            grpc: grpc.prepare(),
-            http,
+            grpc,
+            more: Some((gateway, http)),
+            within,
+        }
+    }
+
+    /// For gRPC services alone; `within` as for [`Port::new`].
+    #[must_use]
+    pub fn of_grpc(grpc: Grpc, within: Duration) -> Self {
+        Self {
+            grpc,
+            more: None,
             within,
         }
     }
 }
 
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
 impl Service<Request<Incoming>> for Port {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        if !is_grpc(&request) {
-            let (http, within) = (self.http.clone(), self.within);
-            return Box::pin(async move {
-                let answer = http.oneshot(request.map(Body::new));
-                match tokio::time::timeout(within, answer).await {
-                    Ok(answer) => answer,
-                    Err(_) => Ok(rest::timed_out()),
-                }
-            });
-        }
-        let path = request.uri().path();
-        if path == gateway::SESSION || path == gateway::LISTEN {
-            if request.method() != Method::POST {
-                let mut refused = Response::new(Body::empty());
-                *refused.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-                return Box::pin(async { Ok(refused) });
+    fn call(&mut self, request: Request<Incoming>) -> Answer {
+        match (kind(&request), &self.more) {
+            (Kind::Grpc, more) => {
+                let gateway = more.as_ref().map(|(gateway, _)| gateway);
+                grpc(&self.grpc, gateway, request, self.within)
             }
-            let path = path.to_owned();
-            let response = gateway::serve(&self.gateway, &path, request).map(Body::new);
-            return Box::pin(async { Ok(response) });
+            (Kind::OtherGrpc, _) => now(rest::not_grpc(OTHER_GRPC)),
+            (Kind::Http, None) => now(rest::not_grpc(GRPC_ALONE)),
+            (Kind::Http, Some((_, router))) => http(router.clone(), request, self.within),
         }
-        let answer = grpc(self.grpc.clone(), request, self.within);
-        Box::pin(async move { Ok(answer.await.map(Body::new)) })
     }
 }
 
-async fn grpc(
-    routes: Routes,
+fn now(response: Response<Body>) -> Answer {
+    Box::pin(std::future::ready(Ok(response)))
+}
+
+fn http(router: Router, request: Request<Incoming>, within: Duration) -> Answer {
+    Box::pin(async move {
+        let answer = router.oneshot(request.map(Body::new));
+        match tokio::time::timeout(within, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Ok(rest::timed_out()),
+        }
+    })
+}
+
+fn grpc(
+    services: &Grpc,
+    gateway: Option<&Gateway>,
     request: Request<Incoming>,
     within: Duration,
-) -> Response<tonic::body::Body> {
-    let answer = routes.oneshot(request.map(tonic::body::Body::new));
-    match tokio::time::timeout(within, answer).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(never)) => match never {},
-        Err(_) => Status::deadline_exceeded(TIMED_OUT).into_http(),
+) -> Answer {
+    if request.method() != Method::POST {
+        return now(rest::not_post());
+    }
+    let path = request.uri().path();
+    if let Some(gateway) = gateway.filter(|_| gateway::STREAMS.contains(&path)) {
+        let path = path.to_owned();
+        return now(gateway::serve(gateway, &path, request).map(Body::new));
+    }
+    let services = services.clone();
+    Box::pin(async move {
+        let answer = services.oneshot(request.map(tonic::body::Body::new));
+        match tokio::time::timeout(within, answer).await {
+            Ok(answer) => answer.map(|response| response.map(Body::new)),
+            Err(_) => Ok(Failure::timed_out().into_status().into_http()),
+        }
+    })
+}
+
+/// What a content type asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// gRPC, its messages as protobuf.
+    Grpc,
+    /// gRPC-Web, or gRPC with messages in another form.
+    OtherGrpc,
+    /// Everything else.
+    Http,
+}
+
+fn kind<B>(request: &Request<B>) -> Kind {
+    let value = request.headers().get(header::CONTENT_TYPE);
+    let value = value.and_then(|value| value.to_str().ok()).unwrap_or("");
+    let essence = value.split(';').next().unwrap_or("").trim();
+    match essence.to_ascii_lowercase().as_str() {
+        "application/grpc" | "application/grpc+proto" => Kind::Grpc,
+        other if other.starts_with("application/grpc") => Kind::OtherGrpc,
+        _ => Kind::Http,
     }
 }
 
-fn is_grpc<B>(request: &Request<B>) -> bool {
-    request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A port for gRPC services alone. Cheap to clone.
-#[derive(Clone)]
-pub struct GrpcOnly {
-    grpc: Routes,
-    within: Duration,
-}
-
-impl GrpcOnly {
-    /// Of its services; `within` as for [`Port::new`].
-    #[must_use]
-    pub fn new(routes: Routes, within: Duration) -> Self {
-        let grpc = routes.prepare();
-        Self { grpc, within }
-    }
-}
-
-impl Service<Request<Incoming>> for GrpcOnly {
-    type Response = Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let answer = grpc(self.grpc.clone(), request, self.within);
-        Box::pin(async move { Ok(answer.await) })
+    #[test]
+    fn content_types_are_told_apart() {
+        for (value, expected) in [
+            ("application/grpc", Kind::Grpc),
+            ("Application/gRPC+proto ; x=y", Kind::Grpc),
+            ("application/grpc+json", Kind::OtherGrpc),
+            ("application/grpc-web", Kind::OtherGrpc),
+            ("application/grpc-web-text+proto", Kind::OtherGrpc),
+            ("application/json", Kind::Http),
+            ("", Kind::Http),
+        ] {
+            let request = Request::builder().header(header::CONTENT_TYPE, value);
+            assert_eq!(kind(&request.body(()).unwrap()), expected, "{value}");
+        }
+        assert_eq!(kind(&Request::new(())), Kind::Http);
     }
 }

@@ -1,8 +1,9 @@
 //! `ServerService`.
 
 use super::caller::{caller, refused};
-use super::mask::{Mask, page_after, page_token};
-use crate::domain::{Domain, Error, NewServer, ServerChanges};
+use super::mask::Mask;
+use super::pages;
+use crate::domain::{Domain, Error, NewInvite, NewServer, ServerChanges};
 use crate::frames;
 use crate::model::{Ban, Invite, Role};
 use chirm_proto::v1::{self, join_server_request::By, server_service_server::ServerService};
@@ -114,9 +115,17 @@ impl ServerService for Servers {
         request: Request<v1::ListServersRequest>,
     ) -> Result<Response<v1::ListServersResponse>, Status> {
         let caller = caller(&self.0, &request).await?;
-        let servers = self.0.list_servers(&caller).await.map_err(refused)?;
-        let servers = servers.iter().map(frames::server).collect();
-        Ok(Response::new(v1::ListServersResponse { servers }))
+        let v1::ListServersRequest {
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let after = pages::from(&page_token)?.unwrap_or(0);
+        let page = self.0.list_servers(&caller, after, page_size).await;
+        let page = page.map_err(refused)?;
+        Ok(Response::new(v1::ListServersResponse {
+            servers: page.items.iter().map(frames::server).collect(),
+            next_page_token: pages::next(&page, |server| server.id),
+        }))
     }
 
     async fn join_server(
@@ -159,20 +168,19 @@ impl ServerService for Servers {
         let v1::ListMembersRequest {
             server_id,
             page_size,
-            page_token: token,
+            page_token,
         } = request.into_inner();
-        let after = page_after(&token)?;
+        let after = pages::from(&page_token)?.unwrap_or(0);
         let page = self
             .0
             .list_members(&caller, server_id, after, page_size)
             .await;
-        let (members, next) = page.map_err(refused)?;
-        let members = members
-            .iter()
-            .map(|(member, user)| frames::member(member, Some(user)));
+        let page = page.map_err(refused)?;
+        let members = page.items.iter();
+        let members = members.map(|(member, user)| frames::member(member, Some(user)));
         Ok(Response::new(v1::ListMembersResponse {
             members: members.collect(),
-            next_page_token: page_token(next),
+            next_page_token: pages::next(&page, |(member, _)| member.user_id),
         }))
     }
 
@@ -264,15 +272,14 @@ impl ServerService for Servers {
         let v1::ListBansRequest {
             server_id,
             page_size,
-            page_token: token,
+            page_token,
         } = request.into_inner();
-        let after = page_after(&token)?;
+        let after = pages::from(&page_token)?.unwrap_or(0);
         let page = self.0.list_bans(&caller, server_id, after, page_size).await;
-        let (bans, next) = page.map_err(refused)?;
-        let bans = bans.into_iter().map(ban).collect();
+        let page = page.map_err(refused)?;
         Ok(Response::new(v1::ListBansResponse {
-            bans,
-            next_page_token: page_token(next),
+            next_page_token: pages::next(&page, |ban| ban.user_id),
+            bans: page.items.into_iter().map(ban).collect(),
         }))
     }
 
@@ -285,11 +292,15 @@ impl ServerService for Servers {
             server_id,
             max_uses,
             ttl_seconds,
+            request_id,
         } = request.into_inner();
-        let made = self
-            .0
-            .create_invite(&caller, server_id, max_uses, ttl_seconds)
-            .await;
+        let new = NewInvite {
+            server_id,
+            max_uses,
+            ttl_s: ttl_seconds,
+            request_id,
+        };
+        let made = self.0.create_invite(&caller, new).await;
         let invite = Some(invite(made.map_err(refused)?));
         Ok(Response::new(v1::CreateInviteResponse { invite }))
     }
@@ -299,10 +310,21 @@ impl ServerService for Servers {
         request: Request<v1::ListInvitesRequest>,
     ) -> Result<Response<v1::ListInvitesResponse>, Status> {
         let caller = caller(&self.0, &request).await?;
-        let id = request.into_inner().server_id;
-        let invites = self.0.list_invites(&caller, id).await.map_err(refused)?;
-        let invites = invites.into_iter().map(invite).collect();
-        Ok(Response::new(v1::ListInvitesResponse { invites }))
+        let v1::ListInvitesRequest {
+            server_id,
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let after = pages::from(&page_token)?.unwrap_or_default();
+        let page = self
+            .0
+            .list_invites(&caller, server_id, after, page_size)
+            .await;
+        let page = page.map_err(refused)?;
+        Ok(Response::new(v1::ListInvitesResponse {
+            next_page_token: pages::next(&page, |invite| invite.code.clone()),
+            invites: page.items.into_iter().map(invite).collect(),
+        }))
     }
 
     async fn revoke_invite(
@@ -312,7 +334,7 @@ impl ServerService for Servers {
         let caller = caller(&self.0, &request).await?;
         let v1::RevokeInviteRequest { server_id, code } = request.into_inner();
         self.0
-            .revoke_invite(&caller, server_id, &code)
+            .revoke_invite(&caller, server_id, code)
             .await
             .map_err(refused)?;
         Ok(Response::new(v1::RevokeInviteResponse {}))

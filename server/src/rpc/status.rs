@@ -6,6 +6,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
+use crate::domain;
 use chirm_proto::google::rpc;
 use prost::Message;
 use tonic::{Code, Status};
@@ -23,6 +24,75 @@ pub const TEXT_BYTES_MAX: usize = 256;
 const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
+
+/// Why the edge refuses what never gets to a use case; the other reasons are
+/// [`domain::Reason`]'s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeReason {
+    /// The request can't be decoded.
+    Malformed,
+    /// It has more bytes than it may have.
+    RequestTooLarge,
+    /// No method has this path.
+    PathNotFound,
+    /// The path has other verbs.
+    MethodNotAllowed,
+    /// The body is of a kind that isn't taken.
+    UnsupportedMediaType,
+}
+
+impl EdgeReason {
+    /// All of them.
+    pub const ALL: [EdgeReason; 5] = [
+        EdgeReason::Malformed,
+        EdgeReason::RequestTooLarge,
+        EdgeReason::PathNotFound,
+        EdgeReason::MethodNotAllowed,
+        EdgeReason::UnsupportedMediaType,
+    ];
+
+    /// As clients get it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EdgeReason::Malformed => "MALFORMED",
+            EdgeReason::RequestTooLarge => "REQUEST_TOO_LARGE",
+            EdgeReason::PathNotFound => "PATH_NOT_FOUND",
+            EdgeReason::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            EdgeReason::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+        }
+    }
+
+    /// The canonical code that goes with it.
+    #[must_use]
+    pub fn code(self) -> Code {
+        match self {
+            EdgeReason::Malformed | EdgeReason::UnsupportedMediaType => Code::InvalidArgument,
+            EdgeReason::RequestTooLarge => Code::ResourceExhausted,
+            EdgeReason::PathNotFound => Code::NotFound,
+            EdgeReason::MethodNotAllowed => Code::Unimplemented,
+        }
+    }
+}
+
+impl From<domain::Code> for Code {
+    fn from(code: domain::Code) -> Self {
+        match code {
+            domain::Code::InvalidArgument => Code::InvalidArgument,
+            domain::Code::AlreadyExists => Code::AlreadyExists,
+            domain::Code::Unauthenticated => Code::Unauthenticated,
+            domain::Code::PermissionDenied => Code::PermissionDenied,
+            domain::Code::NotFound => Code::NotFound,
+            domain::Code::FailedPrecondition => Code::FailedPrecondition,
+            domain::Code::ResourceExhausted => Code::ResourceExhausted,
+            domain::Code::Aborted => Code::Aborted,
+            domain::Code::Unavailable => Code::Unavailable,
+            domain::Code::DeadlineExceeded => Code::DeadlineExceeded,
+            domain::Code::Unimplemented => Code::Unimplemented,
+            domain::Code::Internal => Code::Internal,
+        }
+    }
+}
 
 /// Why a call is refused.
 ///
@@ -74,6 +144,45 @@ impl Failure {
             violations: Vec::new(),
             retry_after: None,
         }
+    }
+
+    /// One of the edge's own.
+    pub fn of(reason: EdgeReason, message: impl Into<String>) -> Self {
+        Self::new(reason.code(), reason.as_str(), message)
+    }
+
+    /// As the use cases have it.
+    pub(super) fn by(reason: domain::Reason, message: &str) -> Self {
+        Self::new(reason.code().into(), reason.as_str(), message)
+    }
+
+    /// The request has more bytes than it may have.
+    pub fn too_large(bytes: Option<u64>, bytes_max: usize) -> Self {
+        let failure = match bytes {
+            Some(bytes) => {
+                let message = format!("The request has {bytes} bytes; at most {bytes_max} may be.");
+                Self::of(EdgeReason::RequestTooLarge, message).meta("size", bytes)
+            }
+            None => {
+                let message = format!("The request has more than {bytes_max} bytes.");
+                Self::of(EdgeReason::RequestTooLarge, message)
+            }
+        };
+        failure.meta("limit", bytes_max)
+    }
+
+    /// The request took too long.
+    #[must_use]
+    pub fn timed_out() -> Self {
+        let message = "The request took too long to arrive or to be answered.";
+        Self::by(domain::Reason::DeadlineExceeded, message)
+    }
+
+    /// The method is in the protocol, or nowhere, but not in this server.
+    #[must_use]
+    pub fn not_implemented() -> Self {
+        let message = "This server doesn't have this method.";
+        Self::by(domain::Reason::NotImplemented, message)
     }
 
     /// Adds a wrong field; past [`DETAILS_MAX`] it is left out.

@@ -7,13 +7,16 @@
 //! store numbers them in the change's own transaction (one outbox row each, kept for ten minutes)
 //! and, after the commit, hands them to the [`Relay`] in the order of their positions.
 
+mod accounts;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
 
+pub use accounts::{Account, Departed, Join, Made, NewAccount, Sessions, Users};
+
 use crate::model::{
-    Ban, Channel, EventBody, Id, Invite, Member, Message, Position, Role, Server, Session, Signal,
-    TopicKey, UnixMs, User,
+    Ban, Channel, EventBody, Id, Invite, Member, Message, Position, Role, Server, Signal, TopicKey,
+    UnixMs, User,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -113,7 +116,8 @@ pub struct Page {
 /// Messages.
 #[async_trait]
 pub trait Messages: Send + Sync {
-    /// Inserts; (channel, author, nonce) is unique for 24 hours where the nonce isn't empty. A
+    /// Inserts; (channel, author, nonce) is unique for 24 hours at least, where the nonce isn't
+    /// empty. A
     /// channel that isn't there (any more) is `NotFound("channel")`.
     /// It is queued when this returns, not only when the future is polled: of two insertions into a
     /// channel queued one after the other, no read sees the second without the first.
@@ -147,15 +151,16 @@ pub trait Messages: Send + Sync {
 /// Servers, members, invitations, bans.
 #[async_trait]
 pub trait Servers: Send + Sync {
-    /// Makes a server, its owner's membership and its first channel. An owner that isn't there (any
-    /// more) is `NotFound("user")`. `request` (caller, id) makes a
-    /// repeat within 24 hours answer with the first call's server.
+    /// Makes a server, its owner's membership and its first channel; `max_servers` bounds those
+    /// that the owner is in. An owner that isn't there (any more) is `NotFound("user")`. `request`
+    /// (caller, id) makes a repeat within 24 hours answer with the first call's server.
     async fn create_server(
         &self,
         server: Server,
         owner: Member,
         general: Channel,
         request: Option<(Id, String)>,
+        max_servers: u32,
         events: Vec<NewEvent>,
     ) -> Result<(Server, Id), Error>;
     /// The server.
@@ -164,8 +169,10 @@ pub trait Servers: Send + Sync {
     async fn update_server(&self, server: Server, events: Vec<NewEvent>) -> Result<(), Error>;
     /// Deletes it with members, channels, invitations, bans.
     async fn delete_server(&self, id: Id, events: Vec<NewEvent>) -> Result<(), Error>;
-    /// The servers of a user with its role, by id.
-    async fn servers_of(&self, user: Id) -> Result<Vec<(Server, Role)>, Error>;
+    /// The roles of a user in all its servers, by their ids.
+    async fn roles_of(&self, user: Id) -> Result<Vec<(Id, Role)>, Error>;
+    /// The servers of a user with ids above `after`, ascending, at most `limit`.
+    async fn servers_of(&self, user: Id, after: Id, limit: u32) -> Result<Vec<Server>, Error>;
     /// Adds a member, or answers the membership that is there. With an invitation's code, counts
     /// its use and refuses (`NotFound`) one that is spent or over. A ban is `Conflict("banned")`, a
     /// user that isn't there (any more) `NotFound("user")`.
@@ -179,6 +186,8 @@ pub trait Servers: Send + Sync {
         max_servers: u32,
         events: Vec<NewEvent>,
     ) -> Result<(Member, bool), Error>;
+    /// The admins of a server and its owner.
+    async fn admins(&self, server: Id) -> Result<Vec<Id>, Error>;
     /// One membership.
     async fn member(&self, server: Id, user: Id) -> Result<Option<Member>, Error>;
     /// Members with ids above `after`, ascending, at most `limit`, with their users.
@@ -208,14 +217,26 @@ pub trait Servers: Send + Sync {
     async fn ban(&self, ban: Ban, events: Vec<NewEvent>) -> Result<(), Error>;
     /// Lifts a ban; false if there was none.
     async fn unban(&self, server: Id, user: Id) -> Result<bool, Error>;
-    /// Bans of user ids above `after`, ascending.
+    /// Bans of user ids above `after`, ascending, at most `limit`.
     async fn bans(&self, server: Id, after: Id, limit: u32) -> Result<Vec<Ban>, Error>;
-    /// Stores an invitation; at most 1,000 a server.
-    async fn create_invite(&self, invite: Invite) -> Result<(), Error>;
-    /// An invitation by its code, spent or not.
+    /// Stores an invitation; at most 1,000 a server that are open. `request` makes a repeat within
+    /// 24 hours answer with the first call's; or `NotFound("invite")`, if that is gone.
+    async fn create_invite(
+        &self,
+        invite: Invite,
+        request: Option<(Id, String)>,
+    ) -> Result<Invite, Error>;
+    /// An invitation by its code, spent or not. What is spent stays for a day at most, so that who
+    /// joined by it can repeat the call.
     async fn invite(&self, code: &str) -> Result<Option<Invite>, Error>;
-    /// The invitations still open at `now`.
-    async fn invites(&self, server: Id, now: UnixMs) -> Result<Vec<Invite>, Error>;
+    /// The invitations still open at `now` with codes above `after`, ascending, at most `limit`.
+    async fn invites(
+        &self,
+        server: Id,
+        now: UnixMs,
+        after: String,
+        limit: u32,
+    ) -> Result<Vec<Invite>, Error>;
     /// Ends one; false if there was none.
     async fn revoke_invite(&self, server: Id, code: &str) -> Result<bool, Error>;
 }
@@ -225,10 +246,12 @@ pub trait Servers: Send + Sync {
 pub trait Channels: Send + Sync {
     /// Makes a channel with its members, who are members of its server, too, or the answer is
     /// `NotFound("member")`. `Direct` ones of two users are unique: the earlier one is answered.
-    /// `request` as of servers. `max_channels` bounds a server's.
+    /// `request` as of servers. `max_channels` bounds a server's, or the direct ones that the
+    /// creator made.
     async fn create_channel(
         &self,
         channel: Channel,
+        creator: Id,
         request: Option<(Id, String)>,
         max_channels: u32,
         events: Vec<NewEvent>,
@@ -241,169 +264,24 @@ pub trait Channels: Send + Sync {
     async fn delete_channel(&self, id: Id, events: Vec<NewEvent>) -> Result<(), Error>;
     /// A server's channels with their members, by rank and id.
     async fn channels_of_server(&self, server: Id) -> Result<Vec<Channel>, Error>;
-    /// The direct channels of a user, newest first, at most 500.
+    /// The direct channels of a user, newest first.
     async fn direct_channels_of(&self, user: Id) -> Result<Vec<Channel>, Error>;
-    /// Adds a member to a private channel; false if it was there.
+    /// Adds a member to a private channel; false if it was there. `max_members` bounds those that
+    /// are named.
     async fn add_channel_member(
         &self,
         channel: Id,
         user: Id,
+        max_members: u32,
         events: Vec<NewEvent>,
     ) -> Result<bool, Error>;
-    /// Takes one out; false if it wasn't there.
+    /// Takes one out, of a private or direct channel; false if it wasn't there.
     async fn remove_channel_member(
         &self,
         channel: Id,
         user: Id,
         events: Vec<NewEvent>,
     ) -> Result<bool, Error>;
-}
-
-/// A user with what signs it in.
-#[derive(Clone, Debug, Default)]
-pub struct Account {
-    /// The user.
-    pub user: User,
-    /// `username` without case and confusables: unique.
-    pub name_key: String,
-    /// argon2id PHC string; empty where no password is set. Secret.
-    pub password_hash: String,
-    /// The integrator's own id, empty for none: unique.
-    pub external_id: String,
-    /// The bot's owner, 0 for none.
-    pub owner_id: Id,
-}
-
-/// A new account with what it begins with.
-#[derive(Clone, Debug, Default)]
-pub struct NewAccount {
-    /// The account.
-    pub account: Account,
-    /// Its first session.
-    pub session: Option<Session>,
-    /// Its first server.
-    pub join: Option<Join>,
-    /// Makes a repeat within 24 hours, with a session of the same kind, answer with the first
-    /// call's account: caller and id.
-    pub request: Option<(Id, String)>,
-    /// How many accounts that aren't deleted the account's owner may have, where it has one.
-    pub max_owned: u32,
-}
-
-impl From<Account> for NewAccount {
-    fn from(account: Account) -> Self {
-        Self {
-            account,
-            max_owned: u32::MAX,
-            ..Self::default()
-        }
-    }
-}
-
-/// A membership by an invitation.
-#[derive(Clone, Debug)]
-pub struct Join {
-    /// The membership.
-    pub member: Member,
-    /// The invitation's code.
-    pub code: String,
-    /// Members of the server at most.
-    pub max_members: u32,
-}
-
-/// How an account came to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Made {
-    /// Its user.
-    pub user: User,
-    /// False: by an earlier call of the same request.
-    pub new: bool,
-    /// Sessions that ended for it.
-    pub ended: Vec<Id>,
-}
-
-/// What went with an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Departed {
-    /// Its sessions.
-    pub sessions: Vec<Id>,
-    /// The channels that had it as a member.
-    pub channels: Vec<Id>,
-}
-
-/// Users and credentials.
-#[async_trait]
-pub trait Users: Send + Sync {
-    /// Makes an account and all that it begins with, or nothing of it. `Conflict("username")` or
-    /// `Conflict("external_id")` if taken; `NotFound("user")` if its owner isn't there (any more);
-    /// for the rest as `Servers::add_member`. `events` are those of the membership.
-    ///
-    /// A repeat of a request makes nothing: it ends the earlier account's sessions, since nobody
-    /// may have got their tokens, and stores the new one for it. It is `Conflict("request")` if
-    /// that account has neither the name nor the display name.
-    async fn create_account(&self, new: NewAccount, events: Vec<NewEvent>) -> Result<Made, Error>;
-    /// By name key.
-    async fn account_by_name(&self, name_key: &str) -> Result<Option<Account>, Error>;
-    /// By the integrator's own id.
-    async fn account_by_external(&self, external_id: &str) -> Result<Option<Account>, Error>;
-    /// By id.
-    async fn account(&self, id: Id) -> Result<Option<Account>, Error>;
-    /// Profiles of those that exist, in the order asked; at most 1,000.
-    async fn users(&self, ids: &[Id]) -> Result<Vec<User>, Error>;
-    /// Writes display name and metadata.
-    async fn update_profile(&self, user: User, events: Vec<NewEvent>) -> Result<(), Error>;
-    /// Replaces the password's hash, if it is still `expected`; else `Conflict("password")`. With
-    /// `keep`, the user's other sessions of kind user end; answers their ids.
-    async fn set_password(
-        &self,
-        user: Id,
-        expected: String,
-        hash: String,
-        keep: Option<Id>,
-    ) -> Result<Vec<Id>, Error>;
-    /// Marks deleted, frees the name, removes credentials, sessions, memberships, blocks. Who owns
-    /// a server is refused: `Conflict("owns a server")`.
-    async fn delete_account(&self, user: Id, events: Vec<NewEvent>) -> Result<Departed, Error>;
-    /// The users that a user owns and that aren't deleted, of ids below `before`, newest first.
-    async fn owned_by(&self, owner: Id, before: Id, limit: u32) -> Result<Vec<User>, Error>;
-    /// Blocks; idempotent; at most 1,000.
-    async fn block(&self, user: Id, other: Id) -> Result<(), Error>;
-    /// Unblocks; idempotent.
-    async fn unblock(&self, user: Id, other: Id) -> Result<(), Error>;
-    /// Whether either of the two has blocked the other.
-    async fn blocked(&self, a: Id, b: Id) -> Result<bool, Error>;
-}
-
-/// Sessions: devices, bots' tokens, service keys. Whichever change ends some, here or of accounts,
-/// it tells of each on its user's topic, as `SessionRevoked`; but not of those that `trim` removes,
-/// whose time is over.
-#[async_trait]
-pub trait Sessions: Send + Sync {
-    /// Stores one. Beyond `max` of the user's (kind user), the longest unseen ones are ended; their
-    /// ids are answered. A user that isn't there (any more) is `NotFound("user")`; one whose
-    /// password's hash isn't the one that was `proved` (any more) is `Conflict("password")`.
-    async fn create_session(
-        &self,
-        session: Session,
-        max: u32,
-        proved: Option<String>,
-    ) -> Result<Vec<Id>, Error>;
-    /// Ends all of the session's user and stores it in their place; answers their ids. Else as
-    /// `create_session`.
-    async fn replace_sessions(&self, session: Session) -> Result<Vec<Id>, Error>;
-    /// One, if not ended.
-    async fn session(&self, id: Id) -> Result<Option<Session>, Error>;
-    /// Replaces the hashes and times of a refresh, if `refresh_hash` is still `expected`; else
-    /// Conflict.
-    async fn refresh_session(&self, session: Session, expected: [u8; 32]) -> Result<(), Error>;
-    /// Ends one; false if it wasn't there.
-    async fn end_session(&self, id: Id) -> Result<bool, Error>;
-    /// A user's sessions, newest first.
-    async fn sessions_of(&self, user: Id) -> Result<Vec<Session>, Error>;
-    /// Service keys, newest first, at most 1,000.
-    async fn keys(&self) -> Result<Vec<Session>, Error>;
-    /// Notes when sessions were last seen.
-    async fn touch_sessions(&self, seen: Vec<(Id, UnixMs)>) -> Result<(), Error>;
 }
 
 /// Positions and events of servers' and users' topics.
@@ -425,8 +303,8 @@ pub trait Outbox: Send + Sync {
     async fn server_snapshot(&self, id: Id) -> Result<Option<ServerSnapshot>, Error>;
     /// A user with its servers and private and direct channels, likewise.
     async fn user_snapshot(&self, id: Id) -> Result<Option<UserSnapshot>, Error>;
-    /// Removes outbox rows older than ten minutes, spent requests and nonces older than 24 hours,
-    /// and sessions that can't be refreshed any more since a day.
+    /// Removes outbox rows older than ten minutes, spent requests older than 24 hours, invitations
+    /// that are over, and sessions that can't be refreshed any more since a day.
     async fn trim(&self, now: UnixMs) -> Result<(), Error>;
 }
 

@@ -5,5 +5,6 @@ mod bad_input;
 mod chaos;
 mod cli;
 mod gateway;
+mod limits;
 mod support;
 mod world;

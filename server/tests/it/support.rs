@@ -35,7 +35,7 @@ fn metrics() -> telemetry::Metrics {
 /// A running node.
 pub(crate) struct TestNode {
     pub(crate) address: SocketAddr,
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
     pub(crate) key: String,
     pub(crate) dir: Arc<TempDir>,
     shutdown: CancellationToken,
@@ -64,7 +64,9 @@ impl TestNode {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let operators = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let operators = config.admin_listen.unwrap_or(any_port);
+        let operators = TcpListener::bind(operators).await.expect("a port");
         let admin = operators.local_addr().expect("an address");
         let shutdown = CancellationToken::new();
         let running = node::run(
@@ -185,11 +187,21 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    /// A session.
     pub(crate) async fn open(channel: Channel) -> Self {
+        Self::open_at(chirm_server::rpc::gateway::SESSION, channel).await
+    }
+
+    /// One way: its only frame is an `Identify`.
+    pub(crate) async fn listen(channel: Channel) -> Self {
+        Self::open_at(chirm_server::rpc::gateway::LISTEN, channel).await
+    }
+
+    async fn open_at(path: &'static str, channel: Channel) -> Self {
         let (frames, queue) = mpsc::channel(256);
         let mut grpc = tonic::client::Grpc::new(channel);
         grpc.ready().await.expect("ready");
-        let path = http::uri::PathAndQuery::from_static("/chirm.v1.GatewayService/Session");
+        let path = http::uri::PathAndQuery::from_static(path);
         let queue = tokio_stream::wrappers::ReceiverStream::new(queue);
         let codec = Raw::<v1::ServerFrame>::default();
         let answered = grpc.streaming(Request::new(queue), path, codec).await;

@@ -68,7 +68,10 @@ async fn registration_may_need_an_invitation_or_be_closed() {
     let domain = &world.domain;
     let owner = world.user("owner").await;
     let (server, _) = world.server(&owner, &[]).await;
-    let invite = domain.create_invite(&owner, server, 1, 0).await.unwrap();
+    let invite = domain
+        .create_invite(&owner, new_invite(server, 1, 0))
+        .await
+        .unwrap();
     let refused = domain.register(None, register("anna", "")).await;
     assert_eq!(why(refused), Reason::RegistrationClosed);
     assert_eq!(
@@ -83,7 +86,10 @@ async fn registration_may_need_an_invitation_or_be_closed() {
     let visible = domain.visible(anna.user.id).await.unwrap();
     assert!(visible.servers.contains_key(&server));
     // Of two at once the last use makes one account, and nothing of the other.
-    let last = domain.create_invite(&owner, server, 1, 0).await.unwrap();
+    let last = domain
+        .create_invite(&owner, new_invite(server, 1, 0))
+        .await
+        .unwrap();
     let both = tokio::join!(
         domain.register(None, register("cleo", &last.code)),
         domain.register(None, register("dora", &last.code)),
@@ -173,7 +179,15 @@ async fn a_user_has_twenty_sessions_and_a_new_password_ends_the_others() {
         "the longest unseen ones ended"
     );
     let (caller, _) = world.sign_in(anna.user.id).await;
-    assert_eq!(domain.list_sessions(&caller).await.unwrap().len(), 20);
+    assert_eq!(
+        domain
+            .list_sessions(&caller, Id::MAX, 0)
+            .await
+            .unwrap()
+            .items
+            .len(),
+        20
+    );
     let wrong = domain
         .change_password(&caller, "wrong horse".into(), "new horse 1".into())
         .await;
@@ -182,7 +196,15 @@ async fn a_user_has_twenty_sessions_and_a_new_password_ends_the_others() {
         .change_password(&caller, PASSWORD.into(), "new horse 1".into())
         .await
         .unwrap();
-    assert_eq!(domain.list_sessions(&caller).await.unwrap().len(), 1);
+    assert_eq!(
+        domain
+            .list_sessions(&caller, Id::MAX, 0)
+            .await
+            .unwrap()
+            .items
+            .len(),
+        1
+    );
     domain.revalidate(&caller).await.unwrap();
     assert_eq!(
         why(domain.login(None, "anna", PASSWORD.into(), "").await),

@@ -119,7 +119,10 @@ async fn what_changes_for_members_is_seen_from_the_commit_on() {
     let (owner, anna, ben, server) = (&town.owner, &town.anna, &town.ben, town.server);
     town.change("join", domain.join_by_id(ben, server)).await;
     town.change("leave", domain.leave_server(ben, server)).await;
-    let invite = domain.create_invite(owner, server, 0, 0).await.unwrap();
+    let invite = domain
+        .create_invite(owner, new_invite(server, 0, 0))
+        .await
+        .unwrap();
     let join = domain.join_by_invite(ben, invite.code);
     town.change("join by an invitation", join).await;
     let kick = domain.kick_member(owner, server, ben.user_id);

@@ -160,3 +160,99 @@ async fn two_users_have_one_direct_channel_until_one_blocks_the_other() {
     let deleted = world.domain.delete_channel(&anna, direct).await;
     assert_eq!(why(deleted), Reason::WrongChannelType);
 }
+
+#[tokio::test]
+async fn all_direct_channels_are_seen_however_many() {
+    let world = World::new().await;
+    let anna = world.user("anna").await;
+    let made = (1..=600).map(|id| {
+        let channel = Channel {
+            id,
+            server_id: 0,
+            kind: ChannelType::Direct,
+            name: String::new(),
+            description: String::new(),
+            rank: 0,
+            member_ids: vec![id, anna.user_id],
+            metadata: Default::default(),
+        };
+        let store = &world.domain.store;
+        store.create_channel(channel, id, None, u32::MAX, Vec::new())
+    });
+    for made in futures::future::join_all(made).await {
+        made.unwrap();
+    }
+    let visible = world.domain.visible(anna.user_id).await.unwrap();
+    assert_eq!(visible.channels.len(), 600);
+    world.send(&anna, 1, "the oldest").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_direct_channel_of_three_is_left_and_one_of_two_is_not() {
+    let world = World::new().await;
+    let (anna, ben, cleo) = (
+        world.user("anna").await,
+        world.user("ben").await,
+        world.user("cleo").await,
+    );
+    let domain = &world.domain;
+    let new = NewChannel {
+        member_ids: vec![ben.user_id, cleo.user_id],
+        ..new_channel(0, ChannelType::Direct, "")
+    };
+    let three = domain.create_channel(&anna, new).await.unwrap().id;
+    let others = domain
+        .remove_channel_member(&anna, three, ben.user_id)
+        .await;
+    assert_eq!(why(others), Reason::WrongChannelType);
+    let added = domain.add_channel_member(&anna, three, ben.user_id).await;
+    assert_eq!(why(added), Reason::WrongChannelType);
+    domain
+        .remove_channel_member(&ben, three, ben.user_id)
+        .await
+        .unwrap();
+    assert_eq!(why(world.send(&ben, three, "?").await), Reason::NotFound);
+    assert_eq!(
+        world.told_user(&ben).await.last(),
+        Some(&topic_removed(TopicKey::channel(three)))
+    );
+    let left = domain.get_channel(&anna, three).await.unwrap();
+    assert_eq!(left.member_ids, [anna.user_id, cleo.user_id]);
+    world.send(&anna, three, "he is gone").await.unwrap();
+    let told = world.told(TopicKey::channel(three)).await;
+    assert!(matches!(told[0], v1::event::Event::ChannelUpdated(_)));
+    let two = world.direct(&anna, &ben).await.unwrap();
+    for channel in [three, two] {
+        let stays = domain.remove_channel_member(&anna, channel, anna.user_id);
+        assert_eq!(why(stays.await), Reason::WrongChannelType);
+    }
+}
+
+#[tokio::test]
+async fn a_user_makes_so_many_direct_channels_and_a_service_a_hundredfold() {
+    let world = World::with(|config| {
+        config.limits.enabled = true;
+        config.limits.direct_channels_per_user = 1;
+        config.limits.service_factor = 2;
+    })
+    .await;
+    let (anna, service) = (world.user("anna").await, world.service().await);
+    let others = [
+        world.user("ben").await,
+        world.user("cleo").await,
+        world.user("dora").await,
+    ];
+    for (caller, most) in [(&anna, 1), (&service, 2)] {
+        for (n, other) in others.iter().enumerate() {
+            let made = world.direct(caller, other).await;
+            if n < most {
+                made.unwrap();
+            } else {
+                let refused = made.unwrap_err();
+                assert_eq!(refused.reason, Reason::LimitReached);
+                let limit = refused.metadata.unwrap();
+                assert_eq!(limit, ("limit", most.to_string().into()));
+            }
+        }
+    }
+}

@@ -5,6 +5,7 @@ mod caches;
 mod channels;
 mod jwt;
 mod messages;
+mod pages;
 mod programs;
 mod refresh;
 mod servers;
@@ -62,11 +63,10 @@ impl World {
             topics: topics.clone(),
             look: std::sync::Mutex::default(),
         });
-        let store = Sqlite::open(&dir.path().join("store"), probe.clone())
-            .await
-            .unwrap();
-        let store: store::Handle = Arc::new(store);
         let clock = Arc::new(ManualClock::new(SNOWFLAKE_EPOCH_MS + 1_000_000));
+        let path = dir.path().join("store");
+        let store = Sqlite::open_with_clock(&path, probe.clone(), clock.clone()).await;
+        let store: store::Handle = Arc::new(store.unwrap());
         let now = clock.clone();
         let bus = local::open(topics, 0, Arc::new(move || now.wall_ms()));
         let domain = Domain::new(store, bus, Arc::new(config), clock.clone());
@@ -198,6 +198,15 @@ fn new_channel(server_id: Id, kind: crate::model::ChannelType, name: &str) -> Ne
         rank: 0,
         member_ids: Vec::new(),
         metadata: Default::default(),
+        request_id: String::new(),
+    }
+}
+
+fn new_invite(server_id: Id, max_uses: i32, ttl_s: i32) -> NewInvite {
+    NewInvite {
+        server_id,
+        max_uses,
+        ttl_s,
         request_id: String::new(),
     }
 }

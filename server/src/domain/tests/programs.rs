@@ -16,8 +16,19 @@ async fn keys_and_bots() {
     let admin = domain.authenticate(&key.token).await.unwrap();
     let (service, user) = (world.service().await, world.user("anna").await);
     assert!(admin.is_admin() && service.is_service() && !service.is_admin());
-    assert_eq!(why(domain.list_keys(&service).await), Reason::KeyRequired);
-    assert_eq!(domain.list_keys(&admin).await.unwrap().len(), 2);
+    assert_eq!(
+        why(domain.list_keys(&service, Id::MAX, 0).await),
+        Reason::KeyRequired
+    );
+    assert_eq!(
+        domain
+            .list_keys(&admin, Id::MAX, 0)
+            .await
+            .unwrap()
+            .items
+            .len(),
+        2
+    );
     let minted = domain
         .mint_session(&user, Subject::User(user.user_id), "", "")
         .await;
@@ -64,7 +75,7 @@ async fn a_bots_token_is_reset_and_the_bot_deleted_by_its_owner() {
     let (bot, token) = domain.create_bot(&anna, "helper", "", "").await.unwrap();
     domain.authenticate(&token).await.unwrap();
     assert_eq!(
-        domain.list_bots(&anna, 0).await.unwrap(),
+        domain.list_bots(&anna, 0, Id::MAX, 0).await.unwrap().items,
         std::slice::from_ref(&bot)
     );
     for other in [&eve, &service] {
@@ -72,7 +83,7 @@ async fn a_bots_token_is_reset_and_the_bot_deleted_by_its_owner() {
         assert_eq!(why(reset), Reason::NotFound);
         let deleted = domain.delete_bot(other, bot.id).await;
         assert_eq!(why(deleted), Reason::NotFound);
-        let listed = domain.list_bots(other, anna.user_id).await;
+        let listed = domain.list_bots(other, anna.user_id, Id::MAX, 0).await;
         assert_eq!(why(listed), Reason::KeyRequired);
     }
     assert_eq!(
@@ -93,16 +104,15 @@ async fn a_bots_token_is_reset_and_the_bot_deleted_by_its_owner() {
         .ok()
         .unwrap();
     let admin = domain.authenticate(&key.token).await.unwrap();
-    assert_eq!(
-        domain.list_bots(&admin, anna.user_id).await.unwrap().len(),
-        1
-    );
+    let listed = domain.list_bots(&admin, anna.user_id, Id::MAX, 0).await;
+    assert_eq!(listed.unwrap().items.len(), 1);
     domain.delete_bot(&admin, bot.id).await.unwrap();
     assert_eq!(
         why(domain.authenticate(&second).await),
         Reason::SessionRevoked
     );
-    assert!(domain.list_bots(&anna, 0).await.unwrap().is_empty());
+    let listed = domain.list_bots(&anna, 0, Id::MAX, 0).await.unwrap();
+    assert!(listed.items.is_empty());
     let reset = domain.reset_bot_token(&anna, bot.id).await;
     assert_eq!(why(reset), Reason::NotFound);
 }
@@ -140,8 +150,8 @@ async fn a_deleted_account_takes_its_bots_along() {
         Reason::SessionRevoked
     );
     assert!(domain.get_user(bot.user_id).await.unwrap().deleted);
-    let (members, _) = domain.list_members(&owner, server, 0, 0).await.unwrap();
-    assert_eq!(members.len(), 1);
+    let members = domain.list_members(&owner, server, 0, 0).await.unwrap();
+    assert_eq!(members.items.len(), 1);
 }
 
 #[tokio::test]
@@ -195,5 +205,13 @@ async fn a_request_id_makes_one_bot_and_one_key_of_repeats() {
         Reason::SessionRevoked
     );
     domain.authenticate(&again.token).await.unwrap();
-    assert_eq!(domain.list_keys(&admin).await.unwrap().len(), 2);
+    assert_eq!(
+        domain
+            .list_keys(&admin, Id::MAX, 0)
+            .await
+            .unwrap()
+            .items
+            .len(),
+        2
+    );
 }

@@ -131,11 +131,13 @@ async fn invitations_open_closed_servers_as_often_as_they_say() {
         Reason::NotFound
     );
     assert_eq!(
-        why(domain.create_invite(&anna, server.id, 0, 0).await),
+        why(domain
+            .create_invite(&anna, new_invite(server.id, 0, 0))
+            .await),
         Reason::NotFound
     );
     let invite = domain
-        .create_invite(&owner, server.id, 1, 60)
+        .create_invite(&owner, new_invite(server.id, 1, 60))
         .await
         .unwrap();
     domain
@@ -147,7 +149,7 @@ async fn invitations_open_closed_servers_as_often_as_they_say() {
         Reason::NotFound
     );
     let invite = domain
-        .create_invite(&owner, server.id, 0, 60)
+        .create_invite(&owner, new_invite(server.id, 0, 60))
         .await
         .unwrap();
     world.clock.advance(std::time::Duration::from_secs(61));
@@ -159,9 +161,18 @@ async fn invitations_open_closed_servers_as_often_as_they_say() {
         why(domain.join_by_invite(&ben, "no such".into()).await),
         Reason::NotFound
     );
-    assert_eq!(domain.list_invites(&owner, server.id).await.unwrap(), []);
     assert_eq!(
-        why(domain.create_invite(&anna, server.id, 0, 0).await),
+        domain
+            .list_invites(&owner, server.id, String::new(), 0)
+            .await
+            .unwrap()
+            .items,
+        []
+    );
+    assert_eq!(
+        why(domain
+            .create_invite(&anna, new_invite(server.id, 0, 0))
+            .await),
         Reason::PermissionDenied
     );
 }
@@ -218,36 +229,16 @@ async fn a_request_id_makes_a_repeat_the_original() {
         why(world.domain.create_server(&owner, new("two")).await),
         Reason::NonceReused
     );
-    assert_eq!(world.domain.list_servers(&owner).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn pages_of_members_meet() {
-    let world = World::new().await;
-    let owner = world.user("owner").await;
-    let mut members = Vec::new();
-    for i in 0..7 {
-        members.push(world.user(&format!("member {i}")).await);
-    }
-    let (server, _) = world
-        .server(&owner, &members.iter().collect::<Vec<_>>())
-        .await;
-    let (mut after, mut seen) = (0, Vec::new());
-    loop {
-        let (page, next) = world
+    assert_eq!(
+        world
             .domain
-            .list_members(&owner, server, after, 3)
+            .list_servers(&owner, 0, 0)
             .await
-            .unwrap();
-        seen.extend(page.into_iter().map(|(member, _)| member.user_id));
-        if next == 0 {
-            break;
-        }
-        after = next;
-    }
-    assert!(seen.is_sorted() && seen.len() == 8, "{seen:?}");
-    let page = world.domain.list_members(&owner, server, 0, 1_001).await;
-    assert_eq!(why(page), Reason::FieldInvalid);
+            .unwrap()
+            .items
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -273,4 +264,81 @@ async fn a_service_key_drives_servers_it_is_no_member_of() {
         why(world.send(&service, direct, "x").await),
         Reason::NotFound
     );
+}
+
+#[tokio::test]
+async fn to_a_service_key_a_server_that_is_not_there_is_absent() {
+    let world = World::new().await;
+    let (domain, service) = (&world.domain, world.service().await);
+    let absent = 12_345;
+    let (id, none) = (service.user_id, String::new());
+    let refused = [
+        why(domain.list_members(&service, absent, 0, 0).await),
+        why(domain.list_bans(&service, absent, 0, 0).await),
+        why(domain.list_invites(&service, absent, none, 0).await),
+        why(domain.list_channels(&service, absent, None, 0).await),
+        why(domain.get_server(&service, absent).await),
+        why(domain.kick_member(&service, absent, id).await),
+        why(domain
+            .create_invite(&service, new_invite(absent, 0, 0))
+            .await),
+    ];
+    assert_eq!(refused, [Reason::NotFound; 7]);
+}
+
+#[tokio::test]
+async fn who_spent_the_last_use_may_repeat_the_call() {
+    let world = World::new().await;
+    let (owner, anna, ben) = (
+        world.user("owner").await,
+        world.user("anna").await,
+        world.user("ben").await,
+    );
+    let (server, _) = world.server(&owner, &[]).await;
+    let domain = &world.domain;
+    let code = domain.create_invite(&owner, new_invite(server, 1, 0)).await;
+    let code = code.unwrap().code;
+    let first = domain.join_by_invite(&anna, code.clone()).await.unwrap();
+    let again = domain.join_by_invite(&anna, code.clone()).await.unwrap();
+    assert_eq!(first, again);
+    assert_eq!(
+        why(domain.join_by_invite(&ben, code).await),
+        Reason::NotFound
+    );
+}
+
+#[tokio::test]
+async fn a_request_id_makes_one_invitation_of_repeats() {
+    let world = World::new().await;
+    let owner = world.user("owner").await;
+    let (server, _) = world.server(&owner, &[]).await;
+    let new = |max_uses| NewInvite {
+        request_id: "0190163d-8694-739b-aea5-966c26f8ad91".into(),
+        ..new_invite(server, max_uses, 0)
+    };
+    let create = |max_uses| world.domain.create_invite(&owner, new(max_uses));
+    assert_eq!(create(1).await.unwrap(), create(1).await.unwrap());
+    assert_eq!(why(create(2).await), Reason::NonceReused);
+}
+
+#[tokio::test]
+async fn a_request_id_gets_no_one_above_the_limit_of_servers() {
+    let world = World::with(|config| {
+        config.limits.enabled = true;
+        config.limits.servers_per_user = 2;
+    })
+    .await;
+    let owner = world.user("owner").await;
+    let make = |n: u8| {
+        let new = NewServer {
+            name: "home".into(),
+            request_id: format!("0190163d-8694-739b-aea5-966c26f8ad{n:02}"),
+            ..NewServer::default()
+        };
+        world.domain.create_server(&owner, new)
+    };
+    let first = make(1).await.unwrap();
+    make(2).await.unwrap();
+    assert_eq!(why(make(3).await), Reason::LimitReached);
+    assert_eq!(make(1).await.unwrap(), first);
 }

@@ -3,14 +3,14 @@
 use super::*;
 
 /// Tries until a connection is answered: the end of the last one may not be noticed yet.
-async fn answers_soon(port: &Port) {
+pub(super) async fn answers_soon(port: &Port) {
     while !port.answers().await {
         tokio::time::sleep(SHORT / 10).await;
     }
 }
 
 /// A connection that is surely served: it has been answered, and stays.
-async fn held(port: &Port) -> TcpStream {
+pub(super) async fn held(port: &Port) -> TcpStream {
     let mut stream = port.say(b"GET / HTTP/1.1\r\nhost: chirm\r\n\r\n").await;
     until(&mut stream, "tls=false").await;
     stream

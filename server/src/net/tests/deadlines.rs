@@ -16,15 +16,25 @@ async fn part_of_a_preface_is_closed() {
     assert!(rest(&mut port.say(&PREFACE[..20]).await).await.is_empty());
 }
 
+/// Only the deadline for a first request may end a connection here.
+async fn only_the_first_request_is_waited_for() -> Port {
+    Port::start(|config| {
+        config.gateway.identify_deadline = SHORT;
+        config.net.keepalive = WATCHDOG * 10;
+        config.net.idle_timeout = WATCHDOG * 10;
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_bare_preface_is_closed() {
-    let port = Port::start(|config| config.gateway.identify_deadline = SHORT).await;
+    let port = only_the_first_request_is_waited_for().await;
     rest(&mut port.say(PREFACE).await).await;
 }
 
 #[tokio::test]
 async fn an_http2_connection_without_a_request_is_closed() {
-    let port = Port::start(|config| config.gateway.identify_deadline = SHORT).await;
+    let port = only_the_first_request_is_waited_for().await;
     let (_client, connection) = h2_client(port.connect().await).await;
     let _ = connection.await.unwrap();
 }

@@ -8,6 +8,7 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -26,6 +27,10 @@ fn block() -> Vec<u8> {
 
 pub(super) fn headers(stream: u32) -> Vec<u8> {
     frame(HEADERS, 5, stream, &block())
+}
+
+pub(super) fn pings(count: usize) -> Vec<u8> {
+    frame(PING, 0, 0, &[0; 8]).repeat(count)
 }
 
 fn reset(stream: u32) -> Vec<u8> {
@@ -78,6 +83,34 @@ async fn errors_of_streams_in_a_loop_end_the_connection() {
         frame(HEADERS, 5, stream, &[block(), field].concat())
     };
     assert_ended(&port, malformed).await;
+}
+
+/// What the server's first frames say it takes.
+#[tokio::test]
+async fn settings_are_the_limits() {
+    const WINDOW_UPDATE: u8 = 8;
+    let port = Port::start(|config| {
+        config.limits.streams_per_connection = 77;
+        config.limits.stream_window_bytes = 70_000;
+        config.limits.connection_window_bytes = 200_000;
+        config.limits.header_bytes_max = 5_000;
+    })
+    .await;
+    let mut stream = port.say(&[PREFACE, &settings()].concat()).await;
+    let mut wanted = vec![
+        // SETTINGS: MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_HEADER_LIST_SIZE.
+        [&[0, 3][..], &77_u32.to_be_bytes()].concat(),
+        [&[0, 4][..], &70_000_u32.to_be_bytes()].concat(),
+        [&[0, 6][..], &5_000_u32.to_be_bytes()].concat(),
+        // The connection's window begins with 65,535.
+        frame(WINDOW_UPDATE, 0, 0, &(200_000_u32 - 65_535).to_be_bytes()),
+    ];
+    let mut received = Vec::new();
+    while !wanted.is_empty() {
+        let byte = stream.read_u8().await;
+        received.push(byte.unwrap_or_else(|e| panic!("{e}: {received:?} lacks {wanted:?}")));
+        wanted.retain(|end| !received.ends_with(end));
+    }
 }
 
 #[tokio::test]

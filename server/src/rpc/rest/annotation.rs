@@ -32,6 +32,8 @@ pub(super) struct Binding {
     pub(super) http_method: Method,
     pub(super) pattern: Pattern,
     pub(super) body: BodyRule,
+    /// Whether its service is there: if not, the call is refused as not implemented.
+    pub(super) served: bool,
 }
 
 /// What the HTTP body holds.
@@ -183,6 +185,7 @@ fn binding(method: &MethodDescriptor, rule: &HttpRule, index: usize) -> Result<B
         http_method,
         pattern,
         body,
+        served: true,
     })
 }
 

@@ -61,7 +61,7 @@ fn grpc_request(
     let length = message.encoded_len();
     let mut frame = BytesMut::with_capacity(PREFIX_BYTES + length);
     frame.put_u8(0);
-    frame.put_u32(u32::try_from(length).expect("bodies are limited to 64 KiB"));
+    frame.put_u32(u32::try_from(length).expect("a bounded body makes no message of 4 GiB"));
     message.encode(&mut frame).expect("the buffer grows");
     let mut request = Request::new(tonic::body::Body::new(Full::new(frame.freeze())));
     *request.method_mut() = Method::POST;

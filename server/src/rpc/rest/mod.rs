@@ -29,12 +29,11 @@ use prost_reflect::DescriptorPool;
 use tower::Service;
 
 use super::caller::token_missing;
+use super::status::Failure;
 pub use annotation::Error;
 use refusal::Refusal;
+pub use refusal::http_status;
 use route::Table;
-
-/// Bytes of a request's body, at most; more is answered with 413.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Levels of nesting of a request's JSON, at most.
 pub const JSON_DEPTH_MAX: usize = 32;
@@ -44,22 +43,31 @@ pub const JSON_DEPTH_MAX: usize = 32;
 pub struct Transcoder {
     pool: DescriptorPool,
     table: Table,
+    request_bytes_max: usize,
 }
 
 impl Transcoder {
-    /// Reads the annotations of the unary methods of those services that `served` takes, by full
-    /// name.
+    /// Reads the annotations of all unary methods. Those of services that `served` takes, by full
+    /// name, are described and called, the others refused as not implemented. A request's body has
+    /// at most `request_bytes_max`.
     ///
     /// # Errors
     /// An annotation that can't be a route: it names a field that the request doesn't have, uses a
     /// form that isn't supported, or takes a path that another method has.
-    pub fn new(pool: &DescriptorPool, served: impl Fn(&str) -> bool) -> Result<Self, Error> {
+    pub fn new(
+        pool: &DescriptorPool,
+        served: impl Fn(&str) -> bool,
+        request_bytes_max: usize,
+    ) -> Result<Self, Error> {
         let mut bindings = annotation::bindings(pool)?;
-        bindings.retain(|binding| served(binding.method.parent_service().full_name()));
+        for binding in &mut bindings {
+            binding.served = served(binding.method.parent_service().full_name());
+        }
         let table = Table::new(bindings)?;
         Ok(Self {
             pool: pool.clone(),
             table,
+            request_bytes_max,
         })
     }
 
@@ -99,8 +107,11 @@ impl Transcoder {
         let (parts, body) = http.into_parts();
         // Read even where there is no route: an answer before the request's end would let a
         // malformed rest go unnoticed, and HTTP/1.1 would have to give the connection up.
-        let body = request::read_body(&parts.headers, body).await;
+        let body = request::read_body(&parts.headers, body, self.request_bytes_max).await;
         let matched = self.table.find(&parts.method, parts.uri.path())?;
+        if !matched.binding.served {
+            return Err(Failure::not_implemented().into());
+        }
         let method = matched.binding.method.full_name();
         let anonymous = openapi::WITHOUT_TOKEN.contains(&method);
         if !anonymous && !parts.headers.contains_key(header::AUTHORIZATION) {
@@ -151,7 +162,17 @@ where
 
 /// The answer to a request that didn't come to its end in time.
 pub(super) fn timed_out() -> Response<Body> {
-    Refusal::timed_out().into_response(chirm_proto::pool())
+    Refusal::from(Failure::timed_out()).into_response(chirm_proto::pool())
+}
+
+/// The answer to what isn't gRPC, though it stands where gRPC does; `message` says what is.
+pub(super) fn not_grpc(message: &str) -> Response<Body> {
+    Refusal::unsupported_media_type(message).into_response(chirm_proto::pool())
+}
+
+/// The answer to gRPC by another method than POST.
+pub(super) fn not_post() -> Response<Body> {
+    Refusal::method_not_allowed("POST").into_response(chirm_proto::pool())
 }
 
 fn json_response(json: impl Into<Body>) -> Response<Body> {

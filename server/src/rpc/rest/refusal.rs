@@ -8,9 +8,9 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use super::{BODY_BYTES_MAX, json_response};
-use crate::rpc::port::TIMED_OUT;
-use crate::rpc::status::{Failure, code_name, proto_of};
+use super::json_response;
+use crate::domain::Reason;
+use crate::rpc::status::{EdgeReason, Failure, code_name, proto_of};
 
 /// A refused call, with what HTTP has of its own.
 #[derive(Debug)]
@@ -23,56 +23,34 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn malformed(message: impl Into<String>) -> Self {
-        Failure::new(Code::InvalidArgument, "MALFORMED", message).into()
+        Failure::of(EdgeReason::Malformed, message).into()
     }
 
     pub(super) fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
         let (field, description) = (field.into(), description.into());
         let message = format!("The field {field:?} is wrong: {description}.");
-        Failure::new(Code::InvalidArgument, "FIELD_INVALID", message)
+        Failure::by(Reason::FieldInvalid, &message)
             .field(field, description)
             .into()
     }
 
     pub(super) fn path_not_found() -> Self {
         let message = "No method has this path; /openapi.json lists them.";
-        Failure::new(Code::NotFound, "PATH_NOT_FOUND", message).into()
+        Failure::of(EdgeReason::PathNotFound, message).into()
     }
 
     pub(super) fn method_not_allowed(allow: &str) -> Self {
         let message = format!("This path has {allow}.");
-        let failure = Failure::new(Code::Unimplemented, "METHOD_NOT_ALLOWED", message);
+        let failure = Failure::of(EdgeReason::MethodNotAllowed, message);
         let allow = Some(allow.to_owned());
         Self {
             allow,
-            ..Self::with_http(StatusCode::METHOD_NOT_ALLOWED, failure)
+            ..failure.into()
         }
     }
 
-    pub(super) fn timed_out() -> Self {
-        let failure = Failure::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", TIMED_OUT);
-        Self::with_http(StatusCode::REQUEST_TIMEOUT, failure)
-    }
-
-    pub(super) fn unsupported_media_type() -> Self {
-        let message = "Send the body as content-type: application/json, UTF-8, not compressed.";
-        let failure = Failure::new(Code::InvalidArgument, "UNSUPPORTED_MEDIA_TYPE", message);
-        Self::with_http(StatusCode::UNSUPPORTED_MEDIA_TYPE, failure)
-    }
-
-    pub(super) fn too_large() -> Self {
-        let message = format!("The body is over {BODY_BYTES_MAX} bytes.");
-        let failure = Failure::new(Code::ResourceExhausted, "REQUEST_TOO_LARGE", message)
-            .meta("limit", BODY_BYTES_MAX);
-        Self::with_http(StatusCode::PAYLOAD_TOO_LARGE, failure)
-    }
-
-    fn with_http(http: StatusCode, failure: Failure) -> Self {
-        Self {
-            http,
-            allow: None,
-            status: failure.into_proto(),
-        }
+    pub(super) fn unsupported_media_type(message: &str) -> Self {
+        Failure::of(EdgeReason::UnsupportedMediaType, message).into()
     }
 
     pub(super) fn into_response(self, pool: &DescriptorPool) -> Response<Body> {
@@ -107,27 +85,41 @@ impl Refusal {
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
-        Self::with_http(http_status(failure.code), failure)
+        Self {
+            http: http_status(failure.code, &failure.reason),
+            allow: None,
+            status: failure.into_proto(),
+        }
     }
 }
 
 impl From<Status> for Refusal {
     fn from(status: Status) -> Self {
-        // tonic's own answer for a service that isn't served has neither text nor details.
-        if status.code() == Code::Unimplemented && status.details().is_empty() {
-            let message = "This server doesn't have this method.";
-            return Failure::new(Code::Unimplemented, "NOT_IMPLEMENTED", message).into();
-        }
+        let reason = Failure::from_status(&status).reason;
         Self {
-            http: http_status(status.code()),
+            http: http_status(status.code(), &reason),
             allow: None,
             status: proto_of(&status),
         }
     }
 }
 
-/// The HTTP status of a code, as google/rpc/code.proto maps them.
-pub(super) fn http_status(code: Code) -> StatusCode {
+/// The HTTP status of a refusal: HTTP has its own for some reasons; the other reasons have that of
+/// their code, as google/rpc/code.proto maps them.
+#[must_use]
+pub fn http_status(code: Code, reason: &str) -> StatusCode {
+    let edge = EdgeReason::ALL
+        .into_iter()
+        .find(|edge| edge.as_str() == reason);
+    match edge {
+        Some(EdgeReason::MethodNotAllowed) => StatusCode::METHOD_NOT_ALLOWED,
+        Some(EdgeReason::UnsupportedMediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Some(EdgeReason::RequestTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+        Some(EdgeReason::Malformed | EdgeReason::PathNotFound) | None => http_status_of(code),
+    }
+}
+
+fn http_status_of(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,
         Code::Cancelled => StatusCode::from_u16(499).expect("499 is a valid status"),

@@ -5,35 +5,65 @@
 
 use axum::body::Body;
 use http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use percent_encoding::percent_decode_str;
 use prost_reflect::{DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value};
 
 use super::{
-    BODY_BYTES_MAX, JSON_DEPTH_MAX,
+    JSON_DEPTH_MAX,
     annotation::{Binding, BodyRule, FieldPath, Segment, find_field, is_textual},
     json,
     refusal::Refusal,
     route::Matched,
 };
+use crate::rpc::status::Failure;
 
-/// Reads a body of at most [`BODY_BYTES_MAX`] as JSON; `None` if it is empty.
-pub(super) async fn read_body(headers: &HeaderMap, body: Body) -> Result<Option<Value>, Refusal> {
-    let bytes = match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(Refusal::too_large()),
-        Err(_) => return Err(Refusal::malformed("The body ended early.")),
-    };
+/// So many times the limit is read of a body that is too large.
+const READ_ON_TIMES: usize = 4;
+
+const NOT_JSON: &str = "Send the body as content-type: application/json, UTF-8, not compressed.";
+
+/// Reads a body of at most `bytes_max` as JSON; `None` if it is empty.
+pub(super) async fn read_body(
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+) -> Result<Option<Value>, Refusal> {
+    let bytes = collect(body, bytes_max).await?;
     if bytes.is_empty() {
         return Ok(None);
     }
     if !is_json(headers) {
-        return Err(Refusal::unsupported_media_type());
+        return Err(Refusal::unsupported_media_type(NOT_JSON));
     }
     json::parse(&bytes, JSON_DEPTH_MAX)
         .map(Some)
         .map_err(|error| Refusal::malformed(format!("The body isn't usable JSON: {error}.")))
+}
+
+/// The whole body. What is beyond the limit is read on for a while, and dropped: over HTTP/1.1 an
+/// answer that comes before the request's end is lost with the connection.
+async fn collect(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Refusal> {
+    let declared = body.size_hint().exact();
+    let (mut bytes, mut size) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::malformed("The body ended early."))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        size += data.len();
+        if size <= bytes_max {
+            bytes.extend_from_slice(&data);
+        } else if size > bytes_max.saturating_mul(READ_ON_TIMES) {
+            break;
+        }
+    }
+    if size > bytes_max {
+        return Err(Failure::too_large(declared, bytes_max).into());
+    }
+    Ok(bytes)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

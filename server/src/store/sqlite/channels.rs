@@ -9,9 +9,6 @@ use crate::store::{Channels, Error, NewEvent};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
-/// Direct channels that a list names.
-const LISTED: i64 = 500;
-
 const CHANNEL: &str = "SELECT c.*, (SELECT group_concat(user_id) FROM channel_members m
                                     WHERE m.channel_id = c.id) AS member_ids
                        FROM channels c WHERE c.id = ?";
@@ -26,6 +23,7 @@ impl Channels for Sqlite {
     async fn create_channel(
         &self,
         channel: Channel,
+        creator: Id,
         request: Option<(Id, String)>,
         max_channels: u32,
         events: Vec<NewEvent>,
@@ -33,21 +31,22 @@ impl Channels for Sqlite {
         let events = outbox::encode(events);
         self.change(move |tx| {
             Box::pin(async move {
-                if let Some((id, _)) = requests::made(tx, Kind::Channel, &request).await? {
-                    let earlier = get(&mut tx.connection, id).await?;
+                if let Some(made) = requests::made(tx, Kind::Channel, &request).await? {
+                    let earlier = get(&mut tx.connection, made.id).await?;
                     return Ok((earlier.ok_or(Error::NotFound("channel"))?, false));
                 }
-                let direct = direct_key(&channel);
-                if let Some(key) = &direct
-                    && let Some(earlier) = direct_channel(tx, key).await?
+                if let Some(key) = direct_key(&channel)
+                    && let Some(earlier) = direct_channel(tx, &key).await?
                 {
                     return Ok((earlier, false));
                 }
-                if channel.kind != ChannelType::Direct {
-                    room(tx, channel.server_id, max_channels).await?;
+                match channel.kind {
+                    ChannelType::Direct => direct_room(tx, creator, max_channels).await?,
+                    _ => room(tx, channel.server_id, max_channels).await?,
                 }
-                insert(tx, &channel, direct).await?;
-                requests::remember(tx, Kind::Channel, request, channel.id, 0).await?;
+                insert(tx, &channel, creator).await?;
+                let made = requests::Made::id(channel.id);
+                requests::remember(tx, Kind::Channel, request, made).await?;
                 outbox::publish(tx, events).await?;
                 Ok((channel, true))
             })
@@ -112,10 +111,9 @@ impl Channels for Sqlite {
             "SELECT c.*, (SELECT group_concat(user_id) FROM channel_members m
                           WHERE m.channel_id = c.id) AS member_ids
              FROM channel_members me JOIN channels c ON c.id = me.channel_id
-             WHERE me.user_id = ? AND c.kind = 4 ORDER BY c.id DESC LIMIT ?",
+             WHERE me.user_id = ? AND c.kind = 4 ORDER BY c.id DESC",
         )
         .bind(user)
-        .bind(LISTED)
         .fetch_all(&self.read)
         .await?;
         Ok(rows.into_iter().map(|row| row.0).collect())
@@ -125,6 +123,7 @@ impl Channels for Sqlite {
         &self,
         channel: Id,
         user: Id,
+        max_members: u32,
         events: Vec<NewEvent>,
     ) -> Result<bool, Error> {
         let events = outbox::encode(events);
@@ -145,6 +144,14 @@ impl Channels for Sqlite {
                     } else {
                         Err(Error::NotFound("channel"))
                     };
+                }
+                let named: i64 =
+                    sqlx::query_scalar("SELECT count(*) FROM channel_members WHERE channel_id = ?")
+                        .bind(channel)
+                        .fetch_one(&mut tx.connection)
+                        .await?;
+                if named > i64::from(max_members) {
+                    return Err(Error::LimitReached("members"));
                 }
                 outbox::publish(tx, events).await?;
                 Ok(true)
@@ -224,25 +231,36 @@ async fn room(tx: &mut Tx, server: Id, max_channels: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// Stores a channel with its members.
-pub(super) async fn insert(
-    tx: &mut Tx,
-    channel: &Channel,
-    direct_key: Option<String>,
-) -> Result<(), Error> {
-    let server_id = Some(channel.server_id).filter(|id| *id != 0);
-    let done =
-        sqlx::query("INSERT INTO channels VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(channel.id)
-            .bind(server_id)
-            .bind(channel.kind as i32)
-            .bind(channel.name.as_str())
-            .bind(channel.description.as_str())
-            .bind(channel.rank)
-            .bind(direct_key)
-            .bind(metadata_json(&channel.metadata))
-            .execute(&mut tx.connection)
+/// Refuses who made as many direct channels as it may.
+async fn direct_room(tx: &mut Tx, creator: Id, max_channels: u32) -> Result<(), Error> {
+    let made: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM channels WHERE creator_id = ? AND kind = 4")
+            .bind(creator)
+            .fetch_one(&mut tx.connection)
             .await?;
+    if made >= i64::from(max_channels) {
+        return Err(Error::LimitReached("direct channels"));
+    }
+    Ok(())
+}
+
+/// Stores a channel with its members.
+pub(super) async fn insert(tx: &mut Tx, channel: &Channel, creator: Id) -> Result<(), Error> {
+    let server_id = Some(channel.server_id).filter(|id| *id != 0);
+    let done = sqlx::query(
+        "INSERT INTO channels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(channel.id)
+    .bind(server_id)
+    .bind(channel.kind as i32)
+    .bind(channel.name.as_str())
+    .bind(channel.description.as_str())
+    .bind(channel.rank)
+    .bind(direct_key(channel))
+    .bind(creator)
+    .bind(metadata_json(&channel.metadata))
+    .execute(&mut tx.connection)
+    .await?;
     if done.rows_affected() == 0 {
         return Err(Error::Conflict("channel"));
     }

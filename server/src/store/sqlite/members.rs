@@ -1,9 +1,9 @@
 //! Who belongs to a server: joining, roles, leaving, bans.
 
-use super::rows::Of;
-use super::users;
+use super::rows::{self, Of};
 use super::writer::Tx;
-use crate::model::{Ban, Id, Invite, Member, Role};
+use super::{invites, users};
+use crate::model::{Ban, Id, Member, Role};
 use crate::store::Error;
 use sqlx::sqlite::SqliteConnection;
 
@@ -21,6 +21,30 @@ pub(super) async fn get(
     Ok(row.map(|row| row.0))
 }
 
+/// The roles of a user in all its servers.
+pub(super) async fn roles(
+    connection: &mut SqliteConnection,
+    user: Id,
+) -> Result<Vec<(Id, Role)>, sqlx::Error> {
+    let rows: Vec<(Id, i32)> =
+        sqlx::query_as("SELECT server_id, role FROM members WHERE user_id = ? ORDER BY server_id")
+            .bind(user)
+            .fetch_all(connection)
+            .await?;
+    let roles = rows
+        .into_iter()
+        .map(|(server, role)| Ok((server, rows::role(role)?)));
+    roles.collect()
+}
+
+/// In how many servers a user is.
+pub(super) async fn count(tx: &mut Tx, user: Id) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT count(*) FROM members WHERE user_id = ?")
+        .bind(user)
+        .fetch_one(&mut tx.connection)
+        .await
+}
+
 /// Adds a member, or answers the membership that is there.
 pub(super) async fn add(
     tx: &mut Tx,
@@ -33,10 +57,9 @@ pub(super) async fn add(
         return Ok((there, false));
     }
     users::require(tx, member.user_id).await?;
-    let (members, banned, servers): (Option<i64>, bool, i64) = sqlx::query_as(
+    let (members, banned): (Option<i64>, bool) = sqlx::query_as(
         "SELECT (SELECT member_count FROM servers WHERE id = ?1),
-                EXISTS (SELECT 1 FROM bans WHERE server_id = ?1 AND user_id = ?2),
-                (SELECT count(*) FROM members WHERE user_id = ?2)",
+                EXISTS (SELECT 1 FROM bans WHERE server_id = ?1 AND user_id = ?2)",
     )
     .bind(member.server_id)
     .bind(member.user_id)
@@ -47,12 +70,12 @@ pub(super) async fn add(
         return Err(Error::Conflict("banned"));
     }
     if let Some(code) = invite {
-        spend(tx, &member, &code).await?;
+        invites::spend(tx, &member, &code).await?;
     }
     if members >= i64::from(max_members) {
         return Err(Error::LimitReached("members"));
     }
-    if servers >= i64::from(max_servers) {
+    if count(tx, member.user_id).await? >= i64::from(max_servers) {
         return Err(Error::LimitReached("servers"));
     }
     insert(tx, &member).await?;
@@ -61,24 +84,6 @@ pub(super) async fn add(
         .execute(&mut tx.connection)
         .await?;
     Ok((member, true))
-}
-
-/// Counts an invitation's use.
-async fn spend(tx: &mut Tx, member: &Member, code: &str) -> Result<(), Error> {
-    let done = sqlx::query(
-        "UPDATE invites SET uses = uses + 1
-         WHERE code = ? AND server_id = ? AND (max_uses = 0 OR uses < max_uses)
-         AND (expires_at = 0 OR expires_at > ?)",
-    )
-    .bind(code)
-    .bind(member.server_id)
-    .bind(member.joined_at)
-    .execute(&mut tx.connection)
-    .await?;
-    match done.rows_affected() {
-        0 => Err(Error::NotFound("invite")),
-        _ => Ok(()),
-    }
 }
 
 /// Writes the row alone.
@@ -182,35 +187,5 @@ pub(super) async fn ban(tx: &mut Tx, ban: Ban) -> Result<bool, Error> {
         Ok(removed)
     } else {
         Err(Error::NotFound("server"))
-    }
-}
-
-/// Stores an invitation, unless the server has as many as it may.
-pub(super) async fn invite(tx: &mut Tx, invite: Invite, max: i64) -> Result<(), Error> {
-    let (there, invites): (bool, i64) = sqlx::query_as(
-        "SELECT EXISTS (SELECT 1 FROM servers WHERE id = ?1),
-                (SELECT count(*) FROM invites WHERE server_id = ?1)",
-    )
-    .bind(invite.server_id)
-    .fetch_one(&mut tx.connection)
-    .await?;
-    if !there {
-        return Err(Error::NotFound("server"));
-    }
-    if invites >= max {
-        return Err(Error::LimitReached("invites"));
-    }
-    let done = sqlx::query("INSERT INTO invites VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
-        .bind(invite.code)
-        .bind(invite.server_id)
-        .bind(invite.creator_id)
-        .bind(invite.max_uses)
-        .bind(invite.uses)
-        .bind(invite.expires_at)
-        .execute(&mut tx.connection)
-        .await?;
-    match done.rows_affected() {
-        0 => Err(Error::Conflict("invite")),
-        _ => Ok(()),
     }
 }

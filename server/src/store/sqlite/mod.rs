@@ -3,6 +3,7 @@
 
 mod channels;
 mod insert;
+mod invites;
 mod members;
 mod messages;
 mod offline;

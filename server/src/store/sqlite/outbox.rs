@@ -1,13 +1,11 @@
 //! Positions and events of servers' and users' topics.
 
 use super::channels::CHANNELS_OF_SERVER;
-use super::rows::{self, Of};
+use super::rows::Of;
 use super::writer::Tx;
-use super::{DAY_MS, Sqlite};
+use super::{DAY_MS, Sqlite, members};
 use crate::frames;
-use crate::model::{
-    Channel, Id, Position, SNOWFLAKE_EPOCH_MS, Server, Signal, TopicKey, UnixMs, User,
-};
+use crate::model::{Channel, Id, Position, Server, Signal, TopicKey, UnixMs, User};
 use crate::store::{Error, NewEvent, Outbox, OutboxEvent, ServerSnapshot, UserSnapshot};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -164,16 +162,7 @@ impl Outbox for Sqlite {
         let Some(Of(user)) = user else {
             return Ok(None);
         };
-        let memberships: Vec<(Id, i32)> = sqlx::query_as(
-            "SELECT server_id, role FROM members WHERE user_id = ? ORDER BY server_id",
-        )
-        .bind(id)
-        .fetch_all(&mut *snapshot)
-        .await?;
-        let mut servers = Vec::with_capacity(memberships.len());
-        for (server, role) in memberships {
-            servers.push((server, rows::role(role)?));
-        }
+        let servers = members::roles(&mut snapshot, id).await?;
         let channels: Vec<Of<Channel>> = sqlx::query_as(
             "SELECT c.*, (SELECT group_concat(user_id) FROM channel_members m
                           WHERE m.channel_id = c.id) AS member_ids
@@ -192,8 +181,6 @@ impl Outbox for Sqlite {
     }
 
     async fn trim(&self, now: UnixMs) -> Result<(), Error> {
-        // Ids carry their time in the upper bits.
-        let old_id = (now - DAY_MS - SNOWFLAKE_EPOCH_MS).max(0) << 22;
         for (statement, before) in [
             (
                 "DELETE FROM outbox WHERE (kind, topic_id, seq) IN
@@ -206,17 +193,16 @@ impl Outbox for Sqlite {
                 now - DAY_MS,
             ),
             (
+                "DELETE FROM invites WHERE code IN
+                 (SELECT code FROM invites WHERE expires_at > 0 AND expires_at <= ? LIMIT ?)",
+                now,
+            ),
+            (
                 "DELETE FROM sessions WHERE id IN
                  (SELECT id FROM sessions
                   WHERE kind = 1 AND refresh_expires_at < ?1 AND access_expires_at < ?1
                   LIMIT ?2)",
                 now - DAY_MS,
-            ),
-            (
-                "DELETE FROM nonces WHERE (nonce, author_id, channel_id) IN
-                 (SELECT nonce, author_id, channel_id FROM nonces
-                  WHERE message_id < ? LIMIT ?)",
-                old_id,
             ),
         ] {
             while self.trim_some(statement, before).await? {}

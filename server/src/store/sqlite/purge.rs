@@ -42,22 +42,15 @@ async fn step(tx: &mut Tx) -> Result<bool, Error> {
     let Some(channel) = channel else {
         return Ok(false);
     };
-    let mut removed = 0;
-    for statement in [
-        "DELETE FROM nonces WHERE channel_id = ?1 AND message_id IN
-         (SELECT id FROM messages WHERE channel_id = ?1 ORDER BY id LIMIT ?2)",
+    let done = sqlx::query(
         "DELETE FROM messages WHERE channel_id = ?1 AND id IN
          (SELECT id FROM messages WHERE channel_id = ?1 ORDER BY id LIMIT ?2)",
-    ] {
-        let done = sqlx::query(statement)
-            .bind(channel)
-            .bind(ROWS)
-            .execute(&mut tx.connection)
-            .await?;
-        // The messages come last: they alone tell whether something is left.
-        removed = done.rows_affected();
-    }
-    if removed == 0 {
+    )
+    .bind(channel)
+    .bind(ROWS)
+    .execute(&mut tx.connection)
+    .await?;
+    if done.rows_affected() == 0 {
         sqlx::query("DELETE FROM purges WHERE channel_id = ?")
             .bind(channel)
             .execute(&mut tx.connection)

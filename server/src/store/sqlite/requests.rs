@@ -13,19 +13,39 @@ pub(super) enum Kind {
     Channel = 2,
     Bot = 3,
     Key = 4,
+    Invite = 5,
 }
 
-/// What the caller's request made in the last 24 hours: its id, and its first channel's.
+/// What a request made; of most kinds an id alone.
+#[derive(Default, sqlx::FromRow)]
+pub(super) struct Made {
+    #[sqlx(rename = "made_id")]
+    pub(super) id: Id,
+    #[sqlx(rename = "first_channel_id")]
+    pub(super) first_channel: Id,
+    pub(super) code: Option<String>,
+}
+
+impl Made {
+    pub(super) fn id(id: Id) -> Self {
+        Self {
+            id,
+            ..Self::default()
+        }
+    }
+}
+
+/// What the caller's request made in the last 24 hours.
 pub(super) async fn made(
     tx: &mut Tx,
     kind: Kind,
     request: &Option<(Id, String)>,
-) -> Result<Option<(Id, Id)>, Error> {
+) -> Result<Option<Made>, Error> {
     let Some((caller, request)) = request else {
         return Ok(None);
     };
     Ok(sqlx::query_as(
-        "SELECT made_id, first_channel_id FROM requests
+        "SELECT made_id, first_channel_id, code FROM requests
          WHERE kind = ? AND caller_id = ? AND request_id = ? AND created_at > ?",
     )
     .bind(kind as i32)
@@ -41,16 +61,16 @@ pub(super) async fn remember(
     tx: &mut Tx,
     kind: Kind,
     request: Option<(Id, String)>,
-    made: Id,
-    first_channel: Id,
+    made: Made,
 ) -> Result<(), Error> {
     if let Some((caller, request)) = request {
-        sqlx::query("INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?, ?)")
+        sqlx::query("INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?, ?, ?)")
             .bind(kind as i32)
             .bind(caller)
             .bind(request)
-            .bind(made)
-            .bind(first_channel)
+            .bind(made.id)
+            .bind(made.first_channel)
+            .bind(made.code)
             .bind(tx.now_ms())
             .execute(&mut tx.connection)
             .await?;

@@ -16,10 +16,7 @@ use std::time::Duration;
 const APPLICATION_ID: i32 = 0x4368_726d;
 
 /// One migration a version, ever to be added to and never to be changed.
-const MIGRATIONS: &[&str] = &[
-    include_str!("../../../migrations/sqlite/0001_base.sql"),
-    include_str!("../../../migrations/sqlite/0002_nonces_by_time.sql"),
-];
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_base.sql")];
 
 /// How long a statement waits for another connection's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -200,7 +197,8 @@ async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), E
 fn unusable(path: &Path, error: sqlx::Error) -> Error {
     match failure(error) {
         Error::Unusable(what) => Error::Unusable(format!(
-            "{} is damaged ({what}); restore it from a backup, or move it away to start anew",
+            "{} is damaged ({what}); restore it from a backup, or move the whole folder away to \
+             start anew",
             path.display()
         )),
         Error::Unavailable(what) => {

@@ -1,20 +1,14 @@
 //! Servers, members, invitations, bans.
 
 use super::requests::{self, Kind};
-use super::rows::{Of, metadata_json, role};
+use super::rows::{Of, metadata_json};
 use super::writer::Tx;
-use super::{Sqlite, channels, members, outbox, users};
+use super::{Sqlite, channels, invites, members, outbox, users};
 use crate::model::{Ban, Channel, Id, Invite, Member, Role, Server, UnixMs, User};
 use crate::store::{Error, NewEvent, Servers};
 use async_trait::async_trait;
+use sqlx::FromRow;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{FromRow, Row};
-
-/// Invitations a server.
-const INVITES: i64 = 1000;
-
-/// Members or bans that a call answers.
-const LISTED: u32 = 1000;
 
 #[async_trait]
 impl Servers for Sqlite {
@@ -24,20 +18,30 @@ impl Servers for Sqlite {
         owner: Member,
         general: Channel,
         request: Option<(Id, String)>,
+        max_servers: u32,
         events: Vec<NewEvent>,
     ) -> Result<(Server, Id), Error> {
         let events = outbox::encode(events);
         self.change(move |tx| {
             Box::pin(async move {
-                if let Some((id, channel)) = requests::made(tx, Kind::Server, &request).await? {
-                    let earlier = get(&mut tx.connection, id).await?;
-                    return Ok((earlier.ok_or(Error::NotFound("server"))?, channel));
+                if let Some(made) = requests::made(tx, Kind::Server, &request).await? {
+                    let earlier = get(&mut tx.connection, made.id).await?;
+                    let earlier = earlier.ok_or(Error::NotFound("server"))?;
+                    return Ok((earlier, made.first_channel));
                 }
                 users::require(tx, server.owner_id).await?;
+                if members::count(tx, server.owner_id).await? >= i64::from(max_servers) {
+                    return Err(Error::LimitReached("servers"));
+                }
                 let server = insert(tx, server).await?;
                 members::insert(tx, &owner).await?;
-                channels::insert(tx, &general, None).await?;
-                requests::remember(tx, Kind::Server, request, server.id, general.id).await?;
+                channels::insert(tx, &general, server.owner_id).await?;
+                let made = requests::Made {
+                    id: server.id,
+                    first_channel: general.id,
+                    code: None,
+                };
+                requests::remember(tx, Kind::Server, request, made).await?;
                 outbox::publish(tx, events).await?;
                 Ok((server, general.id))
             })
@@ -87,19 +91,22 @@ impl Servers for Sqlite {
         Ok(())
     }
 
-    async fn servers_of(&self, user: Id) -> Result<Vec<(Server, Role)>, Error> {
-        let rows: Vec<SqliteRow> = sqlx::query(
-            "SELECT s.*, m.role FROM members m JOIN servers s ON s.id = m.server_id
-             WHERE m.user_id = ? ORDER BY s.id",
+    async fn roles_of(&self, user: Id) -> Result<Vec<(Id, Role)>, Error> {
+        let mut connection = self.read.acquire().await?;
+        Ok(members::roles(&mut connection, user).await?)
+    }
+
+    async fn servers_of(&self, user: Id, after: Id, limit: u32) -> Result<Vec<Server>, Error> {
+        let rows: Vec<Of<Server>> = sqlx::query_as(
+            "SELECT s.* FROM members m JOIN servers s ON s.id = m.server_id
+             WHERE m.user_id = ? AND m.server_id > ? ORDER BY m.server_id LIMIT ?",
         )
         .bind(user)
+        .bind(after)
+        .bind(limit)
         .fetch_all(&self.read)
         .await?;
-        let mut servers = Vec::with_capacity(rows.len());
-        for row in rows {
-            servers.push((Of::<Server>::from_row(&row)?.0, role(row.try_get("role")?)?));
-        }
-        Ok(servers)
+        Ok(rows.into_iter().map(|row| row.0).collect())
     }
 
     async fn add_member(
@@ -123,6 +130,15 @@ impl Servers for Sqlite {
         .await
     }
 
+    async fn admins(&self, server: Id) -> Result<Vec<Id>, Error> {
+        Ok(
+            sqlx::query_scalar("SELECT user_id FROM members WHERE server_id = ? AND role >= 3")
+                .bind(server)
+                .fetch_all(&self.read)
+                .await?,
+        )
+    }
+
     async fn member(&self, server: Id, user: Id) -> Result<Option<Member>, Error> {
         let mut connection = self.read.acquire().await?;
         Ok(members::get(&mut connection, server, user).await?)
@@ -140,7 +156,7 @@ impl Servers for Sqlite {
         )
         .bind(server)
         .bind(after)
-        .bind(limit.min(LISTED))
+        .bind(limit)
         .fetch_all(&self.read)
         .await?;
         let mut members = Vec::with_capacity(rows.len());
@@ -223,35 +239,50 @@ impl Servers for Sqlite {
         )
         .bind(server)
         .bind(after)
-        .bind(limit.min(LISTED))
+        .bind(limit)
         .fetch_all(&self.read)
         .await?;
         Ok(rows.into_iter().map(|row| row.0).collect())
     }
 
-    async fn create_invite(&self, invite: Invite) -> Result<(), Error> {
-        self.change(move |tx| Box::pin(members::invite(tx, invite, INVITES)))
-            .await
+    async fn create_invite(
+        &self,
+        invite: Invite,
+        request: Option<(Id, String)>,
+    ) -> Result<Invite, Error> {
+        self.change(move |tx| {
+            Box::pin(async move {
+                if let Some(made) = requests::made(tx, Kind::Invite, &request).await? {
+                    let code = made.code.unwrap_or_default();
+                    let earlier = invites::get(&mut tx.connection, &code).await?;
+                    return earlier.ok_or(Error::NotFound("invite"));
+                }
+                invites::insert(tx, &invite).await?;
+                let made = requests::Made {
+                    code: Some(invite.code.clone()),
+                    ..requests::Made::default()
+                };
+                requests::remember(tx, Kind::Invite, request, made).await?;
+                Ok(invite)
+            })
+        })
+        .await
     }
 
     async fn invite(&self, code: &str) -> Result<Option<Invite>, Error> {
-        let row: Option<Of<Invite>> = sqlx::query_as("SELECT * FROM invites WHERE code = ?")
-            .bind(code)
-            .fetch_optional(&self.read)
-            .await?;
-        Ok(row.map(|row| row.0))
+        let mut connection = self.read.acquire().await?;
+        Ok(invites::get(&mut connection, code).await?)
     }
 
-    async fn invites(&self, server: Id, now: UnixMs) -> Result<Vec<Invite>, Error> {
-        let rows: Vec<Of<Invite>> = sqlx::query_as(
-            "SELECT * FROM invites WHERE server_id = ? AND (expires_at = 0 OR expires_at > ?)
-             AND (max_uses = 0 OR uses < max_uses) ORDER BY code",
-        )
-        .bind(server)
-        .bind(now)
-        .fetch_all(&self.read)
-        .await?;
-        Ok(rows.into_iter().map(|row| row.0).collect())
+    async fn invites(
+        &self,
+        server: Id,
+        now: UnixMs,
+        after: String,
+        limit: u32,
+    ) -> Result<Vec<Invite>, Error> {
+        let mut connection = self.read.acquire().await?;
+        Ok(invites::open(&mut connection, server, now, after, limit).await?)
     }
 
     async fn revoke_invite(&self, server: Id, code: &str) -> Result<bool, Error> {

@@ -7,9 +7,6 @@ use crate::model::{EventBody, Id, Session, SessionKind, TopicKey, UnixMs};
 use crate::store::{Error, NewEvent, Sessions};
 use async_trait::async_trait;
 
-/// Sessions that a list names.
-const LISTED: i64 = 1000;
-
 #[async_trait]
 impl Sessions for Sqlite {
     async fn create_session(
@@ -99,22 +96,26 @@ impl Sessions for Sqlite {
         .await
     }
 
-    async fn sessions_of(&self, user: Id) -> Result<Vec<Session>, Error> {
-        let rows: Vec<Of<Session>> =
-            sqlx::query_as("SELECT * FROM sessions WHERE user_id = ? ORDER BY id DESC LIMIT ?")
-                .bind(user)
-                .bind(LISTED)
-                .fetch_all(&self.read)
-                .await?;
+    async fn sessions_of(&self, user: Id, before: Id, limit: u32) -> Result<Vec<Session>, Error> {
+        let rows: Vec<Of<Session>> = sqlx::query_as(
+            "SELECT * FROM sessions WHERE user_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(user)
+        .bind(before)
+        .bind(limit)
+        .fetch_all(&self.read)
+        .await?;
         Ok(rows.into_iter().map(|row| row.0).collect())
     }
 
-    async fn keys(&self) -> Result<Vec<Session>, Error> {
-        let rows: Vec<Of<Session>> =
-            sqlx::query_as("SELECT * FROM sessions WHERE kind IN (3, 4) ORDER BY id DESC LIMIT ?")
-                .bind(LISTED)
-                .fetch_all(&self.read)
-                .await?;
+    async fn keys(&self, before: Id, limit: u32) -> Result<Vec<Session>, Error> {
+        let rows: Vec<Of<Session>> = sqlx::query_as(
+            "SELECT * FROM sessions WHERE kind IN (3, 4) AND id < ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(before)
+        .bind(limit)
+        .fetch_all(&self.read)
+        .await?;
         Ok(rows.into_iter().map(|row| row.0).collect())
     }
 

@@ -47,7 +47,7 @@ async fn filled(path: &Path) -> Sqlite {
     made.unwrap();
     let general = channel(CHANNEL, SERVER, crate::model::ChannelType::Text);
     let owner = member(SERVER, OWNER, crate::model::Role::Owner);
-    let made = store.create_server(server(SERVER, OWNER), owner, general, None, vec![]);
+    let made = store.create_server(server(SERVER, OWNER), owner, general, None, 999, vec![]);
     made.await.unwrap();
     store
 }
@@ -101,34 +101,6 @@ async fn a_newer_a_foreign_and_a_damaged_file_are_refused_with_advice() {
     let refused = open(&foreign).await.err();
     let says = |what| matches!(&refused, Some(Error::Unusable(text)) if text.contains(what));
     assert!(says("another program"), "{refused:?}");
-}
-
-#[tokio::test]
-async fn a_file_of_the_first_version_keeps_its_nonces() {
-    const BACK: &str = "CREATE TABLE first (
-            channel_id INTEGER NOT NULL, author_id INTEGER NOT NULL, nonce BLOB NOT NULL,
-            message_id INTEGER NOT NULL, PRIMARY KEY (channel_id, author_id, nonce)
-        ) WITHOUT ROWID;
-        INSERT INTO first SELECT channel_id, author_id, nonce, message_id FROM nonces;
-        DROP TABLE nonces;
-        ALTER TABLE first RENAME TO nonces;
-        CREATE INDEX nonces_by_age ON nonces (message_id);
-        PRAGMA user_version = 1;";
-    let folder = Folder::fresh();
-    let store = filled(&folder.file()).await;
-    let first = message(CHANNEL, 100, OWNER, "a nonce");
-    let new = store.insert(first.clone()).await.unwrap();
-    assert_eq!(new, Inserted::New);
-    let back = store.change(|tx| {
-        let back = sqlx::raw_sql(BACK);
-        Box::pin(async move { Ok(back.execute(&mut tx.connection).await.map(drop)?) })
-    });
-    back.await.unwrap();
-    store.close().await;
-    let store = open(&folder.file()).await.unwrap();
-    let again = store.insert(message(CHANNEL, 101, OWNER, "a nonce")).await;
-    assert_eq!(again.unwrap(), Inserted::Repeat(first));
-    store.close().await;
 }
 
 #[tokio::test]
@@ -222,8 +194,7 @@ async fn messages_of_deleted_channels_are_removed_in_the_background() {
     store.delete_server(SERVER, vec![]).await.unwrap();
     loop {
         let left: i64 = sqlx::query_scalar(
-            "SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM nonces)
-                  + (SELECT count(*) FROM purges)",
+            "SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM purges)",
         )
         .fetch_one(&store.read)
         .await

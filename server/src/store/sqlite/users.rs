@@ -24,8 +24,8 @@ impl Users for Sqlite {
                     Some(SessionKind::Service | SessionKind::Admin) => Kind::Key,
                     _ => Kind::Bot,
                 };
-                if let Some((id, _)) = requests::made(tx, kind, &new.request).await? {
-                    return again(tx, id, new).await;
+                if let Some(made) = requests::made(tx, kind, &new.request).await? {
+                    return again(tx, made.id, new).await;
                 }
                 owner(tx, &new).await?;
                 insert(tx, &new.account).await?;
@@ -33,7 +33,8 @@ impl Users for Sqlite {
                     sessions::insert(tx, session).await?;
                 }
                 let user = new.account.user;
-                requests::remember(tx, kind, new.request, user.id, 0).await?;
+                let made = requests::Made::id(user.id);
+                requests::remember(tx, kind, new.request, made).await?;
                 if let Some(join) = new.join {
                     let (code, most) = (Some(join.code), join.max_members);
                     members::add(tx, join.member, code, most, u32::MAX).await?;

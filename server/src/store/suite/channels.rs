@@ -4,7 +4,9 @@ use super::*;
 use crate::store::Error;
 
 async fn make<P>(world: &World<P>, channel: Channel) -> (Channel, bool) {
-    let made = world.store.create_channel(channel, None, 100, vec![]);
+    let made = world
+        .store
+        .create_channel(channel, OWNER, None, 100, vec![]);
     made.await.unwrap()
 }
 
@@ -29,7 +31,9 @@ pub(crate) async fn a_channel_is_read_as_it_was_made<P: Place>() {
         member_ids: vec![1, 4],
         ..channel(53, SERVER, ChannelType::Private)
     };
-    let made = world.store.create_channel(strangers, None, 100, vec![]);
+    let made = world
+        .store
+        .create_channel(strangers, OWNER, None, 100, vec![]);
     let made = made.await;
     assert!(matches!(made, Err(Error::NotFound("member"))), "{made:?}");
 }
@@ -53,6 +57,7 @@ pub(crate) async fn a_request_repeated_answers_the_first_channel<P: Place>() {
     let make = |id, caller: Id| {
         world.store.create_channel(
             channel(id, SERVER, ChannelType::Text),
+            caller,
             Some((caller, "a".to_owned())),
             100,
             vec![event(TopicKey::server(SERVER), id)],
@@ -81,7 +86,7 @@ pub(crate) async fn a_server_has_so_many_channels_at_most<P: Place>() {
     let world = World::<P>::new().await;
     let make = |id, server| {
         let made = channel(id, server, ChannelType::Text);
-        world.store.create_channel(made, None, 2, vec![])
+        world.store.create_channel(made, OWNER, None, 2, vec![])
     };
     assert!(make(50, SERVER).await.unwrap().1);
     let full = make(51, SERVER).await;
@@ -94,6 +99,47 @@ pub(crate) async fn a_server_has_so_many_channels_at_most<P: Place>() {
         matches!(nowhere, Err(Error::NotFound("server"))),
         "{nowhere:?}"
     );
+}
+
+pub(crate) async fn a_user_makes_so_many_direct_channels_at_most<P: Place>() {
+    let world = World::<P>::new().await;
+    let make = |id, creator, members: &[Id]| {
+        let made = direct(id, members);
+        world.store.create_channel(made, creator, None, 2, vec![])
+    };
+    // Those that others made with one don't count.
+    for id in 50..55 {
+        assert!(make(id, id, &[1, id]).await.unwrap().1);
+    }
+    assert!(make(60, 1, &[1, 2]).await.unwrap().1);
+    assert!(make(61, 1, &[1, 2, 3]).await.unwrap().1);
+    let more = make(62, 1, &[1, 3]).await;
+    assert!(
+        matches!(more, Err(Error::LimitReached("direct channels"))),
+        "{more:?}"
+    );
+    // One that is there is given back.
+    assert!(!make(62, 1, &[1, 2]).await.unwrap().1);
+    assert_eq!(world.store.direct_channels_of(1).await.unwrap().len(), 7);
+}
+
+pub(crate) async fn a_channel_has_so_many_members_at_most<P: Place>() {
+    let world = World::<P>::new().await;
+    make(&world, channel(50, SERVER, ChannelType::Private)).await;
+    let add = |user| {
+        let events = vec![event(TopicKey::user(user), 50)];
+        world.store.add_channel_member(50, user, 2, events)
+    };
+    assert!(add(1).await.unwrap() && add(2).await.unwrap());
+    let full = add(3).await;
+    assert!(
+        matches!(full, Err(Error::LimitReached("members"))),
+        "{full:?}"
+    );
+    assert!(!add(2).await.unwrap(), "it is in already");
+    let channel = world.store.channel(50).await.unwrap().unwrap();
+    assert_eq!(channel.member_ids, [1, 2]);
+    assert_eq!(world.relay.events().len(), 2);
 }
 
 pub(crate) async fn a_channel_is_changed_and_deleted<P: Place>() {
@@ -135,14 +181,14 @@ pub(crate) async fn members_of_a_channel_come_and_go<P: Place>() {
     assert!(
         world
             .store
-            .add_channel_member(50, 2, event())
+            .add_channel_member(50, 2, 9, event())
             .await
             .unwrap()
     );
     assert!(
         !world
             .store
-            .add_channel_member(50, 2, event())
+            .add_channel_member(50, 2, 9, event())
             .await
             .unwrap()
     );
@@ -163,7 +209,7 @@ pub(crate) async fn members_of_a_channel_come_and_go<P: Place>() {
             .unwrap()
     );
     assert_eq!(world.relay.events().len(), 2);
-    let nowhere = world.store.add_channel_member(99, 2, vec![]).await;
+    let nowhere = world.store.add_channel_member(99, 2, 9, vec![]).await;
     assert!(
         matches!(nowhere, Err(Error::NotFound("channel"))),
         "{nowhere:?}"

@@ -180,7 +180,7 @@ pub(crate) async fn snapshots_carry_their_position<P: Place>() {
         let events = vec![event(TopicKey::user(OWNER), made.id)];
         world
             .store
-            .create_channel(made, None, 9, events)
+            .create_channel(made, OWNER, None, 9, events)
             .await
             .unwrap();
     }

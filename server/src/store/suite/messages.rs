@@ -293,7 +293,7 @@ pub(crate) async fn an_author_is_erased_everywhere<P: Place>() {
     assert_eq!(world.store.erase_author(2).await.unwrap(), []);
 }
 
-pub(crate) async fn an_old_nonce_is_forgotten<P: Place>() {
+pub(crate) async fn a_nonce_is_remembered_for_a_day<P: Place>() {
     const DAY: i64 = 24 * 3600 * 1000;
     let world = World::<P>::new().await;
     let first = message(CHANNEL, 100 << 22, OWNER, NONCE);
@@ -301,14 +301,25 @@ pub(crate) async fn an_old_nonce_is_forgotten<P: Place>() {
     let made_at = crate::model::id_time_ms(first.id);
     world.store.trim(made_at + DAY - 1).await.unwrap();
     let again = message(CHANNEL, 200 << 22, OWNER, NONCE);
-    let repeat = world.store.insert(again.clone()).await.unwrap();
-    assert_eq!(repeat, Inserted::Repeat(first.clone()));
-    world.store.trim(made_at + DAY + 1).await.unwrap();
-    assert_eq!(world.store.insert(again).await.unwrap(), Inserted::New);
-    assert_eq!(
-        world.store.get(CHANNEL, first.id).await.unwrap(),
-        Some(first)
-    );
+    let repeat = world.store.insert(again).await.unwrap();
+    assert_eq!(repeat, Inserted::Repeat(first));
+}
+
+pub(crate) async fn repeats_beside_new_messages_are_told_apart<P: Place>() {
+    let world = World::<P>::new().await;
+    let first = message(CHANNEL, 100, OWNER, NONCE);
+    let again = message(CHANNEL, 101, OWNER, NONCE);
+    let other = message(CHANNEL, 102, OWNER, "");
+    let gone = message(CHANNEL + 1, 103, OWNER, "");
+    let all = [&first, &first, &again, &other, &gone].map(|m| world.store.insert(m.clone()));
+    let mut outcomes = join_all(all).await;
+    assert!(matches!(
+        outcomes.pop(),
+        Some(Err(Error::NotFound("channel")))
+    ));
+    let outcomes: Vec<Inserted> = outcomes.into_iter().map(Result::unwrap).collect();
+    let repeat = || Inserted::Repeat(first.clone());
+    assert_eq!(outcomes, [Inserted::New, repeat(), repeat(), Inserted::New]);
 }
 
 pub(crate) async fn acknowledged_messages_outlive_a_restart<P: Place>() {

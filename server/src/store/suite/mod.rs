@@ -96,7 +96,7 @@ impl<P: Place> World<P> {
         let server = server(id, owner.user_id);
         let made = self
             .store
-            .create_server(server, owner, general, None, vec![]);
+            .create_server(server, owner, general, None, 999, vec![]);
         made.await.unwrap();
     }
 
@@ -232,7 +232,8 @@ macro_rules! contract_suite {
                 what_is_not_there_cannot_be_changed,
                 the_highest_id_outlives_its_channel,
                 an_author_is_erased_everywhere,
-                an_old_nonce_is_forgotten,
+                a_nonce_is_remembered_for_a_day,
+                repeats_beside_new_messages_are_told_apart,
                 acknowledged_messages_outlive_a_restart,
             ]
             pages: [
@@ -252,11 +253,16 @@ macro_rules! contract_suite {
                 bounds_of_members_and_servers_hold,
                 an_invitation_is_spent_by_its_uses,
                 an_invitation_ends,
-                a_server_has_a_thousand_invitations_at_most,
+                a_server_has_a_thousand_open_invitations_at_most,
+                open_invitations_are_listed_by_code,
+                a_request_repeated_answers_the_first_invitation,
                 a_ban_takes_out_and_keeps_out,
                 a_role_is_set_and_ownership_handed_on,
                 leaving_takes_out_of_private_channels,
                 members_are_listed_by_id,
+                servers_of_a_user_are_listed_by_id,
+                who_is_in_many_servers_makes_no_more,
+                admins_are_told_from_members,
             ]
             channels: [
                 a_channel_is_read_as_it_was_made,
@@ -264,6 +270,8 @@ macro_rules! contract_suite {
                 a_request_repeated_answers_the_first_channel,
                 two_users_have_one_direct_channel,
                 a_server_has_so_many_channels_at_most,
+                a_user_makes_so_many_direct_channels_at_most,
+                a_channel_has_so_many_members_at_most,
                 a_channel_is_changed_and_deleted,
                 members_of_a_channel_come_and_go,
                 direct_channels_come_newest_first,

@@ -21,6 +21,11 @@ fn invite(code: &str, max_uses: i32, expires_at: i64) -> Invite {
     }
 }
 
+async fn open<P>(world: &World<P>, now: i64) -> Vec<Invite> {
+    let listed = world.store.invites(SERVER, now, String::new(), 99);
+    listed.await.unwrap()
+}
+
 fn ban(user_id: Id) -> Ban {
     Ban {
         server_id: SERVER,
@@ -40,8 +45,10 @@ pub(crate) async fn a_server_comes_with_its_owner_and_channel<P: Place>() {
     );
     let owner = world.store.member(SERVER, OWNER).await.unwrap();
     assert_eq!(owner, Some(member(SERVER, OWNER, Role::Owner)));
-    let of = world.store.servers_of(OWNER).await.unwrap();
-    assert_eq!(of, [(made, Role::Owner)]);
+    let of = world.store.servers_of(OWNER, 0, 9).await.unwrap();
+    assert_eq!(of, [made]);
+    let roles = world.store.roles_of(OWNER).await.unwrap();
+    assert_eq!(roles, [(SERVER, Role::Owner)]);
     let channels = world.store.channels_of_server(SERVER).await.unwrap();
     assert_eq!(channels, [channel(CHANNEL, SERVER, ChannelType::Text)]);
 }
@@ -54,6 +61,7 @@ pub(crate) async fn a_request_repeated_answers_the_first_server<P: Place>() {
             member(id, OWNER, Role::Owner),
             channel(id + 1, id, ChannelType::Text),
             Some((caller, request.to_owned())),
+            99,
             vec![event(TopicKey::user(OWNER), id)],
         )
     };
@@ -73,6 +81,7 @@ pub(crate) async fn a_request_is_forgotten_after_a_day<P: Place>() {
             member(id, OWNER, Role::Owner),
             channel(id + 1, id, ChannelType::Text),
             Some((OWNER, "a".to_owned())),
+            99,
             vec![],
         )
     };
@@ -89,7 +98,7 @@ pub(crate) async fn a_server_is_changed_and_deleted<P: Place>() {
     world.join(SERVER, 2).await;
     world
         .store
-        .create_invite(invite("code", 0, 0))
+        .create_invite(invite("code", 0, 0), None)
         .await
         .unwrap();
     let changed = Server {
@@ -114,7 +123,7 @@ pub(crate) async fn a_server_is_changed_and_deleted<P: Place>() {
     assert_eq!(world.store.member(SERVER, 2).await.unwrap(), None);
     assert_eq!(world.store.channel(CHANNEL).await.unwrap(), None);
     assert_eq!(world.store.invite("code").await.unwrap(), None);
-    assert_eq!(world.store.servers_of(OWNER).await.unwrap(), []);
+    assert_eq!(world.store.roles_of(OWNER).await.unwrap(), []);
     let update = world.store.update_server(changed, vec![]).await;
     assert!(
         matches!(update, Err(Error::NotFound("server"))),
@@ -176,10 +185,10 @@ pub(crate) async fn an_invitation_is_spent_by_its_uses<P: Place>() {
     let world = World::<P>::new().await;
     world
         .store
-        .create_invite(invite("code", 1, 0))
+        .create_invite(invite("code", 1, 0), None)
         .await
         .unwrap();
-    let taken = world.store.create_invite(invite("code", 1, 0)).await;
+    let taken = world.store.create_invite(invite("code", 1, 0), None).await;
     assert!(matches!(taken, Err(Error::Conflict(_))), "{taken:?}");
     let add = |user| {
         let member = member(SERVER, user, Role::Member);
@@ -192,15 +201,23 @@ pub(crate) async fn an_invitation_is_spent_by_its_uses<P: Place>() {
     assert!(!add(2).await.unwrap().1);
     let spent = add(3).await;
     assert!(matches!(spent, Err(Error::NotFound("invite"))), "{spent:?}");
+    // It stays for a day, for who repeats the call that spent it.
+    let over = SNOWFLAKE_EPOCH_MS + 24 * 3600 * 1000;
     let stored = world.store.invite("code").await.unwrap().unwrap();
     assert_eq!(
         stored,
         Invite {
             uses: 1,
-            ..invite("code", 1, 0)
+            ..invite("code", 1, over)
         }
     );
-    assert_eq!(world.store.invites(SERVER, 0).await.unwrap(), []);
+    assert_eq!(open(&world, 0).await, []);
+    for (hours, there) in [(23, true), (1, false)] {
+        world.clock.advance(Duration::from_secs(hours * 3600));
+        world.store.trim(world.clock.wall_ms()).await.unwrap();
+        let stored = world.store.invite("code").await.unwrap();
+        assert_eq!(stored.is_some(), there);
+    }
 }
 
 pub(crate) async fn an_invitation_ends<P: Place>() {
@@ -208,15 +225,15 @@ pub(crate) async fn an_invitation_ends<P: Place>() {
     let joined = member(SERVER, 2, Role::Member);
     world
         .store
-        .create_invite(invite("old", 0, joined.joined_at))
+        .create_invite(invite("old", 0, joined.joined_at), None)
         .await
         .unwrap();
     world
         .store
-        .create_invite(invite("good", 0, joined.joined_at + 1))
+        .create_invite(invite("good", 0, joined.joined_at + 1), None)
         .await
         .unwrap();
-    let open = world.store.invites(SERVER, joined.joined_at).await.unwrap();
+    let open = open(&world, joined.joined_at).await;
     assert_eq!(open, [invite("good", 0, joined.joined_at + 1)]);
     let add = |code: &str| {
         world
@@ -232,17 +249,62 @@ pub(crate) async fn an_invitation_ends<P: Place>() {
     assert_eq!(world.store.invite("good").await.unwrap(), None);
 }
 
-pub(crate) async fn a_server_has_a_thousand_invitations_at_most<P: Place>() {
+pub(crate) async fn a_server_has_a_thousand_open_invitations_at_most<P: Place>() {
     let world = World::<P>::new().await;
-    let all = (0..1000).map(|n| world.store.create_invite(invite(&format!("code{n}"), 0, 0)));
+    let create = |code: String, max_uses, expires_at| {
+        let made = invite(&code, max_uses, expires_at);
+        world.store.create_invite(made, None)
+    };
+    let all = (0..998).map(|n| create(format!("code{n}"), 0, 0));
     for made in futures::future::join_all(all).await {
         made.unwrap();
     }
-    let full = world.store.create_invite(invite("more", 0, 0)).await;
+    // What is spent or over doesn't count.
+    create("once".into(), 1, 0).await.unwrap();
+    create("over".into(), 0, SNOWFLAKE_EPOCH_MS).await.unwrap();
+    create("almost".into(), 0, 0).await.unwrap();
+    let full = create("more".into(), 0, 0).await;
     assert!(
         matches!(full, Err(Error::LimitReached("invites"))),
         "{full:?}"
     );
+    let joined = member(SERVER, 2, Role::Member);
+    let spent = world
+        .store
+        .add_member(joined, Some("once".into()), 9, 9, vec![]);
+    spent.await.unwrap();
+    create("more".into(), 0, 0).await.unwrap();
+    assert!(create("another".into(), 0, 0).await.is_err());
+}
+
+pub(crate) async fn open_invitations_are_listed_by_code<P: Place>() {
+    let world = World::<P>::new().await;
+    for code in ["c", "a", "b"] {
+        let made = world.store.create_invite(invite(code, 0, 0), None);
+        made.await.unwrap();
+    }
+    let list = async |after: &str, limit| {
+        let listed = world.store.invites(SERVER, 0, after.into(), limit);
+        let codes = listed.await.unwrap().into_iter().map(|invite| invite.code);
+        codes.collect::<Vec<_>>()
+    };
+    assert_eq!(list("", 2).await, ["a", "b"]);
+    assert_eq!(list("b", 2).await, ["c"]);
+}
+
+pub(crate) async fn a_request_repeated_answers_the_first_invitation<P: Place>() {
+    let world = World::<P>::new().await;
+    let create = |code: &str, caller| {
+        let request = Some((caller, "a".to_owned()));
+        world.store.create_invite(invite(code, 0, 0), request)
+    };
+    assert_eq!(create("a", OWNER).await.unwrap(), invite("a", 0, 0));
+    assert_eq!(create("b", OWNER).await.unwrap(), invite("a", 0, 0));
+    assert_eq!(create("c", 2).await.unwrap(), invite("c", 0, 0));
+    assert_eq!(world.store.invite("b").await.unwrap(), None);
+    assert!(world.store.revoke_invite(SERVER, "a").await.unwrap());
+    let gone = create("b", OWNER).await;
+    assert!(matches!(gone, Err(Error::NotFound("invite"))), "{gone:?}");
 }
 
 pub(crate) async fn a_ban_takes_out_and_keeps_out<P: Place>() {
@@ -306,7 +368,7 @@ pub(crate) async fn leaving_takes_out_of_private_channels<P: Place>() {
     for made in [private, others.clone()] {
         world
             .store
-            .create_channel(made, None, 9, vec![])
+            .create_channel(made, OWNER, None, 9, vec![])
             .await
             .unwrap();
     }
@@ -333,4 +395,55 @@ pub(crate) async fn members_are_listed_by_id<P: Place>() {
     assert_eq!(some, [expected(3), expected(4)]);
     let rest = world.store.members(SERVER, 4, 2).await.unwrap();
     assert_eq!(rest, [expected(5)]);
+}
+
+pub(crate) async fn servers_of_a_user_are_listed_by_id<P: Place>() {
+    let world = World::<P>::new().await;
+    for id in [40, 20, 30] {
+        world.server(id, OWNER).await;
+    }
+    let list = async |after, limit| {
+        let servers = world.store.servers_of(OWNER, after, limit).await.unwrap();
+        servers
+            .into_iter()
+            .map(|server| server.id)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(list(0, 3).await, [SERVER, 20, 30]);
+    assert_eq!(list(30, 3).await, [40]);
+}
+
+pub(crate) async fn who_is_in_many_servers_makes_no_more<P: Place>() {
+    let world = World::<P>::new().await;
+    let make = |id: Id, request: &str| {
+        world.store.create_server(
+            server(id, OWNER),
+            member(id, OWNER, Role::Owner),
+            channel(id + 1, id, ChannelType::Text),
+            Some((OWNER, request.to_owned())),
+            2,
+            vec![],
+        )
+    };
+    assert_eq!(make(20, "a").await.unwrap().0.id, 20);
+    let more = make(30, "b").await;
+    assert!(
+        matches!(more, Err(Error::LimitReached("servers"))),
+        "{more:?}"
+    );
+    // A repeat makes nothing.
+    assert_eq!(make(30, "a").await.unwrap().0.id, 20);
+}
+
+pub(crate) async fn admins_are_told_from_members<P: Place>() {
+    let world = World::<P>::new().await;
+    world.account(4).await;
+    for (user, role) in [(2, Role::Admin), (3, Role::Moderator), (4, Role::Member)] {
+        world.join(SERVER, user).await;
+        let set = world.store.set_role(SERVER, user, role, vec![]);
+        set.await.unwrap();
+    }
+    let mut admins = world.store.admins(SERVER).await.unwrap();
+    admins.sort_unstable();
+    assert_eq!(admins, [OWNER, 2]);
 }

@@ -61,7 +61,7 @@ pub(crate) async fn too_many_sessions_end_the_longest_unseen<P: Place>() {
     let mut ended = store(&world, made, 2).await;
     ended.sort_unstable();
     assert_eq!(ended, [71, 72]);
-    let left = world.store.sessions_of(OWNER).await.unwrap();
+    let left = world.store.sessions_of(OWNER, Id::MAX, 9).await.unwrap();
     let left: Vec<Id> = left.iter().map(|session| session.id).collect();
     assert_eq!(left, [75, 73, 70]);
     let mut told = told(&world);
@@ -111,7 +111,15 @@ pub(crate) async fn a_new_password_ends_the_others<P: Place>() {
     assert_eq!(set.await.unwrap(), [71]);
     assert_eq!(world.store.session(71).await.unwrap(), None);
     assert_eq!(told(&world), [71]);
-    assert_eq!(world.store.sessions_of(OWNER).await.unwrap().len(), 2);
+    assert_eq!(
+        world
+            .store
+            .sessions_of(OWNER, Id::MAX, 9)
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
 }
 
 pub(crate) async fn a_users_sessions_are_replaced_by_one<P: Place>() {
@@ -124,7 +132,10 @@ pub(crate) async fn a_users_sessions_are_replaced_by_one<P: Place>() {
     let mut ended = world.store.replace_sessions(next.clone()).await.unwrap();
     ended.sort_unstable();
     assert_eq!(ended, [70, 71]);
-    assert_eq!(world.store.sessions_of(2).await.unwrap(), [next]);
+    assert_eq!(
+        world.store.sessions_of(2, Id::MAX, 9).await.unwrap(),
+        [next]
+    );
     assert_eq!(told(&world).len(), 2);
     assert!(world.store.session(72).await.unwrap().is_some());
     let nobody = session(74, 99, SessionKind::Bot, 0);
@@ -187,7 +198,14 @@ pub(crate) async fn service_keys_are_listed<P: Place>() {
     ] {
         store(&world, session(id, OWNER, kind, 0), 9).await;
     }
-    let keys = world.store.keys().await.unwrap();
-    let keys: Vec<Id> = keys.iter().map(|key| key.id).collect();
-    assert_eq!(keys, [72, 71, 70]);
+    for (before, limit, expected) in [
+        (Id::MAX, 9, vec![72, 71, 70]),
+        (Id::MAX, 2, vec![72, 71]),
+        (71, 2, vec![70]),
+    ] {
+        let keys = world.store.keys(before, limit).await.unwrap();
+        assert_eq!(keys.iter().map(|key| key.id).collect::<Vec<_>>(), expected);
+        let sessions = world.store.sessions_of(OWNER, before, 9).await.unwrap();
+        assert!(sessions.iter().all(|session| session.id < before));
+    }
 }

@@ -137,7 +137,7 @@ pub(crate) async fn a_deleted_account_frees_its_name<P: Place>() {
         ..channel(50, SERVER, ChannelType::Private)
     };
     for made in [private, direct(51, &[2, 5])] {
-        let made = world.store.create_channel(made, None, 9, vec![]);
+        let made = world.store.create_channel(made, OWNER, None, 9, vec![]);
         made.await.unwrap();
     }
     let session = session(70, 5, SessionKind::User, 0);
@@ -193,7 +193,7 @@ pub(crate) async fn nothing_begins_for_who_is_gone<P: Place>() {
     let owner = member(20, 5, Role::Owner);
     let made = world
         .store
-        .create_server(server(20, 5), owner, general, None, vec![]);
+        .create_server(server(20, 5), owner, general, None, 999, vec![]);
     let made = made.await;
     assert!(matches!(made, Err(Error::NotFound("user"))), "{made:?}");
     let again = world.store.delete_account(5, vec![]).await;
@@ -235,7 +235,7 @@ pub(crate) async fn an_account_begins_with_all_or_nothing<P: Place>() {
         uses: 0,
         expires_at: 0,
     };
-    world.store.create_invite(invite).await.unwrap();
+    world.store.create_invite(invite, None).await.unwrap();
     let register = |id: Id| {
         let join = Join {
             member: member(SERVER, id, Role::Member),

@@ -107,7 +107,7 @@ fn tail_follows_a_channel() {
     let made = machine.json(&["server", "create", "place", "--json", url[0], url[1]]);
     let general = text(&made["generalChannelId"]);
     let tail = ["tail", general, "--count", "2", "--json", url[0], url[1]];
-    let mut child = machine.command(&tail).spawn().unwrap();
+    let mut child = machine.bounded(&tail).spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(
         said.any(|line| line.unwrap().starts_with("connected")),

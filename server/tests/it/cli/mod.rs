@@ -1,6 +1,7 @@
 //! The binary, as a shell runs it.
 
 mod conversation;
+mod disk;
 mod operation;
 mod refusals;
 
@@ -9,6 +10,11 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
+
+/// The binary under test.
+const BINARY: &str = env!("CARGO_BIN_EXE_chirm");
+/// Far more than any command here takes, in seconds.
+const HANGS_AFTER_S: &str = "120";
 
 /// A user's machine: a home for credentials, a folder for data.
 struct Machine {
@@ -32,11 +38,22 @@ impl Machine {
         self.path("data").display().to_string()
     }
 
-    /// A command with nothing of the environment that would change what it does.
+    /// A command, to be ended by who starts it.
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_chirm"));
+        self.command_by(&[], arguments)
+    }
+
+    /// A command that should end by itself: one that hangs is ended, so that its test fails.
+    fn bounded(&self, arguments: &[&str]) -> Command {
+        self.command_by(&["timeout", HANGS_AFTER_S], arguments)
+    }
+
+    /// A command that other programs start. Nothing of the environment changes what it does.
+    fn command_by(&self, starters: &[&str], arguments: &[&str]) -> Command {
+        let words = [starters, &[BINARY], arguments].concat();
+        let mut command = Command::new(words[0]);
         command
-            .args(arguments)
+            .args(&words[1..])
             .env_clear()
             .env("HOME", self.home.path())
             .current_dir(self.home.path())
@@ -48,7 +65,7 @@ impl Machine {
 
     /// Runs a command to its end.
     fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("the binary runs")
+        self.bounded(arguments).output().expect("the binary runs")
     }
 
     /// Runs a command that has to succeed; answers what it printed.
@@ -65,7 +82,7 @@ impl Machine {
     /// Runs a command that has to succeed, with a line on its standard input.
     fn ok_with(&self, arguments: &[&str], line: &str) -> String {
         let mut child = self
-            .command(arguments)
+            .bounded(arguments)
             .stdin(Stdio::piped())
             .spawn()
             .expect("the binary runs");
@@ -79,7 +96,13 @@ impl Machine {
 
     /// Runs a command that has to fail; answers its error.
     fn error(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
+        self.error_by(&[], arguments)
+    }
+
+    /// As [`Machine::error`], started by other programs.
+    fn error_by(&self, starters: &[&str], arguments: &[&str]) -> String {
+        let output = self.command_by(starters, arguments).output();
+        let output = output.expect("the binary runs");
         let text = String::from_utf8(output.stderr).expect("UTF-8");
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");
         text
@@ -92,11 +115,17 @@ impl Machine {
 
     /// As [`Machine::serve`], with more arguments.
     fn serve_with(&self, more: &[&str]) -> Server {
+        self.serve_by(&[], more)
+    }
+
+    /// As [`Machine::serve_with`], started by other programs, which the server takes the place of.
+    fn serve_by(&self, starters: &[&str], more: &[&str]) -> Server {
         let data = self.data();
         let mut arguments = vec!["serve", "--data", &data];
         arguments.extend(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         arguments.extend(more);
-        let mut child = self.command(&arguments).spawn().expect("the binary runs");
+        let child = self.command_by(starters, &arguments).spawn();
+        let mut child = child.expect("the binary runs");
         let mut said = BufReader::new(child.stderr.take().expect("piped")).lines();
         let admin = said
             .find_map(|line| Some(line.ok()?.strip_prefix(OPERATORS)?.to_owned()))

@@ -56,6 +56,40 @@ fn a_backup_is_restored() {
 }
 
 #[test]
+fn a_backup_is_not_restored_under_the_log_of_an_earlier_server() {
+    let machine = Machine::new();
+    let data = machine.data();
+    machine.ok(&["key", "create", "--data", &data]);
+    let file = machine.path("copy.chirm");
+    machine.ok(&["backup", "--data", &data, utf8(&file)]);
+    // Someone moved the file away, but not what a killed server left beside it.
+    let target = machine.path("restored");
+    std::fs::create_dir(&target).unwrap();
+    std::fs::write(target.join("chirm.db-wal"), "left over").unwrap();
+    let error = machine.error(&["restore", utf8(&file), "--data", utf8(&target)]);
+    assert!(
+        error.contains("chirm.db-wal") && error.contains("whole folder"),
+        "{error}"
+    );
+    assert!(!target.join("chirm.db").exists(), "nothing was put there");
+}
+
+#[test]
+fn a_folder_without_data_is_not_taken_for_a_server() {
+    let machine = Machine::new();
+    let data = machine.data();
+    let error = machine.error(&["key", "list", "--data", &data]);
+    assert!(error.contains("no data of a server"), "{error}");
+    assert!(!machine.path("data").exists(), "nothing was made");
+    let made = machine.run(&["key", "create", "--data", &data]);
+    let said = String::from_utf8(made.stderr).unwrap();
+    assert!(
+        made.status.success() && said.contains("had no data"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_backup_is_taken_beside_a_server() {
     let machine = Machine::new();
     let _server = machine.serve();

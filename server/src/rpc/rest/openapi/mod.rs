@@ -32,7 +32,7 @@ pub(super) fn document(pool: &DescriptorPool, table: &Table) -> Value {
     let mut schemas = Schemas::new(&comments);
     let mut paths: Map<String, Value> = Map::new();
     let mut tags: Map<String, Value> = Map::new();
-    for binding in table.bindings() {
+    for binding in table.bindings().filter(|binding| binding.served) {
         let operation = paths::operation(binding, &comments, &mut schemas);
         let path = paths
             .entry(binding.pattern.text.clone())

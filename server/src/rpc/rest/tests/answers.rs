@@ -5,8 +5,8 @@ use http::StatusCode;
 use serde_json::json;
 use tonic::{Code, Request, Response, Status, service::Routes};
 
-use super::{Answer, answer, request, router, transcoder};
-use crate::rpc::{rest::refusal::http_status, status::Failure};
+use super::{Answer, BODY_BYTES_MAX, answer, request, router, transcoder};
+use crate::rpc::{Grpc, rest::refusal::http_status, status::Failure};
 
 /// Answers by the channel that it is asked about.
 struct Channels;
@@ -113,8 +113,9 @@ impl v1::message_service_server::MessageService for Channels {
 }
 
 async fn call(method: &str, uri: &str, body: &str) -> Answer {
-    let routes = Routes::new(MessageServiceServer::new(Channels));
-    answer(router(transcoder(), routes), request(method, uri, body)).await
+    let service = MessageServiceServer::new(Channels).max_decoding_message_size(BODY_BYTES_MAX);
+    let services = Grpc::new(Routes::new(service), BODY_BYTES_MAX);
+    answer(router(transcoder(), services), request(method, uri, body)).await
 }
 
 #[tokio::test]
@@ -193,7 +194,7 @@ fn codes_have_googles_http_statuses() {
     for (code, expected) in expected.into_iter().enumerate() {
         let code = Code::from(i32::try_from(code).unwrap());
         assert_eq!(
-            http_status(code),
+            http_status(code, "ANY"),
             StatusCode::from_u16(expected).unwrap(),
             "{code:?}"
         );

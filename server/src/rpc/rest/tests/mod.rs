@@ -3,6 +3,7 @@
 
 mod answers;
 mod document;
+mod limits;
 mod requests;
 mod routes;
 
@@ -21,8 +22,18 @@ use tower::{ServiceExt, service_fn};
 
 use super::{Transcoder, router};
 
+/// Bytes of a request's body, at most.
+const BODY_BYTES_MAX: usize = 4 * 1024;
+
+/// Of all that the protocol has.
 fn transcoder() -> Transcoder {
-    Transcoder::new(chirm_proto::pool(), |_| true).unwrap()
+    Transcoder::new(chirm_proto::pool(), |_| true, BODY_BYTES_MAX).unwrap()
+}
+
+/// Of what a server has.
+fn as_served() -> Transcoder {
+    let served = |name: &str| crate::rpc::PUBLIC.contains(&name);
+    Transcoder::new(chirm_proto::pool(), served, BODY_BYTES_MAX).unwrap()
 }
 
 /// An answer, read.
@@ -91,6 +102,10 @@ struct Peer(&'static str);
 
 /// Calls through a service that takes down what it is asked and answers with an empty message.
 async fn record(request: Request<Body>) -> (Answer, Option<Asked>) {
+    record_by(transcoder(), request).await
+}
+
+async fn record_by(transcoder: Transcoder, request: Request<Body>) -> (Answer, Option<Asked>) {
     let asked = Arc::new(Mutex::new(None));
     let taken = Arc::clone(&asked);
     let service = service_fn(move |request: Request<tonic::body::Body>| {
@@ -108,7 +123,7 @@ async fn record(request: Request<Body>) -> (Answer, Option<Asked>) {
             Ok::<_, Infallible>(Response::new(tonic::body::Body::new(empty)))
         }
     });
-    let answer = answer(router(transcoder(), service), request).await;
+    let answer = answer(router(transcoder, service), request).await;
     let asked = asked.lock().unwrap().take();
     (answer, asked)
 }

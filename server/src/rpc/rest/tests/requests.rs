@@ -1,8 +1,7 @@
 use axum::body::Body;
 use serde_json::json;
 
-use super::{Peer, asked, record, refused, request};
-use crate::rpc::rest::BODY_BYTES_MAX;
+use super::{BODY_BYTES_MAX, Peer, asked, record, refused, request};
 
 #[tokio::test]
 async fn the_body_and_the_path_become_the_request() {
@@ -231,6 +230,8 @@ async fn a_body_has_its_limit_to_the_byte() {
         (answer.status.as_u16(), answer.reason().as_str()),
         (413, "REQUEST_TOO_LARGE")
     );
+    let metadata = &answer.json()["error"]["details"][0]["metadata"];
+    assert_eq!(metadata, &json!({ "limit": "4096", "size": "4097" }));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 use http::Method;
 use serde_json::json;
 
-use super::{asked, refused, transcoder};
+use super::{as_served, asked, record_by, refused, request, transcoder};
 use crate::rpc::rest::annotation::{Segment, rule_of};
 
 #[tokio::test]
@@ -53,6 +53,33 @@ async fn every_annotation_has_a_route_that_reaches_its_method() {
             "{path}: {request}"
         );
     }
+}
+
+/// What the protocol has and the server doesn't is told from what there never was.
+#[tokio::test]
+async fn what_is_served_is_reached_and_the_rest_is_not_implemented() {
+    let document = as_served().openapi();
+    let (mut served, mut unserved) = (0, 0);
+    for binding in transcoder().table.bindings() {
+        let path = binding.pattern.text.replace(['{', '}'], "");
+        let method = binding.http_method.as_str();
+        let call = request(method, &path, "");
+        let (answer, asked) = record_by(as_served(), call).await;
+        let service = binding.method.parent_service();
+        let verbs = &document["paths"][&binding.pattern.text];
+        let described = verbs.get(method.to_lowercase()).is_some();
+        if crate::rpc::PUBLIC.contains(&service.full_name()) {
+            assert!(described, "{method} {path}");
+            assert_ne!(answer.status, 501, "{method} {path}");
+            served += 1;
+        } else {
+            assert!(asked.is_none() && !described, "{method} {path}");
+            assert_eq!(answer.status, 501, "{method} {path}");
+            assert_eq!(answer.reason(), "NOT_IMPLEMENTED");
+            unserved += 1;
+        }
+    }
+    assert!(served > 40 && unserved == 4, "{served}, {unserved}");
 }
 
 #[tokio::test]
