@@ -44,7 +44,6 @@ struct Side {
     /// Channels whose history couldn't be read.
     unread: BTreeSet<Id>,
     seed: u64,
-    log: Vec<String>,
 }
 
 impl Side {
@@ -83,7 +82,6 @@ impl Side {
             ..identify(&self.user)
         };
         self.told.clear();
-        self.log.push(format!("CONNECT {:?}", self.held));
         self.stream = Some(world.connect(identify, frames));
     }
 
@@ -100,7 +98,6 @@ impl Side {
     }
 
     async fn take(&mut self, world: &World, frame: Frame) {
-        self.log.push(format!("{frame:?}"));
         match frame {
             Frame::Event(event) => self.event(event),
             Frame::Snapshot(v1::Snapshot {
@@ -139,10 +136,6 @@ impl Side {
         let (topic, seed) = (event.topic.expect("a topic"), self.seed);
         let at = event.position.expect("a position");
         let Some(held) = self.held.get_mut(&(topic.kind, topic.id)) else {
-            let name = topic.id.to_string();
-            for l in self.log.iter().filter(|l| l.contains(&name) || l.contains("Ready") || l.contains("CONNECT") || l.contains("VIEW")) {
-                eprintln!("{l}");
-            }
             panic!("CHIRM_SEED={seed}: an event of a topic not held: {event:?}");
         };
         if self.viewed_only && at.epoch == held.epoch && at.seq <= held.seq {
@@ -251,7 +244,6 @@ impl Simulation {
                 told: HashMap::new(),
                 unread: BTreeSet::new(),
                 seed,
-                log: Vec::new(),
             });
         }
         let channels = servers.iter().flat_map(|(_, channels)| channels);
@@ -333,7 +325,6 @@ impl Simulation {
             side.viewed.insert(channel);
         }
         if let Some(stream) = &side.stream {
-            side.log.push(format!("VIEW {:?}", side.view()));
             stream.send(Input::View(side.view()));
         }
     }
