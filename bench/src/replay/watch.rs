@@ -427,6 +427,7 @@ mod tests {
         let gap = v1::Gap {
             topic: Some(topic),
             position: Some(position),
+            channel: None,
         };
         let record = carried("w", &v1::server_frame::Frame::Gap(gap));
         let expected = Record::Gap {

@@ -322,6 +322,12 @@ fn beside_topics() -> Vec<Sample> {
     let gap = v1::Gap {
         topic: channel_topic(),
         position: Some(POSITION),
+        channel: None,
+    };
+    let direct_gap = v1::Gap {
+        topic: Some(topic(v1::TopicKind::Channel, direct().id)),
+        channel: Some(direct()),
+        ..gap.clone()
     };
     let activity = v1::ChannelActivity {
         channel_id: 201,
@@ -348,6 +354,7 @@ fn beside_topics() -> Vec<Sample> {
     };
     vec![
         sample("gap", Frame::Gap(gap)),
+        sample("gap_of_a_direct_channel", Frame::Gap(direct_gap)),
         sample("topic_removed", Frame::TopicRemoved(removed)),
         sample("channel_activity", Frame::ChannelActivity(activity)),
         sample("presence_changed", Frame::PresenceChanged(presences)),

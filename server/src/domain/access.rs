@@ -43,11 +43,20 @@ impl Domain {
 
     /// Whether a user may see a channel.
     pub async fn can_see_channel(&self, user: Id, channel: Id) -> Result<bool, Error> {
+        Ok(self.visible_channel(user, channel).await?.is_some())
+    }
+
+    /// A channel, if the user may see it.
+    pub async fn visible_channel(
+        &self,
+        user: Id,
+        channel: Id,
+    ) -> Result<Option<Arc<Channel>>, Error> {
         let Some(channel) = self.channel_of(channel).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         let role = self.role_of(user, channel.server_id).await?;
-        Ok(may(user, role, &channel, Action::See))
+        Ok(may(user, role, &channel, Action::See).then_some(channel))
     }
 
     /// The channel, if the caller may do that there. What it may not see is absent.

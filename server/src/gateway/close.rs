@@ -55,7 +55,7 @@ closes! {
     Malformed = 4001, "MALFORMED", Stop, InvalidArgument, "the frame can't be decoded";
     /// A frame over the limit.
     TooLarge = 4002, "REQUEST_TOO_LARGE", Stop, OutOfRange,
-        "a frame over 64 KiB, or identify over 256 KiB";
+        "a frame is over the limit";
     /// Another frame came before `identify`.
     NotIdentified = 4003, "NOT_IDENTIFIED", Stop, InvalidArgument,
         "the first frame must be identify";
@@ -100,14 +100,37 @@ closes! {
     Draining = 4030, "DRAINING", Resume, Unavailable, "this node is about to stop";
 }
 
-impl Close {
-    /// How the stream ends with it.
-    #[must_use]
-    pub fn end(self) -> End {
+/// Why a stream ends, in full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ending {
+    pub(super) close: Close,
+    /// For people; in place of the code's own message.
+    pub(super) detail: Option<String>,
+}
+
+impl Ending {
+    pub(super) fn of(close: Close, detail: String) -> Self {
+        let detail = Some(detail);
+        Self { close, detail }
+    }
+
+    pub(super) fn message(&self) -> &str {
+        self.detail.as_deref().unwrap_or(self.close.message())
+    }
+
+    /// How the transport ends the stream.
+    pub(super) fn end(&self) -> End {
         End {
-            code: self.grpc_code(),
+            code: self.close.grpc_code(),
             message: self.message().to_owned(),
         }
+    }
+}
+
+impl From<Close> for Ending {
+    fn from(close: Close) -> Self {
+        let detail = None;
+        Self { close, detail }
     }
 }
 

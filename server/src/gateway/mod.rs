@@ -13,12 +13,14 @@ mod hub;
 mod outbox;
 mod registry;
 mod session;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use close::Close;
 pub use outbox::{End, Outbox, OutboxLimits, Refused};
 pub use session::{InputError, Transport};
-pub use wire::{Input, Request, closing, input};
+pub use wire::{Input, Request, input};
 
 use crate::bus;
 use crate::config::Config;
@@ -69,7 +71,8 @@ impl Gateway {
         let shards = std::thread::available_parallelism()
             .map_or(2, usize::from)
             .min(16);
-        let hub = Hub::start(shards, bus, &store);
+        let ring = config.limits.ring_events;
+        let hub = Hub::start(shards, bus, store.clone(), ring);
         let registry = Registry::default();
         Self(Arc::new(Inner {
             domain,

@@ -43,9 +43,17 @@ struct State {
     bytes: usize,
     end: Option<End>,
     peer_gone: bool,
+    /// Nothing more is taken but the last frame.
+    muted: bool,
     waker: Option<Waker>,
     /// Somebody waits for room.
     room_wanted: bool,
+}
+
+impl State {
+    fn takes_no_more(&self) -> bool {
+        self.end.is_some() || self.peer_gone || self.muted
+    }
 }
 
 /// A bounded queue of frames for one client.
@@ -68,6 +76,7 @@ impl Outbox {
             bytes: 0,
             end: None,
             peer_gone: false,
+            muted: false,
             waker: None,
             room_wanted: false,
         };
@@ -83,13 +92,25 @@ impl Outbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Drops what waits and takes nothing more but the last frame.
+    pub(super) fn mute(&self) {
+        let mut state = self.lock();
+        if state.end.is_none() {
+            state.muted = true;
+            state.queue = VecDeque::new();
+            state.bytes = 0;
+        }
+        drop(state);
+        self.drained.notify_waiters();
+    }
+
     /// Queues a frame. Never blocks.
     ///
     /// # Errors
     /// [`Refused::Full`] at the limits, [`Refused::Ended`] after the end.
     pub fn push(&self, frame: Bytes) -> Result<(), Refused> {
         let mut state = self.lock();
-        if state.end.is_some() || state.peer_gone {
+        if state.takes_no_more() {
             return Err(Refused::Ended);
         }
         let full = state.queue.len() >= self.limits.frames
@@ -118,7 +139,7 @@ impl Outbox {
             let drained = self.drained.notified();
             let room = {
                 let mut state = self.lock();
-                if state.end.is_some() || state.peer_gone {
+                if state.takes_no_more() {
                     return Err(Refused::Ended);
                 }
                 let room = state.queue.len() * 2 < self.limits.frames

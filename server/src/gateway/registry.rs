@@ -56,7 +56,7 @@ impl Registry {
         match older {
             Some(index) => {
                 let older = std::mem::replace(&mut sessions[index], session);
-                older.close(Close::SessionReplaced);
+                older.close(&Close::SessionReplaced.into());
             }
             None if sessions.len() >= max => return Err(Refused::TooMany),
             None => {
@@ -106,7 +106,7 @@ impl Registry {
                 let _ = session.outbox.push(wire::reconnect(wait));
                 tokio::spawn(async move {
                     tokio::time::sleep(GOODBYE).await;
-                    session.close(Close::Draining);
+                    session.close(&Close::Draining.into());
                 });
                 tokio::time::sleep(step).await;
             }

@@ -1,6 +1,6 @@
 //! Between the gateway's plain data and the protocol's frames.
 
-use super::close::Close;
+use super::close::Ending;
 use crate::bus::Publication;
 use crate::frames;
 use crate::model::{Channel, Id, Message, Position, Role, Server, TopicKey, TopicKind, User};
@@ -15,14 +15,13 @@ pub(super) const INTENT_TYPING: u8 = 1;
 /// Bit of [`v1::Intent::CustomEvents`].
 pub(super) const INTENT_CUSTOM: u8 = 2;
 
-/// The last frame of a stream; `detail` says more than the reason's own message.
-#[must_use]
-pub fn closing(close: Close, detail: Option<&str>) -> Bytes {
+/// The last frame of a stream.
+pub(super) fn closing(ending: &Ending) -> Bytes {
     frames::encode(Frame::Closing(v1::Closing {
-        code: close.code(),
-        reason: close.reason().to_owned(),
-        message: detail.unwrap_or(close.message()).to_owned(),
-        advice: close.advice() as i32,
+        code: ending.close.code(),
+        reason: ending.close.reason().to_owned(),
+        message: ending.message().to_owned(),
+        advice: ending.close.advice() as i32,
     }))
 }
 
@@ -134,9 +133,13 @@ pub(super) fn heartbeat_ack() -> Bytes {
     frames::encode(Frame::HeartbeatAck(v1::HeartbeatAck {}))
 }
 
-pub(super) fn gap(topic: TopicKey, position: Position) -> Bytes {
-    let (topic, position) = (Some(frames::topic(topic)), Some(frames::position(position)));
-    frames::encode(Frame::Gap(v1::Gap { topic, position }))
+/// `channel` is of PRIVATE and DIRECT ones, as they are now.
+pub(super) fn gap(topic: TopicKey, position: Position, channel: Option<&Channel>) -> Bytes {
+    frames::encode(Frame::Gap(v1::Gap {
+        topic: Some(frames::topic(topic)),
+        position: Some(frames::position(position)),
+        channel: channel.map(frames::channel),
+    }))
 }
 
 pub(super) fn topic_removed(topic: TopicKey) -> Bytes {

@@ -174,6 +174,7 @@ async fn what_the_ring_forgot_is_a_gap_and_so_are_positions_never_given() {
         let gap = v1::Gap {
             topic: Some(channel_topic(channel)),
             position: Some(now),
+            channel: None,
         };
         assert_eq!(gaps, [&Frame::Gap(gap)], "{position:?}");
         assert!(messages(&frames, channel).is_empty());

@@ -171,6 +171,7 @@ impl Machine {
                 self.emit(Event::Gap(v1::Gap {
                     topic,
                     position: Some(target),
+                    channel: None,
                 }));
                 self.start_paging(id, target);
                 self.channel_event(id, position, event, source);
@@ -247,6 +248,7 @@ impl Machine {
                     self.emit(Event::Gap(v1::Gap {
                         topic,
                         position: Some(position),
+                        channel: None,
                     }));
                 }
                 self.channel(id)

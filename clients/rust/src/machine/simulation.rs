@@ -187,7 +187,11 @@ impl World {
 
     fn gap(&mut self) {
         let (topic, position) = (Some(channel_topic(CHANNEL)), Some(self.position));
-        self.wire.push_back(Frame::Gap(v1::Gap { topic, position }));
+        self.wire.push_back(Frame::Gap(v1::Gap {
+            topic,
+            position,
+            channel: None,
+        }));
     }
 
     fn list(&self, after: i64) -> v1::ListMessagesResponse {

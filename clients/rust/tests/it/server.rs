@@ -205,7 +205,11 @@ impl State {
                 }
             }
             Some(_) => {
-                say(Frame::Gap(v1::Gap { topic, position }));
+                say(Frame::Gap(v1::Gap {
+                    topic,
+                    position,
+                    channel: None,
+                }));
             }
             None => {
                 let last = self.messages.last_key_value().map_or(0, |(id, _)| *id);

@@ -1,13 +1,23 @@
 //! Who gets what: topics with their sessions. Each shard is a task that owns its topics and their
 //! positions, takes their events from the bus and puts the shared bytes into the sessions'
-//! outboxes.
+//! outboxes. A shard waits for nothing but its own queues: what the bus and the store remember is
+//! read by those who ask, or in tasks of its own.
+//!
+//! - `shard`: the task.
+//! - `topic`: one topic with its sessions.
+//! - `past`: what the bus and the store remember.
 
+mod past;
 mod shard;
+#[cfg(test)]
+mod tests;
+mod topic;
 
 use super::handle::SessionHandle;
 use crate::bus::{self, Publication};
 use crate::model::{Position, TopicKey};
 use crate::store;
+use past::Past;
 use shard::Shard;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
@@ -15,6 +25,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Commands that wait for one shard; beyond them callers wait.
 const COMMANDS_MAX: usize = 4_096;
+/// Events of a topic that a shard keeps at hand, beside the bus's ring and never more than that.
+const TAIL_EVENTS_MAX: usize = 32;
 
 /// How a session follows a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,57 +38,90 @@ pub(super) struct Mode {
 }
 
 /// Why the hub could not answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error(transparent)]
-    Bus(#[from] bus::Error),
-    #[error(transparent)]
-    Store(#[from] store::Error),
+    /// The bus or the store can't be read now.
+    #[error("{0}")]
+    Unavailable(String),
     #[error("the hub has stopped")]
     Stopped,
 }
 
+impl From<bus::Error> for Error {
+    fn from(error: bus::Error) -> Self {
+        Error::Unavailable(error.to_string())
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Error::Unavailable(error.to_string())
+    }
+}
+
 /// How far an attachment came.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attached {
-    /// What was missed, if little, is in the outbox, and all that follows will be.
-    Live,
-    /// These were missed; it isn't attached: send them, then attach from the last one's position.
-    Behind(Vec<Arc<Publication>>),
-    /// What was missed isn't remembered. The topic is at this position now; it isn't attached.
-    Gone(Position),
+    /// All that follows is, or will be, in the outbox.
+    Live {
+        /// Missed events that were put into it first.
+        replayed: usize,
+    },
+    /// It isn't attached: what was missed must be sent first.
+    Behind {
+        /// Where the client is with what its outbox has.
+        held: Position,
+        /// Where the topic is.
+        now: Position,
+    },
+}
+
+/// A session that wants a topic's events.
+pub(super) struct Attach {
+    pub(super) topic: TopicKey,
+    pub(super) session: Arc<SessionHandle>,
+    pub(super) mode: Mode,
+    /// Where the client is with what its outbox has.
+    pub(super) held: Position,
+    /// The bus remembers that position: the shard may be behind it.
+    pub(super) confirmed: bool,
+    /// Tells this attachment from earlier ones of the same session and topic.
+    pub(super) generation: u64,
 }
 
 pub(super) enum Command {
     Position(TopicKey, oneshot::Sender<Result<Position, Error>>),
-    Attach {
-        topic: TopicKey,
-        session: Arc<SessionHandle>,
-        mode: Mode,
-        held: Position,
-        answer: oneshot::Sender<Result<Attached, Error>>,
-    },
-    Detach(Vec<TopicKey>, u64),
+    Attach(Attach, oneshot::Sender<Result<Attached, Error>>),
+    Mode(TopicKey, u64, Mode),
+    Detach(Vec<TopicKey>, u64, oneshot::Sender<()>),
 }
 
 /// Cloneable access to the shards.
 #[derive(Clone)]
 pub(super) struct Hub {
     shards: Arc<[mpsc::Sender<Command>]>,
+    past: Past,
 }
 
 impl Hub {
-    /// Starts the shards' tasks. They end when the last `Hub` is dropped.
-    pub(super) fn start(shards: usize, bus: &bus::Handle, store: &store::Handle) -> Self {
+    /// Starts the shards' tasks. They end when the last `Hub` is dropped. `ring` is how many events
+    /// of a topic can be replayed.
+    pub(super) fn start(
+        shards: usize,
+        bus: &bus::Handle,
+        store: Arc<dyn store::Outbox>,
+        ring: usize,
+    ) -> Self {
+        let tail_max = ring.clamp(1, TAIL_EVENTS_MAX);
+        let past = Past::new(bus.topics.clone(), store);
         let shards = (0..shards.max(1))
             .map(|_| {
                 let (commands, queue) = mpsc::channel(COMMANDS_MAX);
-                let shard = Shard::new(bus.topics.clone(), store.clone());
-                tokio::spawn(shard.run(queue));
+                tokio::spawn(Shard::new(past.clone(), tail_max).run(queue));
                 commands
             })
             .collect();
-        Self { shards }
+        Self { shards, past }
     }
 
     fn shard(&self, topic: TopicKey) -> usize {
@@ -104,35 +149,46 @@ impl Hub {
             .await
     }
 
-    /// Attaches a session that holds `held` of the topic, or changes its mode.
-    pub(super) async fn attach(
-        &self,
-        topic: TopicKey,
-        session: Arc<SessionHandle>,
-        mode: Mode,
-        held: Position,
-    ) -> Result<Attached, Error> {
-        self.ask(topic, |answer| Command::Attach {
-            topic,
-            session,
-            mode,
-            held,
-            answer,
-        })
-        .await
+    /// Attaches a session to a topic, or changes its mode. Dropped half-way it may have done so:
+    /// `detach` then.
+    pub(super) async fn attach(&self, attach: Attach) -> Result<Attached, Error> {
+        self.ask(attach.topic, |answer| Command::Attach(attach, answer))
+            .await
     }
 
-    /// Ends a session's attachments.
+    /// Changes the mode of an attachment, if it is there. Not from activity to events, for which
+    /// the position held must be told.
+    pub(super) async fn set_mode(&self, topic: TopicKey, session: u64, mode: Mode) {
+        let shard = &self.shards[self.shard(topic)];
+        // A stopped hub has no attachments left; so below.
+        let _ = shard.send(Command::Mode(topic, session, mode)).await;
+    }
+
+    /// What came after a position, ascending and complete; None if it isn't remembered.
+    pub(super) async fn since(
+        &self,
+        topic: TopicKey,
+        held: Position,
+    ) -> Result<Option<Vec<Arc<Publication>>>, Error> {
+        self.past.since(topic, held).await
+    }
+
+    /// Ends a session's attachments: when it answers, nothing more of them reaches the outbox.
     pub(super) async fn detach(&self, topics: impl IntoIterator<Item = TopicKey>, session: u64) {
         let mut by_shard = vec![Vec::new(); self.shards.len()];
         for topic in topics {
             by_shard[self.shard(topic)].push(topic);
         }
+        let mut answers = Vec::new();
         for (shard, topics) in self.shards.iter().zip(by_shard) {
             if !topics.is_empty() {
-                // A stopped hub has no attachments left.
-                let _ = shard.send(Command::Detach(topics, session)).await;
+                let (answer, answered) = oneshot::channel();
+                let _ = shard.send(Command::Detach(topics, session, answer)).await;
+                answers.push(answered);
             }
+        }
+        for answer in answers {
+            let _ = answer.await;
         }
     }
 }

@@ -68,6 +68,14 @@ impl Requests {
         Ok(rate.level <= rate.per_minute)
     }
 
+    /// After a frame beyond the limit: how long until it would have been within it.
+    pub(super) fn over_for(&self) -> Duration {
+        self.rate.as_ref().map_or(Duration::ZERO, |rate| {
+            let beyond = (rate.level - rate.per_minute).max(0.0);
+            Duration::from_secs_f64(beyond / rate.per_minute * 60.0)
+        })
+    }
+
     /// Refuses a request beyond the limit.
     pub(super) fn refuse_rate(&self, inner: &Inner, session: &SessionHandle, call: u32) {
         let error = domain::Error::new(Reason::RateLimited, "too many frames on this stream")
@@ -103,7 +111,10 @@ impl Requests {
                 Ok(accepted) => {
                     tokio::spawn(answer.of(accepted));
                 }
-                Err(error) => answer.give(Err(error)).await,
+                // A client that doesn't read its answers must not keep its other frames unread.
+                Err(error) => {
+                    tokio::spawn(answer.give(Err(error)));
+                }
             },
             other => {
                 tokio::spawn(async move {

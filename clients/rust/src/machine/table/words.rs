@@ -149,6 +149,7 @@ fn frame(words: &[&str]) -> Frame {
         ["gap", of, at] => Frame::Gap(v1::Gap {
             topic: Some(topic(of)),
             position: Some(position(at)),
+            channel: None,
         }),
         ["snapshot", of, at, rest @ ..] => {
             let state = rest.first().map(|last| {
