@@ -103,16 +103,20 @@ impl Domain {
         Ok(Caller::of(&session))
     }
 
-    /// Whether a caller's session still stands; for streams, which outlive access tokens: they
-    /// last as long as the session can be refreshed.
+    /// Whether a caller's session still stands, as stored: another process may have ended it, of
+    /// which the cache hears nothing. For streams, which outlive access tokens: they last as long
+    /// as the session can be refreshed.
     pub async fn revalidate(&self, caller: &Caller) -> Result<(), Error> {
-        let (session, _) = self.session(caller.session_id).await.map_err(|error| {
-            if error.reason == Reason::TokenInvalid {
-                revoked()
-            } else {
-                error
-            }
-        })?;
+        let session = self
+            .read_session(caller.session_id)
+            .await
+            .map_err(|error| {
+                if error.reason == Reason::TokenInvalid {
+                    revoked()
+                } else {
+                    error
+                }
+            })?;
         let now = self.now();
         let lasts = session.access_expires_at == 0
             || session.access_expires_at.max(session.refresh_expires_at) > now;

@@ -160,6 +160,23 @@ async fn tokens_end_by_time_by_refresh_and_by_revocation() {
 }
 
 #[tokio::test]
+async fn a_stream_sees_at_its_next_look_what_another_process_ended() {
+    let world = World::new().await;
+    let caller = world.user("anna").await;
+    world.domain.revalidate(&caller).await.unwrap();
+    world
+        .domain
+        .store
+        .end_session(caller.session_id)
+        .await
+        .unwrap();
+    assert_eq!(
+        why(world.domain.revalidate(&caller).await),
+        Reason::SessionRevoked
+    );
+}
+
+#[tokio::test]
 async fn a_user_has_twenty_sessions_and_a_new_password_ends_the_others() {
     let world = World::with(|config| config.limits.enabled = true).await;
     let domain = &world.domain;
