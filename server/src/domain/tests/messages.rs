@@ -1,5 +1,6 @@
+use super::send::Change;
 use super::*;
-use crate::model::ChannelType;
+use crate::model::{ChannelType, Message};
 use crate::store::Anchor;
 
 const NONCE: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
@@ -80,6 +81,68 @@ async fn many_at_once_under_one_nonce_are_one() {
         .await
         .unwrap();
     assert_eq!(page.messages.len(), 1);
+}
+
+/// As if its first insertion had failed, and nobody knew of that yet.
+#[tokio::test]
+async fn a_repeat_of_what_was_never_stored_takes_its_place_after_what_came_since() {
+    let world = World::new().await;
+    let owner = world.user("owner").await;
+    let (_, general) = world.server(&owner, &[]).await;
+    let reserve = crate::bus::Reserve {
+        channel: general,
+        author: owner.user_id,
+        nonce: NONCE.into(),
+        content_hash: send::hash(&with_nonce(general, "lost")),
+        above: 0,
+    };
+    world
+        .domain
+        .bus
+        .reservations
+        .reserve(reserve)
+        .await
+        .unwrap();
+    let since = world.send(&owner, general, "since").await.unwrap();
+    let repeat = || {
+        world
+            .domain
+            .send_message(&owner, with_nonce(general, "lost"))
+    };
+    let lost = repeat().await.unwrap();
+    assert!(
+        lost.id > since,
+        "whoever paged up to {since} misses nothing"
+    );
+    assert_eq!(repeat().await.unwrap(), lost);
+    let other = world
+        .domain
+        .send_message(&owner, with_nonce(general, "other"));
+    assert_eq!(why(other.await), Reason::NonceReused);
+    assert_eq!(world.told(TopicKey::channel(general)).await.len(), 2);
+}
+
+/// The store couldn't say what became of a change, and meanwhile somebody deleted the message.
+#[tokio::test]
+async fn a_change_of_unknown_outcome_ends_as_the_row_is() {
+    let world = World::new().await;
+    let owner = world.user("owner").await;
+    let (_, general) = world.server(&owner, &[]).await;
+    let domain = &world.domain;
+    let id = world.send(&owner, general, "one").await.unwrap();
+    let wanted = Message {
+        content: "two".into(),
+        revision: domain.mint().unwrap(),
+        ..domain.get_message(&owner, general, id).await.unwrap()
+    };
+    let unknown = || store::Error::Unavailable("the disk is away".into());
+    let settle = |change| domain.settle(change, &wanted, unknown());
+    assert_eq!(why(settle(Change::Updated).await), Reason::StoreUnavailable);
+    domain.delete_message(&owner, general, id).await.unwrap();
+    for change in [Change::Created, Change::Updated, Change::Deleted] {
+        let row = settle(change).await.unwrap();
+        assert!(row.deleted && row.content.is_empty(), "{change:?}");
+    }
 }
 
 #[tokio::test]
