@@ -74,6 +74,8 @@ const MEMBER_STRIPES: usize = 4_096;
 const AHEAD_MS: i64 = 2_000;
 /// Messages whose fate the store couldn't tell, followed up at once.
 const FOLLOW_UPS_MAX: usize = 1_024;
+/// Messages whose mentions are told at once.
+const MENTIONS_MAX: usize = 64;
 
 /// The roles of a user in its servers.
 type Roles = Arc<BTreeMap<Id, Role>>;
@@ -99,6 +101,7 @@ pub struct Domain {
     members: Box<[Mutex<()>]>,
     turns: turns::Turns,
     follow_ups: Arc<Semaphore>,
+    mentions: Arc<Semaphore>,
     ids_ahead: AtomicBool,
 }
 
@@ -129,6 +132,7 @@ impl Domain {
             members: (0..MEMBER_STRIPES).map(|_| Mutex::new(())).collect(),
             turns: turns::Turns::new(),
             follow_ups: Arc::new(Semaphore::new(FOLLOW_UPS_MAX)),
+            mentions: Arc::new(Semaphore::new(MENTIONS_MAX)),
             ids_ahead: AtomicBool::new(false),
         })
     }

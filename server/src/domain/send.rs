@@ -4,6 +4,7 @@
 //! nothing half-way. What the store can't tell the fate of is read back, and followed up until it
 //! is known.
 
+use super::accounts::on_user;
 use super::permissions::Action;
 use super::turns::{Latest, Turn};
 use super::{Caller, Domain, Error, Reason};
@@ -11,7 +12,7 @@ use crate::bus::{Draft, Reserve, Reserved};
 use crate::frames;
 use crate::model::{Channel, ChannelType, EventBody, Id, Message, Metadata, TopicKey, limits};
 use crate::mutation;
-use crate::store::{self, Inserted, Insertion, NewEvent};
+use crate::store::{self, Inserted, Insertion};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
@@ -338,24 +339,35 @@ impl Domain {
     }
 
     /// Tells those who are mentioned and may see it, on their own topics. Best effort: the
-    /// message itself is durable and names them.
-    async fn mention(&self, message: &Message) {
+    /// message itself is durable and names them. So the sender doesn't wait for it, unless too
+    /// many others are to be told.
+    async fn mention(self: &Arc<Self>, message: &Message) {
+        let (channel, id) = (message.channel_id, message.id);
+        let others = message.mentions.iter().copied();
+        let others: Vec<Id> = others.filter(|user| *user != message.author_id).collect();
+        if others.is_empty() {
+            return;
+        }
+        let Ok(permit) = self.mentions.clone().acquire_owned().await else {
+            return;
+        };
+        let domain = self.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            if let Err(error) = domain.tell_mentioned(others, channel, id).await {
+                tracing::warn!(%error, id, "mentions couldn't be told");
+            }
+        });
+    }
+
+    async fn tell_mentioned(&self, users: Vec<Id>, channel: Id, id: Id) -> Result<(), Error> {
         let mut events = Vec::new();
-        for user in &message.mentions {
-            if *user == message.author_id {
-                continue;
-            }
-            if let Ok(true) = self.can_see_channel(*user, message.channel_id).await {
-                let body = EventBody::Mentioned(message.channel_id, message.id);
-                events.push(NewEvent {
-                    topic: TopicKey::user(*user),
-                    body,
-                });
+        for user in users {
+            if self.can_see_channel(user, channel).await? {
+                events.push(on_user(user, EventBody::Mentioned(channel, id)));
             }
         }
-        if let Err(error) = self.append(events).await {
-            tracing::warn!(%error, id = message.id, "mentions couldn't be told");
-        }
+        self.append(events).await
     }
 }
 

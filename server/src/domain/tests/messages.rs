@@ -278,12 +278,34 @@ async fn who_is_mentioned_and_may_see_it_is_told() {
         channel_id: general,
         message_id,
     });
+    // All that is under way is over.
+    let all = world.domain.mentions.acquire_many(MENTIONS_MAX as u32);
+    drop(all.await.unwrap());
     assert_eq!(world.told_user(&anna).await.last(), Some(&mentioned));
     assert!(!world.told_user(&stranger).await.contains(&mentioned));
     assert!(
         !world.told_user(&owner).await.contains(&mentioned),
         "not of oneself"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_mentions_others_does_not_wait_until_they_are_told() {
+    let world = World::new().await;
+    let (owner, anna) = (world.user("owner").await, world.user("anna").await);
+    let (_, general) = world.server(&owner, &[&anna]).await;
+    let (answered, answer) = std::sync::mpsc::channel();
+    let (tell, told) = std::sync::mpsc::channel();
+    *world.probe.look.lock().unwrap() = Some(Box::new(move || {
+        // The mention is stored, and who stored it not answered yet.
+        let sent = tokio::task::block_in_place(|| answer.recv_timeout(PATIENCE));
+        tell.send(sent.is_ok()).unwrap();
+    }));
+    let content = format!("<@{}>", anna.user_id);
+    world.send(&owner, general, &content).await.unwrap();
+    answered.send(()).unwrap();
+    let before = tokio::task::block_in_place(|| told.recv().unwrap());
+    assert!(before, "the sender was answered before");
 }
 
 #[tokio::test]

@@ -19,8 +19,11 @@ use crate::store::sqlite::Sqlite;
 use crate::store::{OutboxEvent, Relay};
 use chirm_proto::v1;
 use prost::Message as _;
+use std::time::Duration;
 use tempfile::TempDir;
 
+/// How long a test waits for what must come. Never asserted on; only ends a hanging test.
+const PATIENCE: Duration = Duration::from_secs(20);
 const PASSWORD: &str = "correct horse";
 
 /// Hands events on; then a test may look around, before the writer that committed them is answered.
