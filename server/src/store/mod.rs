@@ -337,8 +337,8 @@ pub struct UserSnapshot {
 pub trait Upkeep: Send + Sync {
     /// Fails if the store can't read and write.
     async fn check(&self) -> Result<(), Error>;
-    /// Copies the whole store, consistent, to a file that must not exist; `progress` gets bytes
-    /// copied.
+    /// Copies the whole store, consistent, to a file that must not exist and that nobody else may
+    /// read; `progress` gets bytes copied. Whoever serves the copy begins a new epoch.
     async fn backup(
         &self,
         path: &std::path::Path,

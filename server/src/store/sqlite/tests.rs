@@ -220,6 +220,12 @@ async fn a_backup_is_whole_while_writes_go_on() {
     backup.unwrap();
     let bytes = std::fs::metadata(&copy).unwrap().len();
     assert_eq!(copied.into_inner(), bytes);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(&copy).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "nobody else reads it");
+    }
     let again = store.backup(&copy, &|_| {}).await;
     assert!(matches!(again, Err(Error::Conflict(_))), "{again:?}");
     store.close().await;
