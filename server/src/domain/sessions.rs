@@ -103,6 +103,13 @@ impl Domain {
         Ok(Caller::of(&session))
     }
 
+    /// Who a call's token stands for, unless it calls too fast.
+    pub async fn admit(&self, token: &str) -> Result<Caller, Error> {
+        let caller = self.authenticate(token).await?;
+        self.throttle.call(&caller)?;
+        Ok(caller)
+    }
+
     /// Whether a caller's session still stands, as stored: another process may have ended it, of
     /// which the cache hears nothing. For streams, which outlive access tokens: they last as long
     /// as the session can be refreshed.

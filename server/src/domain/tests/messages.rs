@@ -307,23 +307,3 @@ async fn who_mentions_others_does_not_wait_until_they_are_told() {
     let before = tokio::task::block_in_place(|| told.recv().unwrap());
     assert!(before, "the sender was answered before");
 }
-
-#[tokio::test]
-async fn sends_are_limited_by_channel_and_user_a_hundredfold_for_services() {
-    let world = World::with(|config| config.limits.enabled = true).await;
-    let (owner, service) = (world.user("owner").await, world.service().await);
-    let (_, general) = world.server(&owner, &[]).await;
-    let mut refused = None;
-    for _ in 0..20 {
-        if let Err(error) = world.send(&owner, general, "x").await {
-            refused = Some(error);
-            break;
-        }
-    }
-    let refused = refused.expect("20 sends at once are too fast");
-    assert_eq!(refused.reason, Reason::RateLimited);
-    assert!(refused.retry_after.is_some());
-    for _ in 0..20 {
-        world.send(&service, general, "x").await.unwrap();
-    }
-}

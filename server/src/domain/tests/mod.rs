@@ -8,6 +8,7 @@ mod jwt;
 mod messages;
 mod pages;
 mod programs;
+mod rates;
 mod refresh;
 mod servers;
 
