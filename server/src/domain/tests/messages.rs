@@ -307,3 +307,42 @@ async fn who_mentions_others_does_not_wait_until_they_are_told() {
     let before = tokio::task::block_in_place(|| told.recv().unwrap());
     assert!(before, "the sender was answered before");
 }
+
+#[tokio::test]
+async fn an_erased_users_messages_are_gone_and_told_whoever_waits() {
+    let world = World::new().await;
+    let (owner, anna) = (world.user("owner").await, world.user("anna").await);
+    let (_, general) = world.server(&owner, &[&anna]).await;
+    for n in 0..3 {
+        world.send(&anna, general, &n.to_string()).await.unwrap();
+        world.send(&owner, general, &n.to_string()).await.unwrap();
+    }
+    let domain = &world.domain;
+    let key = domain.create_key("operator", true, None).await.unwrap();
+    let admin = domain.authenticate(&key.token).await.unwrap();
+    {
+        let mut erasing = std::pin::pin!(domain.erase_user(&admin, anna.user_id));
+        // Given up as soon as the account is gone.
+        while futures::poll!(&mut erasing).is_pending() {
+            let account = domain.store.account(anna.user_id).await.unwrap();
+            if account.is_none_or(|account| account.user.deleted) {
+                break;
+            }
+        }
+    }
+    let deleted = |event: &v1::event::Event| matches!(event, v1::event::Event::MessageDeleted(_));
+    let all_told = async {
+        let told = async || world.told(TopicKey::channel(general)).await;
+        while told().await.iter().filter(|event| deleted(event)).count() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_told).await.unwrap();
+    let page = domain
+        .list_messages(&owner, general, Anchor::Newest, 0)
+        .await
+        .unwrap();
+    assert_eq!((page.messages.len(), page.deleted_ids.len()), (3, 3));
+    let again = domain.erase_user(&admin, anna.user_id).await.unwrap();
+    assert_eq!(again, 0);
+}
