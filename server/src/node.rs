@@ -64,6 +64,7 @@ pub async fn run_announced(
         node.store.clone(),
         node.gateway.clone(),
         metrics.clone(),
+        node.clock.clone(),
     )?;
     let within = config.net.request_timeout;
     let port =
