@@ -26,6 +26,7 @@ const ADDRESS_EXCHANGES: u32 = 600;
 struct Limiter<K: Eq + Hash + Clone> {
     limiter: DefaultKeyedRateLimiter<K>,
     clock: DefaultClock,
+    keys_max: usize,
 }
 
 impl<K: Eq + Hash + Clone> Limiter<K> {
@@ -38,6 +39,7 @@ impl<K: Eq + Hash + Clone> Limiter<K> {
         Self {
             limiter: RateLimiter::keyed(quota),
             clock: DefaultClock::default(),
+            keys_max: KEYS_MAX,
         }
     }
 
@@ -50,11 +52,11 @@ impl<K: Eq + Hash + Clone> Limiter<K> {
 
     /// Whether there is room for another key, once idle ones are forgotten.
     fn has_room(&self) -> bool {
-        if self.limiter.len() < KEYS_MAX {
+        if self.limiter.len() < self.keys_max {
             return true;
         }
         self.limiter.retain_recent();
-        self.limiter.len() < KEYS_MAX
+        self.limiter.len() < self.keys_max
     }
 }
 
@@ -198,5 +200,65 @@ fn network(address: IpAddr) -> IpAddr {
             None => std::net::Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
         },
         v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SessionKind;
+
+    fn user(user_id: Id) -> Caller {
+        Caller {
+            user_id,
+            session_id: 0,
+            kind: SessionKind::User,
+            service_bot: false,
+        }
+    }
+
+    /// Ten keys of each kind may be remembered, and that many users have been here.
+    fn full() -> Throttle {
+        let mut throttle = Throttle::new(&Limits {
+            sends_per_window: 1,
+            send_window: Duration::from_secs(3_600),
+            ..crate::config::Config::default().limits
+        });
+        throttle.sign_ins.keys_max = 10;
+        throttle.sends.users.keys_max = 10;
+        for id in 0..10 {
+            throttle.sign_in(None, &format!("user {id}")).unwrap();
+            throttle.send(&user(id), 1).unwrap();
+        }
+        throttle
+    }
+
+    #[test]
+    fn beyond_the_keys_remembered_sign_ins_are_refused_and_sends_let_through() {
+        let throttle = full();
+        for name in ["user 0", "somebody"] {
+            let refused = throttle.sign_in(None, name).unwrap_err();
+            assert_eq!(refused.reason, Reason::RateLimited);
+            assert!(refused.retry_after.is_some());
+        }
+        for _ in 0..5 {
+            throttle.send(&user(10), 1).unwrap();
+        }
+    }
+
+    #[test]
+    fn with_room_each_users_sends_are_counted() {
+        let mut throttle = full();
+        throttle.sends.users.keys_max = 12;
+        throttle.send(&user(10), 1).unwrap();
+        assert!(throttle.send(&user(10), 1).is_err());
+    }
+
+    #[test]
+    fn a_user_of_ipv6_is_a_network() {
+        let network = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(network("192.0.2.1"), "192.0.2.1");
     }
 }
