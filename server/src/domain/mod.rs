@@ -10,7 +10,7 @@
 //! - `throttle`: how fast. `pages`: how much at once.
 //! - `cache`: what is remembered of the store.
 //!
-//! Every change here runs to its end once it has begun ([`Domain::complete`]), and marks what the
+//! Every change here runs to its end once it has begun (`Domain::complete`), and marks what the
 //! caches hold of it as changing before it writes, so that who lost a right is refused from the
 //! commit on.
 
