@@ -6,6 +6,7 @@ use crate::bus::{Since, Topics as _};
 use crate::clock::ManualClock;
 use crate::model::{Id, TopicKey};
 use std::sync::Arc;
+use std::time::Duration;
 
 struct Local;
 
@@ -27,12 +28,21 @@ impl Place for Local {
 }
 
 /// Remembers 64 topics.
-fn of_64() -> LocalTopics {
+fn of_64() -> (LocalTopics, Arc<ManualClock>) {
     let limits = RingLimits {
         topics: 64,
         ..RingLimits::default()
     };
-    LocalTopics::new(limits, Arc::new(ManualClock::new(0)))
+    let clock = Arc::new(ManualClock::new(0));
+    (LocalTopics::new(limits, clock.clone()), clock)
+}
+
+/// One topic after the other is used.
+async fn use_others(topics: &LocalTopics, clock: &ManualClock) {
+    for id in 2..2_000 {
+        clock.advance(Duration::from_millis(1));
+        topics.publish(draft(TopicKey::channel(id))).await.unwrap();
+    }
 }
 
 mod suite {
@@ -43,11 +53,9 @@ mod suite {
 
 #[tokio::test]
 async fn a_forgotten_topic_has_another_epoch() {
-    let topics = of_64();
+    let (topics, clock) = of_64();
     let first = topics.publish(draft(TopicKey::channel(1))).await.unwrap();
-    for id in 2..2_000 {
-        topics.publish(draft(TopicKey::channel(id))).await.unwrap();
-    }
+    use_others(&topics, &clock).await;
     let again = topics.position(TopicKey::channel(1)).await.unwrap();
     assert_ne!(first.epoch, again.epoch);
     let since = topics.since(TopicKey::channel(1), first).await.unwrap();
@@ -56,12 +64,10 @@ async fn a_forgotten_topic_has_another_epoch() {
 
 #[tokio::test]
 async fn a_topic_with_subscribers_is_not_forgotten() {
-    let topics = of_64();
+    let (topics, clock) = of_64();
     let (subscriber, _feed) = topics.subscriber();
     let first = subscriber.subscribe(TopicKey::channel(1)).await.unwrap();
-    for id in 2..2_000 {
-        topics.publish(draft(TopicKey::channel(id))).await.unwrap();
-    }
+    use_others(&topics, &clock).await;
     let again = topics.position(TopicKey::channel(1)).await.unwrap();
     assert_eq!(first, again);
 }
