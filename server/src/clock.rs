@@ -6,29 +6,42 @@
 )]
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Tells the time. Cheap; called for every message.
 pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since 1970-01-01T00:00Z. May jump, back too, when someone sets the clock.
     fn wall_ms(&self) -> i64;
 
-    /// Time since some fixed moment of this process. Never goes back.
+    /// Time since some fixed moment of this process. Never goes back, and goes on while the machine
+    /// sleeps, where the system tells of it.
     fn elapsed(&self) -> Duration;
 }
 
 /// The machine's clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
-    start: Instant,
+    start: Duration,
 }
 
 impl Default for SystemClock {
     fn default() -> SystemClock {
-        SystemClock {
-            start: Instant::now(),
-        }
+        SystemClock { start: running() }
     }
+}
+
+/// Time since the machine started. `Instant` would leave out how long it slept.
+#[cfg(target_os = "linux")]
+fn running() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// Time since this was first called.
+#[cfg(not(target_os = "linux"))]
+fn running() -> Duration {
+    static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    FIRST.get_or_init(std::time::Instant::now).elapsed()
 }
 
 impl Clock for SystemClock {
@@ -41,7 +54,7 @@ impl Clock for SystemClock {
     }
 
     fn elapsed(&self) -> Duration {
-        self.start.elapsed()
+        running().saturating_sub(self.start)
     }
 }
 

@@ -117,6 +117,10 @@ pub struct Limits {
     /// The window of [`Limits::sends_per_window`].
     #[serde(rename = "send_window_ms", with = "millis")]
     pub send_window: Duration,
+    /// Unary calls of a user in a minute.
+    pub calls_per_minute: u32,
+    /// What a user makes and joins in a minute: servers, channels, invitations, bots.
+    pub creates_per_minute: u32,
     /// Service accounts may do so many times the rates.
     pub service_factor: u32,
     /// Servers that a user may be in.

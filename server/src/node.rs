@@ -64,6 +64,7 @@ pub async fn run_announced(
         node.store.clone(),
         node.gateway.clone(),
         metrics.clone(),
+        node.clock.clone(),
     )?;
     let within = config.net.request_timeout;
     let port =
@@ -150,20 +151,20 @@ impl Node {
             )
         })?;
         let limits = &config.limits;
-        let topics = LocalTopics::new(RingLimits {
+        let ring = RingLimits {
             events: limits.ring_events,
             bytes: limits.ring_bytes,
             age: limits.ring_age,
             ..RingLimits::default()
-        });
-        let path = config.data.join(STORE_FILE);
+        };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let topics = LocalTopics::new(ring, clock.clone());
+        let path = config.data.join(STORE_FILE);
         let relay = Arc::new(topics.clone());
         let store = Arc::new(Sqlite::open_with_clock(&path, relay, clock.clone()).await?);
         let highest = store.highest().await?;
         let store: store::Handle = store;
-        let now = clock.clone();
-        let bus = local::open(topics, highest, Arc::new(move || now.wall_ms()));
+        let bus = local::open(topics, highest, clock.clone());
         let domain = Domain::new(store.clone(), bus.clone(), config.clone(), clock.clone());
         domain
             .check_keys()

@@ -123,6 +123,8 @@ fn describe() {
     ::metrics::describe_gauge!("chirm_net_connections", "Open connections.");
     ::metrics::describe_gauge!("chirm_sessions", "Gateway streams that are signed in.");
     ::metrics::describe_gauge!("chirm_hub_topics", "Topics that some session here follows.");
+    let ahead = "How far the latest id is ahead of the clock.";
+    ::metrics::describe_gauge!("chirm_ids_ahead_seconds", ahead);
 }
 
 #[cfg(test)]

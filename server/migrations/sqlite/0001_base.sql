@@ -2,7 +2,8 @@
 -- mentions are compact JSON, NULL for none.
 
 -- epoch: of the topics of servers and users. highest: the highest id among the messages of channels that
--- were deleted, which no other row may remember.
+-- were deleted, which no other row may remember. copied: the file is a copy; whoever serves it first begins
+-- a new epoch.
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL

@@ -1,8 +1,11 @@
 //! The seam to what is shared and fast and may be forgotten: topics at positions, reservations of
 //! ids and nonces, the cache of sessions. Forgetting shows: a topic's epoch changes whenever its
-//! memory was, or may have been, lost. `local` is in process.
+//! memory was, or may have been, lost. `local` is in process; `suite` holds every backend to the
+//! contracts of the traits here.
 
 pub mod local;
+#[cfg(test)]
+mod suite;
 
 use crate::model::{Id, Position, Session, Signal, TopicKey, UnixMs};
 use async_trait::async_trait;
@@ -15,9 +18,6 @@ pub enum Error {
     /// It can't be reached now; nothing was published or reserved.
     #[error("bus unavailable: {0}")]
     Unavailable(String),
-    /// The clock is too far behind the ids that exist; try again later.
-    #[error("clock is behind by {0} ms")]
-    ClockBehind(i64),
     /// A bound of the bus is reached.
     #[error("overloaded")]
     Overloaded,
@@ -80,18 +80,25 @@ pub enum TransientKind {
     Custom,
 }
 
-/// Topics at positions.
+/// Topics at positions. Those of channels are numbered here; those of servers and users by the
+/// store, whose events a backend takes in as the store's `Relay`, with their positions.
 #[async_trait]
 pub trait Topics: Send + Sync + 'static {
-    /// One atomic step: raises `seq`, appends to the ring, tells the subscribers. Answers the
-    /// position.
+    /// One atomic step: raises `seq` by exactly one, appends to the ring, tells the subscribers.
+    /// Answers the position.
     async fn publish(&self, draft: Draft) -> Result<Position, Error>;
-    /// The topic's position now. Of a channel never heard of: its epoch, seq 0.
+    /// The topic's position now. Of a channel never heard of: the epoch of its first event, seq 0.
     async fn position(&self, topic: TopicKey) -> Result<Position, Error>;
-    /// The events after `position`, from the ring (1,000 events, 1 MiB or 10 minutes).
+    /// The events after `position`: all of them, each at the position after the one before, or
+    /// `Gone`. The ring keeps so many events, bytes and minutes as are configured. A position of
+    /// another epoch or of the future is `Gone`, and so is one from before relayed events of which
+    /// some never came.
     async fn since(&self, topic: TopicKey, position: Position) -> Result<Since, Error>;
-    /// Tells a channel's subscribers of something that has no position; best effort.
+    /// Tells a channel's subscribers of something that has no position, and moves none; best
+    /// effort.
     async fn announce(&self, transient: Transient) -> Result<(), Error>;
+    /// Forgets what no ring need keep any more; to be called now and then.
+    async fn trim(&self) -> Result<(), Error>;
     /// A new subscriber with no topics yet.
     fn subscriber(&self) -> (Arc<dyn Subscriber>, Feed);
 }
@@ -99,7 +106,8 @@ pub trait Topics: Send + Sync + 'static {
 /// A gateway's changing set of topics.
 #[async_trait]
 pub trait Subscriber: Send + Sync {
-    /// Confirmed before it answers: every later event reaches the feed. Answers the position now.
+    /// Confirmed before it answers: every later event reaches the feed, once, however often one
+    /// subscribes. Answers the position now.
     async fn subscribe(&self, topic: TopicKey) -> Result<Position, Error>;
     /// Ends it; events under way may still come.
     fn unsubscribe(&self, topic: TopicKey);
@@ -148,15 +156,20 @@ pub enum Reserved {
     },
 }
 
-/// Ids and nonces.
+/// Ids and nonces. An id is above all that were given out before it in the channel, and above those
+/// that the store had at the start, whatever the clock says; and not before the clock's time.
 #[async_trait]
 pub trait Reservations: Send + Sync + 'static {
-    /// Reserves an id, and the nonce for ten minutes.
+    /// Reserves an id, and the nonce for ten minutes: of an author in a channel, however many ask
+    /// at once, one is told `New`.
     async fn reserve(&self, reserve: Reserve) -> Result<Reserved, Error>;
-    /// Gives a nonce back whose message is known not to have been stored.
+    /// Gives a nonce back whose message is known not to have been stored. The next to ask has it.
     async fn release(&self, channel: Id, author: Id, nonce: &str);
     /// A Snowflake for anything that isn't a message, and for revisions: above `above`.
     fn mint(&self, above: Id) -> Result<Id, Error>;
+    /// How far the latest id is ahead of the clock, in milliseconds; 0 where it isn't. More than a
+    /// moment means that some clock was wrong once.
+    fn ahead_ms(&self) -> i64;
 }
 
 /// What the cache knows of a session.
@@ -171,14 +184,14 @@ pub enum Cached {
 }
 
 /// A cache of sessions: 25 s, so that ending one takes effect everywhere within 30 s even if word
-/// of it is lost.
+/// of it is lost. Once an ending was marked, no `put` that was under way brings the session back.
 #[async_trait]
 pub trait SessionCache: Send + Sync + 'static {
     /// What is known.
     async fn get(&self, id: Id, now: UnixMs) -> Cached;
     /// Remembers one, unless it is marked as ended.
     async fn put(&self, session: Arc<Session>, now: UnixMs);
-    /// Marks one as ended for 60 s.
+    /// Marks one as ended for 60 s. What marks it again begins anew.
     async fn revoke(&self, id: Id, now: UnixMs);
 }
 

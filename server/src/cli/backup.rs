@@ -2,7 +2,7 @@
 
 use super::operator::Place;
 use super::{output, progress};
-use crate::store::{Upkeep as _, sqlite::STORE_FILE, sqlite::Sqlite};
+use crate::store::sqlite::{STORE_FILE, Sqlite};
 use anyhow::{Context as _, ensure};
 use chirm_proto::v1;
 use std::path::{Path, PathBuf};
@@ -40,9 +40,7 @@ async fn of_folder(data: &Path, file: &Path) -> anyhow::Result<u64> {
         file.display()
     );
     let bar = progress::bytes("backup", Some(total.len()));
-    let store = Sqlite::open_beside(&source).await?;
-    let copied = store.backup(file, &|bytes| bar.set_position(bytes)).await;
-    store.close().await;
+    let copied = Sqlite::copy(&source, file, &|bytes| bar.set_position(bytes)).await;
     copied.with_context(|| format!("copying to {}", file.display()))?;
     bar.finish_and_clear();
     Ok(std::fs::metadata(file)?.len())

@@ -36,9 +36,8 @@ async fn open_store(data: &Path) -> anyhow::Result<(Arc<Domain>, store::Handle)>
     let highest = store.highest().await?;
     let store: store::Handle = store;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let now = clock.clone();
-    let topics = LocalTopics::new(RingLimits::default());
-    let bus = local::open(topics, highest, Arc::new(move || now.wall_ms()));
+    let topics = LocalTopics::new(RingLimits::default(), clock.clone());
+    let bus = local::open(topics, highest, clock.clone());
     let config = Arc::new(Config::load(None, &[])?);
     let domain = Domain::new(store.clone(), bus, config, clock);
     Ok((domain, store))

@@ -76,6 +76,11 @@ impl Config {
                 "limits.client_frames_per_minute",
             ),
             (limits.sends_per_window as usize, "limits.sends_per_window"),
+            (limits.calls_per_minute as usize, "limits.calls_per_minute"),
+            (
+                limits.creates_per_minute as usize,
+                "limits.creates_per_minute",
+            ),
             (limits.service_factor as usize, "limits.service_factor"),
         ] {
             ensure(value > 0, key, || "must be above 0".to_owned())?;

@@ -69,6 +69,8 @@ fn the_defaults_are_those_of_the_protocol() {
         (limits.sends_per_window, limits.send_window),
         (5, seconds(5))
     );
+    let calls = (limits.calls_per_minute, limits.creates_per_minute);
+    assert_eq!(calls, (1_200, 30));
     assert_eq!(limits.service_factor, 100);
     let server = (limits.channels_per_server, limits.members_per_server);
     assert_eq!((limits.servers_per_user, server), (200, (500, 100_000)));

@@ -1,9 +1,10 @@
 //! Accounts: making and removing them, passwords, sessions.
 
 use super::passwords::Verdict;
+use super::send::Change;
 use super::servers::request_reused;
 use super::{Caller, Domain, Error, Listed, Reason, pages};
-use crate::model::{EventBody, Id, Message, Role, Session, TopicKey, User, limits};
+use crate::model::{EventBody, Id, Role, Session, TopicKey, User, limits};
 use crate::store::{self, Made, NewAccount, NewEvent};
 use std::sync::Arc;
 
@@ -144,7 +145,8 @@ impl Domain {
         Ok(())
     }
 
-    /// Erases a user: its account, and the content of its messages. Answers how many.
+    /// Erases a user: its account, and the content of its messages. Answers how many those were.
+    /// It takes as long as the store is large, and goes on when nobody waits for it any more.
     pub async fn erase_user(self: &Arc<Self>, caller: &Caller, user: Id) -> Result<u64, Error> {
         caller.require_admin()?;
         let account = self.store.account(user).await?;
@@ -153,21 +155,28 @@ impl Domain {
             if !account.user.deleted {
                 domain.remove_account(user).await?;
             }
-            let erased = domain.store.erase_author(user).await?;
-            for (channel, id) in &erased {
-                if let Some(row) = domain.store.get(*channel, *id).await? {
-                    domain.tell_erased(row).await?;
-                }
+            let erased = domain.erase_messages(user).await;
+            match &erased {
+                Ok(messages) => tracing::info!(user, messages, "a user is erased"),
+                Err(error) => tracing::error!(%error, user, "a user isn't erased; repeat the call"),
             }
-            Ok(erased.len() as u64)
+            erased
         })
         .await
     }
 
-    async fn tell_erased(&self, row: Message) -> Result<(), Error> {
-        let channel = row.channel_id;
-        self.publish_to(channel, &EventBody::MessageDeleted(row), 0)
-            .await
+    /// Each step is told before the next is taken: what is erased is soon gone from screens, too.
+    async fn erase_messages(&self, author: Id) -> Result<u64, Error> {
+        let (mut erased, mut from) = (0, Some((0, 0)));
+        while let Some(after) = from {
+            let step = self.store.erase_author(author, after).await?;
+            erased += step.messages.len() as u64;
+            for row in step.messages {
+                self.publish(Change::Deleted, row).await?;
+            }
+            from = step.next;
+        }
+        Ok(erased)
     }
 
     /// A user with checked names, not stored yet.

@@ -47,6 +47,7 @@ impl Domain {
         }
         self.authorise_server(caller, new.server_id, Action::Invite)
             .await?;
+        self.throttle.create(caller)?;
         let ttl_s = if ttl_s == 0 { TTL_S } else { ttl_s };
         let invite = Invite {
             code: code(),

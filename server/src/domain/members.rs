@@ -31,6 +31,7 @@ impl Domain {
         caller: &Caller,
         code: String,
     ) -> Result<(Server, Member), Error> {
+        self.throttle.create(caller)?;
         let caller = caller.clone();
         self.complete(|domain| async move {
             let (invite, open) = domain.invite_of(&code).await?;
@@ -52,6 +53,7 @@ impl Domain {
         caller: &Caller,
         id: Id,
     ) -> Result<(Server, Member), Error> {
+        self.throttle.create(caller)?;
         let caller = caller.clone();
         self.complete(|domain| async move {
             let server = domain.server_of(id).await?;

@@ -109,10 +109,7 @@ impl Domain {
         );
         let row = match written.await {
             Ok(row) => row,
-            Err(error) => {
-                self.settle(Change::Updated, &message, error).await?;
-                message
-            }
+            Err(error) => self.settle(Change::Updated, &message, error).await?,
         };
         self.publish(Change::Updated, row.clone()).await?;
         if row.deleted {
@@ -153,11 +150,7 @@ impl Domain {
         let (channel, id) = (message.channel_id, message.id);
         let row = match self.store.delete(channel, id, message.revision).await {
             Ok(row) => row,
-            Err(error) => {
-                self.settle(Change::Deleted, &message, error).await?;
-                let row = self.store.get(channel, id).await?;
-                row.ok_or_else(|| Error::not_found("message"))?
-            }
+            Err(error) => self.settle(Change::Deleted, &message, error).await?,
         };
         self.publish(Change::Deleted, row).await
     }

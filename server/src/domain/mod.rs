@@ -10,7 +10,7 @@
 //! - `throttle`: how fast. `pages`: how much at once.
 //! - `cache`: what is remembered of the store.
 //!
-//! Every change here runs to its end once it has begun ([`Domain::complete`]), and marks what the
+//! Every change here runs to its end once it has begun (`Domain::complete`), and marks what the
 //! caches hold of it as changing before it writes, so that who lost a right is refused from the
 //! commit on.
 
@@ -61,6 +61,7 @@ use crate::store::{self, NewEvent};
 use cache::Cache;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 
 /// Entries of the caches of channels and of users each.
@@ -69,8 +70,12 @@ const CACHE_ENTRIES: usize = 50_000;
 const STRIPES: usize = 64;
 /// The same for members who come and go: after a restart thousands do at once.
 const MEMBER_STRIPES: usize = 4_096;
+/// Ids this far ahead of the clock are told of: a burst takes them some milliseconds ahead.
+const AHEAD_MS: i64 = 2_000;
 /// Messages whose fate the store couldn't tell, followed up at once.
 const FOLLOW_UPS_MAX: usize = 1_024;
+/// Messages whose mentions are told at once.
+const MENTIONS_MAX: usize = 64;
 
 /// The roles of a user in its servers.
 type Roles = Arc<BTreeMap<Id, Role>>;
@@ -96,6 +101,8 @@ pub struct Domain {
     members: Box<[Mutex<()>]>,
     turns: turns::Turns,
     follow_ups: Arc<Semaphore>,
+    mentions: Arc<Semaphore>,
+    ids_ahead: AtomicBool,
 }
 
 impl Domain {
@@ -125,15 +132,39 @@ impl Domain {
             members: (0..MEMBER_STRIPES).map(|_| Mutex::new(())).collect(),
             turns: turns::Turns::new(),
             follow_ups: Arc::new(Semaphore::new(FOLLOW_UPS_MAX)),
+            mentions: Arc::new(Semaphore::new(MENTIONS_MAX)),
+            ids_ahead: AtomicBool::new(false),
         })
     }
 
     /// What has to be done now and then: call it each minute.
     pub async fn upkeep(&self) {
         self.throttle.forget_idle();
+        self.watch_ids();
+        if let Err(error) = self.bus.topics.trim().await {
+            tracing::warn!(%error, "old events couldn't be forgotten");
+        }
         self.flush_seen().await;
         if let Err(error) = self.store.trim(self.now()).await {
             tracing::warn!(%error, "old rows couldn't be removed");
+        }
+    }
+
+    /// Says loudly when ids are ahead of the clock, and when it has caught up.
+    fn watch_ids(&self) {
+        let ahead_ms = self.bus.reservations.ahead_ms();
+        metrics::gauge!("chirm_ids_ahead_seconds").set(ahead_ms as f64 / 1_000.0);
+        let ahead = ahead_ms > AHEAD_MS;
+        if ahead != self.ids_ahead.swap(ahead, Ordering::Relaxed) {
+            if ahead {
+                tracing::error!(
+                    ahead_s = ahead_ms / 1_000,
+                    "ids are ahead of the clock: it is wrong now, or was when they were made; \
+                     until it has caught up, what is made shows a time that is too late"
+                );
+            } else {
+                tracing::info!("the clock has caught up with the ids");
+            }
         }
     }
 

@@ -30,10 +30,7 @@ impl Domain {
             return Err(Error::denied("A bot doesn't make bots."));
         }
         let request = check_request(caller, request_id)?;
-        if !caller.is_service() {
-            self.throttle
-                .sign_in(None, &format!("#bots {}", caller.user_id))?;
-        }
+        self.throttle.create(caller)?;
         let user = self.new_user(username, display_name, true)?;
         let name = if caller.is_service() { SERVICE_BOT } else { "" };
         let (session, token) = self.lasting(user.id, SessionKind::Bot, name)?;

@@ -4,17 +4,19 @@
 //! nothing half-way. What the store can't tell the fate of is read back, and followed up until it
 //! is known.
 
+use super::accounts::on_user;
 use super::permissions::Action;
-use super::turns::Turn;
+use super::turns::{Latest, Turn};
 use super::{Caller, Domain, Error, Reason};
 use crate::bus::{Draft, Reserve, Reserved};
 use crate::frames;
 use crate::model::{Channel, ChannelType, EventBody, Id, Message, Metadata, TopicKey, limits};
 use crate::mutation;
-use crate::store::{self, Inserted, Insertion, NewEvent};
+use crate::store::{self, Inserted, Insertion};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::MutexGuard;
 
 /// All of a send, edit or delete; beyond it the outcome is unknown to the caller.
 pub const DEADLINE: Duration = Duration::from_secs(5);
@@ -78,8 +80,16 @@ pub struct Accepted {
 enum Stage {
     /// Its insertion is queued.
     Queued(Insertion, Turn),
-    /// Its nonce is in use, for content of this hash; the second is its own.
-    Repeated(u64, u64),
+    /// It repeats this one, which is stored.
+    Stored,
+}
+
+/// What a message finds in its channel.
+enum Place<'a> {
+    /// This id, and the channel to itself until it is queued.
+    New(Id, MutexGuard<'a, Latest>),
+    /// The message that it repeats.
+    Taken(Message),
 }
 
 impl Domain {
@@ -120,19 +130,43 @@ impl Domain {
             content_hash,
             above: send.reply_to,
         };
-        let mut latest = self.turns.hold(channel.id).await;
-        let reserved = self.bus.reservations.reserve(reserve).await?;
-        let (id, earlier) = match reserved {
-            Reserved::New(id) => (id, None),
-            Reserved::Existing { id, content_hash } => (id, Some(content_hash)),
-        };
-        let message = message_of(id, author, send);
         // No await from here on: what is queued is also seen through.
-        let stage = match earlier {
-            Some(earlier) => Stage::Repeated(earlier, content_hash),
-            None => Stage::Queued(self.queue(&message), Turn::after(&mut latest)),
+        Ok(match self.place(reserve).await? {
+            Place::New(id, mut latest) => {
+                let message = message_of(id, author, send);
+                let stage = Stage::Queued(self.queue(&message), Turn::after(&mut latest));
+                Accepted { message, stage }
+            }
+            Place::Taken(message) => Accepted {
+                message,
+                stage: Stage::Stored,
+            },
+        })
+    }
+
+    /// A repeat whose original isn't stored (yet) gets a place of its own: whichever of the two
+    /// comes second finds the first by its nonce, and neither is seen after what came later.
+    async fn place(&self, reserve: Reserve) -> Result<Place<'_>, Error> {
+        let again = Reserve {
+            nonce: String::new(),
+            ..reserve
         };
-        Ok(Accepted { message, stage })
+        let latest = self.turns.hold(again.channel).await;
+        let (id, content_hash) = match self.bus.reservations.reserve(reserve).await? {
+            Reserved::New(id) => return Ok(Place::New(id, latest)),
+            Reserved::Existing { id, content_hash } => (id, content_hash),
+        };
+        drop(latest);
+        if content_hash != again.content_hash {
+            return Err(nonce_reused());
+        }
+        if let Some(original) = self.store.get(again.channel, id).await? {
+            return Ok(Place::Taken(original));
+        }
+        let latest = self.turns.hold(again.channel).await;
+        match self.bus.reservations.reserve(again).await? {
+            Reserved::New(id) | Reserved::Existing { id, .. } => Ok(Place::New(id, latest)),
+        }
     }
 
     fn queue(&self, message: &Message) -> Insertion {
@@ -194,25 +228,16 @@ impl Domain {
     /// its own: it must not be dropped half-way.
     pub async fn finish_message(self: &Arc<Self>, accepted: Accepted) -> Result<Message, Error> {
         let Accepted { message, stage } = accepted;
-        let (insertion, mut turn) = match stage {
-            Stage::Queued(insertion, turn) => (insertion, Some(turn)),
-            Stage::Repeated(earlier, own) if earlier != own => return Err(nonce_reused()),
-            Stage::Repeated(..) => {
-                if let Some(original) = self.store.get(message.channel_id, message.id).await? {
-                    return Ok(original);
-                }
-                // Not stored (yet): whichever of the two insertions comes second finds the first.
-                (self.store.insert(message.clone()), None)
-            }
+        let Stage::Queued(insertion, mut turn) = stage else {
+            return Ok(message);
         };
-        match insertion.await {
-            Ok(Inserted::New) => metrics::counter!("chirm_messages_sent_total").increment(1),
+        let message = match insertion.await {
+            Ok(Inserted::New) => message,
             Ok(Inserted::Repeat(original)) => return repeat(original, &message),
             Err(error) => self.settle(Change::Created, &message, error).await?,
-        }
-        if let Some(turn) = &mut turn {
-            turn.come().await;
-        }
+        };
+        metrics::counter!("chirm_messages_sent_total").increment(1);
+        turn.come().await;
         self.publish(Change::Created, message.clone()).await?;
         drop(turn);
         self.mention(&message).await;
@@ -251,17 +276,17 @@ impl Domain {
         }
     }
 
-    /// After a write of unknown outcome: reads back what was written. `Ok` if it was, else the
+    /// After a write of unknown outcome: the row as it now is, if that was written; else the
     /// error.
     pub(super) async fn settle(
         self: &Arc<Self>,
         change: Change,
         wanted: &Message,
         error: store::Error,
-    ) -> Result<(), Error> {
+    ) -> Result<Message, Error> {
         if matches!(error, store::Error::Unavailable(_)) {
             match self.store.get(wanted.channel_id, wanted.id).await {
-                Ok(Some(row)) if change.is_in(&row, wanted.revision) => return Ok(()),
+                Ok(Some(row)) if change.is_in(&row, wanted.revision) => return Ok(row),
                 Ok(_) => {}
                 Err(_) => {
                     self.follow_up(change, wanted.clone());
@@ -314,24 +339,35 @@ impl Domain {
     }
 
     /// Tells those who are mentioned and may see it, on their own topics. Best effort: the
-    /// message itself is durable and names them.
-    async fn mention(&self, message: &Message) {
+    /// message itself is durable and names them. So the sender doesn't wait for it, unless too
+    /// many others are to be told.
+    async fn mention(self: &Arc<Self>, message: &Message) {
+        let (channel, id) = (message.channel_id, message.id);
+        let others = message.mentions.iter().copied();
+        let others: Vec<Id> = others.filter(|user| *user != message.author_id).collect();
+        if others.is_empty() {
+            return;
+        }
+        let Ok(permit) = self.mentions.clone().acquire_owned().await else {
+            return;
+        };
+        let domain = self.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            if let Err(error) = domain.tell_mentioned(others, channel, id).await {
+                tracing::warn!(%error, id, "mentions couldn't be told");
+            }
+        });
+    }
+
+    async fn tell_mentioned(&self, users: Vec<Id>, channel: Id, id: Id) -> Result<(), Error> {
         let mut events = Vec::new();
-        for user in &message.mentions {
-            if *user == message.author_id {
-                continue;
-            }
-            if let Ok(true) = self.can_see_channel(*user, message.channel_id).await {
-                let body = EventBody::Mentioned(message.channel_id, message.id);
-                events.push(NewEvent {
-                    topic: TopicKey::user(*user),
-                    body,
-                });
+        for user in users {
+            if self.can_see_channel(user, channel).await? {
+                events.push(on_user(user, EventBody::Mentioned(channel, id)));
             }
         }
-        if let Err(error) = self.append(events).await {
-            tracing::warn!(%error, id = message.id, "mentions couldn't be told");
-        }
+        self.append(events).await
     }
 }
 
@@ -370,7 +406,7 @@ fn nonce_reused() -> Error {
 }
 
 /// What is sent under a nonce, in short.
-fn hash(send: &SendMessage) -> u64 {
+pub(super) fn hash(send: &SendMessage) -> u64 {
     let mut hasher = Sha256::new();
     hasher.update(send.reply_to.to_be_bytes());
     let mut add = |text: &str| {

@@ -52,6 +52,7 @@ impl Domain {
         check_description(&new.description)?;
         self.check_metadata(&new.metadata)?;
         let request = check_request(caller, &new.request_id)?;
+        self.throttle.create(caller)?;
         let caller = caller.clone();
         self.complete(
             |domain| async move { domain.write_server(&caller, name, new, request).await },

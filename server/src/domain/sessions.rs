@@ -103,16 +103,27 @@ impl Domain {
         Ok(Caller::of(&session))
     }
 
-    /// Whether a caller's session still stands; for streams, which outlive access tokens: they
-    /// last as long as the session can be refreshed.
+    /// Who a call's token stands for, unless it calls too fast.
+    pub async fn admit(&self, token: &str) -> Result<Caller, Error> {
+        let caller = self.authenticate(token).await?;
+        self.throttle.call(&caller)?;
+        Ok(caller)
+    }
+
+    /// Whether a caller's session still stands, as stored: another process may have ended it, of
+    /// which the cache hears nothing. For streams, which outlive access tokens: they last as long
+    /// as the session can be refreshed.
     pub async fn revalidate(&self, caller: &Caller) -> Result<(), Error> {
-        let (session, _) = self.session(caller.session_id).await.map_err(|error| {
-            if error.reason == Reason::TokenInvalid {
-                revoked()
-            } else {
-                error
-            }
-        })?;
+        let session = self
+            .read_session(caller.session_id)
+            .await
+            .map_err(|error| {
+                if error.reason == Reason::TokenInvalid {
+                    revoked()
+                } else {
+                    error
+                }
+            })?;
         let now = self.now();
         let lasts = session.access_expires_at == 0
             || session.access_expires_at.max(session.refresh_expires_at) > now;

@@ -1,4 +1,5 @@
-//! How fast: GCRA per key. Sends fail open when too many keys are remembered, sign-ins fail closed.
+//! How fast: GCRA per key. Beyond the keys that are remembered, calls and sends are let through,
+//! sign-ins refused.
 
 use super::{Caller, Error, Reason};
 use crate::config::Limits;
@@ -12,9 +13,10 @@ use std::time::Duration;
 
 /// Keys that one limiter remembers.
 const KEYS_MAX: usize = 200_000;
+/// The window of all rates but those of sends.
+const MINUTE: Duration = Duration::from_secs(60);
 /// Sign-ins of one name from one address: so many at once, then one in six seconds.
 const SIGN_INS: u32 = 10;
-const SIGN_IN_WINDOW: Duration = Duration::from_secs(60);
 /// Sign-ins and sign-ups from one address, all names together.
 const ADDRESS_SIGN_INS: u32 = 60;
 /// Refreshes and exchanges of tokens from one address, in the same time: there is no guessing
@@ -24,6 +26,7 @@ const ADDRESS_EXCHANGES: u32 = 600;
 struct Limiter<K: Eq + Hash + Clone> {
     limiter: DefaultKeyedRateLimiter<K>,
     clock: DefaultClock,
+    keys_max: usize,
 }
 
 impl<K: Eq + Hash + Clone> Limiter<K> {
@@ -36,6 +39,7 @@ impl<K: Eq + Hash + Clone> Limiter<K> {
         Self {
             limiter: RateLimiter::keyed(quota),
             clock: DefaultClock::default(),
+            keys_max: KEYS_MAX,
         }
     }
 
@@ -48,21 +52,54 @@ impl<K: Eq + Hash + Clone> Limiter<K> {
 
     /// Whether there is room for another key, once idle ones are forgotten.
     fn has_room(&self) -> bool {
-        if self.limiter.len() < KEYS_MAX {
+        if self.limiter.len() < self.keys_max {
             return true;
         }
         self.limiter.retain_recent();
-        self.limiter.len() < KEYS_MAX
+        self.limiter.len() < self.keys_max
+    }
+}
+
+/// A rate of users, and `limits.service_factor` times that of the favoured. Beyond the keys that
+/// are remembered it lets through.
+struct Rate<K: Eq + Hash + Clone> {
+    users: Limiter<K>,
+    favoured: Limiter<K>,
+}
+
+impl<K: Eq + Hash + Clone> Rate<K> {
+    fn new(count: u32, window: Duration, limits: &Limits) -> Self {
+        Self {
+            users: Limiter::new(count, window),
+            favoured: Limiter::new(count.saturating_mul(limits.service_factor), window),
+        }
+    }
+
+    fn check(&self, caller: &Caller, key: &K) -> Result<(), Error> {
+        let limiter = if caller.is_favoured() {
+            &self.favoured
+        } else {
+            &self.users
+        };
+        if !limiter.has_room() {
+            return Ok(());
+        }
+        limiter.check(key)
+    }
+
+    fn forget_idle(&self) {
+        self.users.limiter.retain_recent();
+        self.favoured.limiter.retain_recent();
     }
 }
 
 /// All limiters.
 pub(super) struct Throttle {
     enabled: bool,
-    sends: Limiter<(Id, Id)>,
-    service_sends: Limiter<(Id, Id)>,
-    transients: Limiter<(Id, Id)>,
-    service_transients: Limiter<(Id, Id)>,
+    calls: Rate<Id>,
+    creates: Rate<Id>,
+    sends: Rate<(Id, Id)>,
+    transients: Rate<(Id, Id)>,
     sign_ins: Limiter<(Option<IpAddr>, String)>,
     addresses: Limiter<IpAddr>,
     exchanges: Limiter<IpAddr>,
@@ -71,38 +108,36 @@ pub(super) struct Throttle {
 impl Throttle {
     pub(super) fn new(limits: &Limits) -> Self {
         let (count, window) = (limits.sends_per_window, limits.send_window);
-        let many = count.saturating_mul(limits.service_factor);
         Self {
             enabled: limits.enabled,
-            sends: Limiter::new(count, window),
-            service_sends: Limiter::new(many, window),
-            transients: Limiter::new(count.saturating_mul(2), window),
-            service_transients: Limiter::new(many.saturating_mul(2), window),
-            sign_ins: Limiter::new(SIGN_INS, SIGN_IN_WINDOW),
-            addresses: Limiter::new(ADDRESS_SIGN_INS, SIGN_IN_WINDOW),
-            exchanges: Limiter::new(ADDRESS_EXCHANGES, SIGN_IN_WINDOW),
+            calls: Rate::new(limits.calls_per_minute, MINUTE, limits),
+            creates: Rate::new(limits.creates_per_minute, MINUTE, limits),
+            sends: Rate::new(count, window, limits),
+            transients: Rate::new(count.saturating_mul(2), window, limits),
+            sign_ins: Limiter::new(SIGN_INS, MINUTE),
+            addresses: Limiter::new(ADDRESS_SIGN_INS, MINUTE),
+            exchanges: Limiter::new(ADDRESS_EXCHANGES, MINUTE),
         }
+    }
+
+    /// A call, whatever it asks for.
+    pub(super) fn call(&self, caller: &Caller) -> Result<(), Error> {
+        self.open(&self.calls, caller, caller.user_id)
+    }
+
+    /// A server, channel, invitation or bot to make, or a server to join.
+    pub(super) fn create(&self, caller: &Caller) -> Result<(), Error> {
+        self.open(&self.creates, caller, caller.user_id)
     }
 
     /// A message to a channel.
     pub(super) fn send(&self, caller: &Caller, channel: Id) -> Result<(), Error> {
-        let limiter = if caller.is_favoured() {
-            &self.service_sends
-        } else {
-            &self.sends
-        };
-        self.open(limiter, &(caller.user_id, channel))
+        self.open(&self.sends, caller, (caller.user_id, channel))
     }
 
-    /// Typing or a custom event.
+    /// An edit, typing or a custom event.
     pub(super) fn transient(&self, caller: &Caller, channel: Id) -> Result<(), Error> {
-        let favoured = caller.is_favoured();
-        let limiter = if favoured {
-            &self.service_transients
-        } else {
-            &self.transients
-        };
-        self.open(limiter, &(caller.user_id, channel))
+        self.open(&self.transients, caller, (caller.user_id, channel))
     }
 
     /// A sign-in or sign-up under a name from an address.
@@ -113,7 +148,7 @@ impl Throttle {
         if !self.sign_ins.has_room() || !self.addresses.has_room() {
             return Err(
                 Error::new(Reason::RateLimited, "Too many sign-ins everywhere; wait.")
-                    .retry_after(SIGN_IN_WINDOW),
+                    .retry_after(MINUTE),
             );
         }
         if let Some(address) = from {
@@ -135,24 +170,25 @@ impl Throttle {
 
     /// Forgets keys that are idle.
     pub(super) fn forget_idle(&self) {
-        for limiter in [
-            &self.sends,
-            &self.service_sends,
-            &self.transients,
-            &self.service_transients,
-        ] {
-            limiter.limiter.retain_recent();
-        }
+        self.calls.forget_idle();
+        self.creates.forget_idle();
+        self.sends.forget_idle();
+        self.transients.forget_idle();
         self.sign_ins.limiter.retain_recent();
         self.addresses.limiter.retain_recent();
         self.exchanges.limiter.retain_recent();
     }
 
-    fn open(&self, limiter: &Limiter<(Id, Id)>, key: &(Id, Id)) -> Result<(), Error> {
-        if !self.enabled || !limiter.has_room() {
+    fn open<K: Eq + Hash + Clone>(
+        &self,
+        rate: &Rate<K>,
+        caller: &Caller,
+        key: K,
+    ) -> Result<(), Error> {
+        if !self.enabled {
             return Ok(());
         }
-        limiter.check(key)
+        rate.check(caller, &key)
     }
 }
 
@@ -164,5 +200,65 @@ fn network(address: IpAddr) -> IpAddr {
             None => std::net::Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
         },
         v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SessionKind;
+
+    fn user(user_id: Id) -> Caller {
+        Caller {
+            user_id,
+            session_id: 0,
+            kind: SessionKind::User,
+            service_bot: false,
+        }
+    }
+
+    /// Ten keys of each kind may be remembered, and that many users have been here.
+    fn full() -> Throttle {
+        let mut throttle = Throttle::new(&Limits {
+            sends_per_window: 1,
+            send_window: Duration::from_secs(3_600),
+            ..crate::config::Config::default().limits
+        });
+        throttle.sign_ins.keys_max = 10;
+        throttle.sends.users.keys_max = 10;
+        for id in 0..10 {
+            throttle.sign_in(None, &format!("user {id}")).unwrap();
+            throttle.send(&user(id), 1).unwrap();
+        }
+        throttle
+    }
+
+    #[test]
+    fn beyond_the_keys_remembered_sign_ins_are_refused_and_sends_let_through() {
+        let throttle = full();
+        for name in ["user 0", "somebody"] {
+            let refused = throttle.sign_in(None, name).unwrap_err();
+            assert_eq!(refused.reason, Reason::RateLimited);
+            assert!(refused.retry_after.is_some());
+        }
+        for _ in 0..5 {
+            throttle.send(&user(10), 1).unwrap();
+        }
+    }
+
+    #[test]
+    fn with_room_each_users_sends_are_counted() {
+        let mut throttle = full();
+        throttle.sends.users.keys_max = 12;
+        throttle.send(&user(10), 1).unwrap();
+        assert!(throttle.send(&user(10), 1).is_err());
+    }
+
+    #[test]
+    fn a_user_of_ipv6_is_a_network() {
+        let network = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(network("192.0.2.1"), "192.0.2.1");
     }
 }

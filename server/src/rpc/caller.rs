@@ -10,10 +10,10 @@ use tonic::{Request, Status};
 #[derive(Clone, Copy, Debug)]
 pub struct Origin(pub std::net::IpAddr);
 
-/// The caller that a request's `authorization: Bearer …` names.
+/// The caller that a unary request's `authorization: Bearer …` names.
 ///
 /// # Errors
-/// UNAUTHENTICATED: no token, or one that doesn't stand.
+/// UNAUTHENTICATED: no token, or one that doesn't stand. RESOURCE_EXHAUSTED: it calls too fast.
 pub(super) async fn caller<T>(domain: &Domain, request: &Request<T>) -> Result<Caller, Status> {
     let token = request
         .metadata()
@@ -25,7 +25,7 @@ pub(super) async fn caller<T>(domain: &Domain, request: &Request<T>) -> Result<C
                 .or_else(|| value.strip_prefix("bearer "))
         });
     match token {
-        Some(token) => domain.authenticate(token.trim()).await.map_err(refused),
+        Some(token) => domain.admit(token.trim()).await.map_err(refused),
         None => Err(token_missing()),
     }
 }

@@ -113,6 +113,15 @@ pub struct Page {
     pub has_newer: bool,
 }
 
+/// What a step of an erasure did.
+#[derive(Clone, Debug, Default)]
+pub struct Erased {
+    /// The rows that lost their content, as they now are.
+    pub messages: Vec<Message>,
+    /// Where the next step goes on; None: nothing is left.
+    pub next: Option<(Id, Id)>,
+}
+
 /// Messages.
 #[async_trait]
 pub trait Messages: Send + Sync {
@@ -144,8 +153,9 @@ pub trait Messages: Send + Sync {
     async fn newest(&self, channels: &[Id]) -> Result<Vec<Id>, Error>;
     /// The highest message id of all, 0 for none: where minting may start.
     async fn highest(&self) -> Result<Id, Error>;
-    /// Removes the content of all messages of an author. Answers their ids by channel.
-    async fn erase_author(&self, author: Id) -> Result<Vec<(Id, Id)>, Error>;
+    /// One step of removing the content of all messages of an author: of those behind a place
+    /// (channel, id), which is (0, 0) at first. It is short, however many there are.
+    async fn erase_author(&self, author: Id, after: (Id, Id)) -> Result<Erased, Error>;
 }
 
 /// Servers, members, invitations, bans.
@@ -337,8 +347,8 @@ pub struct UserSnapshot {
 pub trait Upkeep: Send + Sync {
     /// Fails if the store can't read and write.
     async fn check(&self) -> Result<(), Error>;
-    /// Copies the whole store, consistent, to a file that must not exist; `progress` gets bytes
-    /// copied.
+    /// Copies the whole store, consistent, to a file that must not exist and that nobody else may
+    /// read; `progress` gets bytes copied. Whoever serves the copy begins a new epoch.
     async fn backup(
         &self,
         path: &std::path::Path,

@@ -113,6 +113,21 @@ async fn a_user_sends_so_fast_to_a_channel() {
 }
 
 #[tokio::test]
+async fn a_user_calls_so_fast() {
+    let node = TestNode::start(&[("limits.calls_per_minute", "3")]).await;
+    let ann = User::mint(&node, "ann").await;
+    let mut refused = None;
+    for _ in 0..4 {
+        let list = ann.request(v1::ListServersRequest::default());
+        refused = ann.servers().list_servers(list).await.err();
+    }
+    let failure = Failure::from_status(&refused.expect("the fourth is too fast"));
+    assert_eq!(failure.reason, "RATE_LIMITED");
+    assert!(failure.retry_after.is_some());
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_view_has_so_many_channels_lists_and_users() {
     let node = TestNode::start(&[]).await;
     let ann = User::mint(&node, "ann").await;

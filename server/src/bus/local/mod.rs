@@ -14,18 +14,16 @@ pub use sessions::LocalSessions;
 pub use topics::{LocalTopics, RingLimits};
 
 use super::Handle;
-use crate::model::{Id, UnixMs};
+use crate::clock::Clock;
+use crate::model::Id;
 use std::sync::Arc;
-
-/// Tells the wall clock, in milliseconds since the Unix epoch.
-pub type NowMs = Arc<dyn Fn() -> UnixMs + Send + Sync>;
 
 /// Wires a local bus. `highest` is the highest id that the store has: minting starts above it.
 #[must_use]
-pub fn open(topics: LocalTopics, highest: Id, now: NowMs) -> Handle {
+pub fn open(topics: LocalTopics, highest: Id, clock: Arc<dyn Clock>) -> Handle {
     Handle {
         topics: Arc::new(topics),
-        reservations: Arc::new(LocalReservations::new(highest, now)),
+        reservations: Arc::new(LocalReservations::new(highest, clock)),
         sessions: Arc::new(LocalSessions::new()),
     }
 }

@@ -1,18 +1,16 @@
 //! Ids and nonces, in process.
 
-use super::NowMs;
 use crate::bus::{Error, Reservations, Reserve, Reserved};
-use crate::model::{Id, SNOWFLAKE_EPOCH_MS, UnixMs};
+use crate::clock::Clock;
+use crate::model::{Id, SNOWFLAKE_EPOCH_MS, UnixMs, id_time_ms};
 use async_trait::async_trait;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How long a nonce is reserved. The store keeps it far longer; this bridges what isn't stored yet.
 const NONCE_TTL_MS: i64 = 600_000;
 /// Nonces remembered; beyond them the oldest are forgotten, and the store alone tells a repeat.
 const NONCES_MAX: usize = 500_000;
-/// How far ids may run ahead of the clock.
-const AHEAD_MS_MAX: i64 = 2_000;
 
 /// The least Snowflake (worker 0) that is above `floor` and not before `now`.
 fn next_id(floor: Id, now: UnixMs) -> Id {
@@ -54,22 +52,42 @@ impl Nonces {
 
 /// Mints ids above all before them, in the whole process: so a message is above all that its author
 /// could have seen.
+///
+/// The time is that of the wall clock at the start and what has passed since: setting the clock
+/// moves no ids. Where the ids are ahead of it, they go on from where they are: there is no other
+/// node to disagree with.
 pub struct LocalReservations {
     last: Mutex<Id>,
     nonces: Mutex<Nonces>,
-    now: NowMs,
+    clock: Arc<dyn Clock>,
+    /// The wall clock when the other clock showed zero.
+    started_at: UnixMs,
 }
 
 impl LocalReservations {
     /// Starts above `highest`.
     #[must_use]
-    pub fn new(highest: Id, now: NowMs) -> Self {
+    pub fn new(highest: Id, clock: Arc<dyn Clock>) -> Self {
+        let started_at = clock.wall_ms() - millis(&*clock);
         Self {
             last: Mutex::new(highest),
             nonces: Mutex::default(),
-            now,
+            clock,
+            started_at,
         }
     }
+
+    fn now(&self) -> UnixMs {
+        self.started_at.saturating_add(millis(&*self.clock))
+    }
+
+    fn last(&self) -> MutexGuard<'_, Id> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn millis(clock: &dyn Clock) -> i64 {
+    i64::try_from(clock.elapsed().as_millis()).unwrap_or(i64::MAX)
 }
 
 #[async_trait]
@@ -78,7 +96,7 @@ impl Reservations for LocalReservations {
         if reserve.nonce.is_empty() || crate::mutation::on("nonce_forgotten") {
             return self.mint(reserve.above).map(Reserved::New);
         }
-        let now = (self.now)();
+        let now = self.now();
         let key = (reserve.channel, reserve.author, reserve.nonce);
         let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
         nonces.expire(now);
@@ -100,15 +118,14 @@ impl Reservations for LocalReservations {
     }
 
     fn mint(&self, above: Id) -> Result<Id, Error> {
-        let now = (self.now)();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = next_id(above.max(*last), now);
-        let ahead = (id >> 22) + SNOWFLAKE_EPOCH_MS - now;
-        if ahead > AHEAD_MS_MAX {
-            return Err(Error::ClockBehind(ahead));
-        }
-        *last = id;
-        Ok(id)
+        let now = self.now();
+        let mut last = self.last();
+        *last = next_id(above.max(*last), now);
+        Ok(*last)
+    }
+
+    fn ahead_ms(&self) -> i64 {
+        (id_time_ms(*self.last()) - self.now()).max(0)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::bus::{Cached, SessionCache};
 use crate::model::{Id, Session, UnixMs};
 use async_trait::async_trait;
 use quick_cache::sync::Cache;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How long a good session is believed.
 const VALID_MS: i64 = 25_000;
@@ -22,6 +22,8 @@ enum Entry {
 /// The cache of sessions, in process.
 pub struct LocalSessions {
     cache: Cache<Id, Entry>,
+    /// Held over a look and what is written because of it.
+    writing: Mutex<()>,
 }
 
 impl LocalSessions {
@@ -30,7 +32,20 @@ impl LocalSessions {
     pub fn new() -> Self {
         Self {
             cache: Cache::new(SESSIONS_MAX),
+            writing: Mutex::new(()),
         }
+    }
+
+    fn look(&self, id: Id, now: UnixMs) -> Cached {
+        match self.cache.get(&id) {
+            Some(Entry::Valid(session, at)) if now - at < VALID_MS => Cached::Valid(session),
+            Some(Entry::Revoked(at)) if now - at < REVOKED_MS => Cached::Revoked,
+            _ => Cached::Unknown,
+        }
+    }
+
+    fn write(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -43,21 +58,19 @@ impl Default for LocalSessions {
 #[async_trait]
 impl SessionCache for LocalSessions {
     async fn get(&self, id: Id, now: UnixMs) -> Cached {
-        match self.cache.get(&id) {
-            Some(Entry::Valid(session, at)) if now - at < VALID_MS => Cached::Valid(session),
-            Some(Entry::Revoked(at)) if now - at < REVOKED_MS => Cached::Revoked,
-            _ => Cached::Unknown,
-        }
+        self.look(id, now)
     }
 
     async fn put(&self, session: Arc<Session>, now: UnixMs) {
         let id = session.id;
-        if !matches!(self.get(id, now).await, Cached::Revoked) {
+        let _writing = self.write();
+        if !matches!(self.look(id, now), Cached::Revoked) {
             self.cache.insert(id, Entry::Valid(session, now));
         }
     }
 
     async fn revoke(&self, id: Id, now: UnixMs) {
+        let _writing = self.write();
         self.cache.insert(id, Entry::Revoked(now));
     }
 }

@@ -1,6 +1,7 @@
 //! Topics at positions, in process.
 
 use crate::bus::{Delivery, Draft, Error, Feed, Publication, Since, Subscriber, Topics, Transient};
+use crate::clock::Clock;
 use crate::frames;
 use crate::model::{Position, TopicKey, TopicKind};
 use crate::store::{OutboxEvent, Relay};
@@ -12,7 +13,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 const SHARDS: usize = 16;
 /// Events that wait for one subscriber; beyond them its topics are marked dirty.
@@ -45,49 +45,45 @@ impl Default for RingLimits {
 
 #[derive(Default)]
 struct Ring {
-    events: VecDeque<(Instant, Arc<Publication>)>,
+    events: VecDeque<(Duration, Arc<Publication>)>,
     bytes: usize,
 }
 
 impl Ring {
-    fn push(&mut self, event: Arc<Publication>, limits: &RingLimits) {
+    fn push(&mut self, event: Arc<Publication>, limits: &RingLimits, now: Duration) {
         self.bytes += event.frame.len();
-        self.events.push_back((Instant::now(), event));
-        self.trim(limits);
+        self.events.push_back((now, event));
+        self.trim(limits, now);
     }
 
-    fn trim(&mut self, limits: &RingLimits) {
+    fn trim(&mut self, limits: &RingLimits, now: Duration) {
         while let Some((at, event)) = self.events.front() {
             let fits = self.events.len() <= limits.events && self.bytes <= limits.bytes;
-            if fits && at.elapsed() < limits.age {
+            if fits && now.saturating_sub(*at) < limits.age {
                 break;
             }
             self.bytes -= event.frame.len();
             self.events.pop_front();
         }
+        if self.events.is_empty() {
+            self.clear();
+        }
     }
 
-    /// The events above `seq`, or None if the first of them is forgotten.
+    /// The events above `seq`, or None if they aren't all there. Those that are follow each other.
     fn above(&self, seq: i64, latest: i64) -> Option<Vec<Arc<Publication>>> {
-        let missed = usize::try_from(latest - seq).ok()?;
-        if crate::mutation::on("ring_incomplete") {
-            let from = self.events.len().saturating_sub(missed);
-            return Some(
-                self.events
-                    .iter()
-                    .skip(from)
-                    .map(|(_, e)| e.clone())
-                    .collect(),
-            );
-        }
-        let from = self.events.len().checked_sub(missed)?;
-        Some(
-            self.events
-                .iter()
-                .skip(from)
-                .map(|(_, e)| e.clone())
-                .collect(),
-        )
+        let from = self
+            .events
+            .partition_point(|(_, event)| event.position.seq <= seq);
+        let first = self.events.get(from);
+        let first = first.map_or(latest + 1, |(_, event)| event.position.seq);
+        let complete = first == seq + 1 || crate::mutation::on("ring_incomplete");
+        let events = || self.events.range(from..).map(|(_, event)| event.clone());
+        complete.then(|| events().collect())
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -95,24 +91,27 @@ struct State {
     position: Position,
     ring: Ring,
     subscribers: Vec<Arc<LocalSubscriber>>,
-    used_at: Instant,
+    used_at: Duration,
 }
 
 impl State {
-    fn at(position: Position) -> Self {
-        let used_at = Instant::now();
+    fn at(position: Position, now: Duration) -> Self {
         Self {
             position,
             ring: Ring::default(),
             subscribers: Vec::new(),
-            used_at,
+            used_at: now,
         }
     }
 
-    fn accept(&mut self, event: Arc<Publication>, limits: &RingLimits) {
-        self.used_at = Instant::now();
+    fn accept(&mut self, event: Arc<Publication>, limits: &RingLimits, now: Duration) {
+        self.used_at = now;
+        if event.position != self.position.next() {
+            // What is between was never heard: the store may have it, the ring doesn't.
+            self.ring.clear();
+        }
         self.position = event.position;
-        self.ring.push(event.clone(), limits);
+        self.ring.push(event.clone(), limits, now);
         for subscriber in &self.subscribers {
             subscriber.deliver(event.topic, Delivery::Event(event.clone()));
         }
@@ -129,17 +128,19 @@ struct Inner {
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
     limits: RingLimits,
+    clock: Arc<dyn Clock>,
     next_subscriber: AtomicU64,
 }
 
 impl LocalTopics {
     /// Empty.
     #[must_use]
-    pub fn new(limits: RingLimits) -> Self {
+    pub fn new(limits: RingLimits, clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Inner {
             shards: std::array::from_fn(|_| Mutex::new(HashMap::new())),
             hasher: RandomState::new(),
             limits,
+            clock,
             next_subscriber: AtomicU64::new(1),
         }))
     }
@@ -159,7 +160,7 @@ impl Inner {
         }
         shard
             .entry(topic)
-            .or_insert_with(|| State::at(start_of(topic)))
+            .or_insert_with(|| State::at(start_of(topic), self.clock.elapsed()))
     }
 }
 
@@ -210,7 +211,11 @@ impl Topics for LocalTopics {
         let mut shard = self.0.shard(draft.topic);
         let state = self.0.state(&mut shard, draft.topic);
         let position = state.position.next();
-        state.accept(publication(draft, position), &self.0.limits);
+        state.accept(
+            publication(draft, position),
+            &self.0.limits,
+            self.0.clock.elapsed(),
+        );
         Ok(position)
     }
 
@@ -222,7 +227,7 @@ impl Topics for LocalTopics {
     async fn since(&self, topic: TopicKey, position: Position) -> Result<Since, Error> {
         let mut shard = self.0.shard(topic);
         let state = self.0.state(&mut shard, topic);
-        state.ring.trim(&self.0.limits);
+        state.ring.trim(&self.0.limits, self.0.clock.elapsed());
         if position.epoch != state.position.epoch || position.seq > state.position.seq {
             return Ok(Since::Gone);
         }
@@ -241,6 +246,17 @@ impl Topics for LocalTopics {
                 let _ = subscriber
                     .feed
                     .try_send(Delivery::Transient(transient.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    async fn trim(&self) -> Result<(), Error> {
+        let now = self.0.clock.elapsed();
+        for shard in &self.0.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for state in shard.values_mut() {
+                state.ring.trim(&self.0.limits, now);
             }
         }
         Ok(())
@@ -282,7 +298,11 @@ impl Relay for LocalTopics {
                 signal,
                 message_id: 0,
             };
-            state.accept(publication(draft, position), &self.0.limits);
+            state.accept(
+                publication(draft, position),
+                &self.0.limits,
+                self.0.clock.elapsed(),
+            );
         }
     }
 }
@@ -362,7 +382,7 @@ impl Subscriber for Subscription {
     fn unsubscribe(&self, topic: TopicKey) {
         if let Some(state) = self.topics.shard(topic).get_mut(&topic) {
             state.subscribers.retain(|s| s.id != self.feed.id);
-            state.used_at = Instant::now();
+            state.used_at = self.topics.clock.elapsed();
         }
     }
 }

@@ -160,6 +160,23 @@ async fn tokens_end_by_time_by_refresh_and_by_revocation() {
 }
 
 #[tokio::test]
+async fn a_stream_sees_at_its_next_look_what_another_process_ended() {
+    let world = World::new().await;
+    let caller = world.user("anna").await;
+    world.domain.revalidate(&caller).await.unwrap();
+    world
+        .domain
+        .store
+        .end_session(caller.session_id)
+        .await
+        .unwrap();
+    assert_eq!(
+        why(world.domain.revalidate(&caller).await),
+        Reason::SessionRevoked
+    );
+}
+
+#[tokio::test]
 async fn a_user_has_twenty_sessions_and_a_new_password_ends_the_others() {
     let world = World::with(|config| config.limits.enabled = true).await;
     let domain = &world.domain;
@@ -298,6 +315,21 @@ async fn sign_ins_are_limited_by_name_and_address() {
     }
     assert_eq!(reasons[0], Reason::CredentialsWrong);
     assert_eq!(reasons[11], Reason::RateLimited);
+    let elsewhere = Some([192, 0, 2, 2].into());
+    let login = world.domain.login(elsewhere, "anna", PASSWORD.into(), "");
+    assert_eq!(why(login.await), Reason::CredentialsWrong);
+}
+
+#[tokio::test]
+async fn sign_ins_of_an_address_are_limited_whatever_the_names() {
+    let world = World::with(|config| config.limits.enabled = true).await;
+    let from = |last: u16| Some([0x2001, 0xdb8, 0, 0, 0, 0, 0, last].into());
+    let sign_in = |from, name: usize| world.domain.throttle.sign_in(from, &name.to_string());
+    let passed = (0..1_000).take_while(|n| sign_in(from(*n as u16), *n).is_ok());
+    // One comes free a second.
+    assert!((60..1_000).contains(&passed.count()));
+    let other = Some([0x2001, 0xdb8, 0, 1, 0, 0, 0, 1].into());
+    sign_in(other, 0).unwrap();
 }
 
 #[tokio::test]

@@ -4,11 +4,7 @@ use super::*;
 use crate::model::ChannelType;
 use futures::poll;
 use std::collections::HashMap;
-use std::time::Duration;
 use tokio::runtime::Handle;
-
-/// How long a test waits for what must come. Never asserted on; only ends a hanging test.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Users with a server, a private channel of `anna`'s in it, and an open server that is empty.
 struct Town {

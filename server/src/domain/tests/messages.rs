@@ -1,5 +1,6 @@
+use super::send::Change;
 use super::*;
-use crate::model::ChannelType;
+use crate::model::{ChannelType, Message};
 use crate::store::Anchor;
 
 const NONCE: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
@@ -80,6 +81,68 @@ async fn many_at_once_under_one_nonce_are_one() {
         .await
         .unwrap();
     assert_eq!(page.messages.len(), 1);
+}
+
+/// As if its first insertion had failed, and nobody knew of that yet.
+#[tokio::test]
+async fn a_repeat_of_what_was_never_stored_takes_its_place_after_what_came_since() {
+    let world = World::new().await;
+    let owner = world.user("owner").await;
+    let (_, general) = world.server(&owner, &[]).await;
+    let reserve = crate::bus::Reserve {
+        channel: general,
+        author: owner.user_id,
+        nonce: NONCE.into(),
+        content_hash: send::hash(&with_nonce(general, "lost")),
+        above: 0,
+    };
+    world
+        .domain
+        .bus
+        .reservations
+        .reserve(reserve)
+        .await
+        .unwrap();
+    let since = world.send(&owner, general, "since").await.unwrap();
+    let repeat = || {
+        world
+            .domain
+            .send_message(&owner, with_nonce(general, "lost"))
+    };
+    let lost = repeat().await.unwrap();
+    assert!(
+        lost.id > since,
+        "whoever paged up to {since} misses nothing"
+    );
+    assert_eq!(repeat().await.unwrap(), lost);
+    let other = world
+        .domain
+        .send_message(&owner, with_nonce(general, "other"));
+    assert_eq!(why(other.await), Reason::NonceReused);
+    assert_eq!(world.told(TopicKey::channel(general)).await.len(), 2);
+}
+
+/// The store couldn't say what became of a change, and meanwhile somebody deleted the message.
+#[tokio::test]
+async fn a_change_of_unknown_outcome_ends_as_the_row_is() {
+    let world = World::new().await;
+    let owner = world.user("owner").await;
+    let (_, general) = world.server(&owner, &[]).await;
+    let domain = &world.domain;
+    let id = world.send(&owner, general, "one").await.unwrap();
+    let wanted = Message {
+        content: "two".into(),
+        revision: domain.mint().unwrap(),
+        ..domain.get_message(&owner, general, id).await.unwrap()
+    };
+    let unknown = || store::Error::Unavailable("the disk is away".into());
+    let settle = |change| domain.settle(change, &wanted, unknown());
+    assert_eq!(why(settle(Change::Updated).await), Reason::StoreUnavailable);
+    domain.delete_message(&owner, general, id).await.unwrap();
+    for change in [Change::Created, Change::Updated, Change::Deleted] {
+        let row = settle(change).await.unwrap();
+        assert!(row.deleted && row.content.is_empty(), "{change:?}");
+    }
 }
 
 #[tokio::test]
@@ -215,6 +278,9 @@ async fn who_is_mentioned_and_may_see_it_is_told() {
         channel_id: general,
         message_id,
     });
+    // All that is under way is over.
+    let all = world.domain.mentions.acquire_many(MENTIONS_MAX as u32);
+    drop(all.await.unwrap());
     assert_eq!(world.told_user(&anna).await.last(), Some(&mentioned));
     assert!(!world.told_user(&stranger).await.contains(&mentioned));
     assert!(
@@ -223,22 +289,60 @@ async fn who_is_mentioned_and_may_see_it_is_told() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_mentions_others_does_not_wait_until_they_are_told() {
+    let world = World::new().await;
+    let (owner, anna) = (world.user("owner").await, world.user("anna").await);
+    let (_, general) = world.server(&owner, &[&anna]).await;
+    let (answered, answer) = std::sync::mpsc::channel();
+    let (tell, told) = std::sync::mpsc::channel();
+    *world.probe.look.lock().unwrap() = Some(Box::new(move || {
+        // The mention is stored, and who stored it not answered yet.
+        let sent = tokio::task::block_in_place(|| answer.recv_timeout(PATIENCE));
+        tell.send(sent.is_ok()).unwrap();
+    }));
+    let content = format!("<@{}>", anna.user_id);
+    world.send(&owner, general, &content).await.unwrap();
+    answered.send(()).unwrap();
+    let before = tokio::task::block_in_place(|| told.recv().unwrap());
+    assert!(before, "the sender was answered before");
+}
+
 #[tokio::test]
-async fn sends_are_limited_by_channel_and_user_a_hundredfold_for_services() {
-    let world = World::with(|config| config.limits.enabled = true).await;
-    let (owner, service) = (world.user("owner").await, world.service().await);
-    let (_, general) = world.server(&owner, &[]).await;
-    let mut refused = None;
-    for _ in 0..20 {
-        if let Err(error) = world.send(&owner, general, "x").await {
-            refused = Some(error);
-            break;
+async fn an_erased_users_messages_are_gone_and_told_whoever_waits() {
+    let world = World::new().await;
+    let (owner, anna) = (world.user("owner").await, world.user("anna").await);
+    let (_, general) = world.server(&owner, &[&anna]).await;
+    for n in 0..3 {
+        world.send(&anna, general, &n.to_string()).await.unwrap();
+        world.send(&owner, general, &n.to_string()).await.unwrap();
+    }
+    let domain = &world.domain;
+    let key = domain.create_key("operator", true, None).await.unwrap();
+    let admin = domain.authenticate(&key.token).await.unwrap();
+    {
+        let mut erasing = std::pin::pin!(domain.erase_user(&admin, anna.user_id));
+        // Given up as soon as the account is gone.
+        while futures::poll!(&mut erasing).is_pending() {
+            let account = domain.store.account(anna.user_id).await.unwrap();
+            if account.is_none_or(|account| account.user.deleted) {
+                break;
+            }
         }
     }
-    let refused = refused.expect("20 sends at once are too fast");
-    assert_eq!(refused.reason, Reason::RateLimited);
-    assert!(refused.retry_after.is_some());
-    for _ in 0..20 {
-        world.send(&service, general, "x").await.unwrap();
-    }
+    let deleted = |event: &v1::event::Event| matches!(event, v1::event::Event::MessageDeleted(_));
+    let all_told = async {
+        let told = async || world.told(TopicKey::channel(general)).await;
+        while told().await.iter().filter(|event| deleted(event)).count() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_told).await.unwrap();
+    let page = domain
+        .list_messages(&owner, general, Anchor::Newest, 0)
+        .await
+        .unwrap();
+    assert_eq!((page.messages.len(), page.deleted_ids.len()), (3, 3));
+    let again = domain.erase_user(&admin, anna.user_id).await.unwrap();
+    assert_eq!(again, 0);
 }

@@ -3,10 +3,12 @@
 mod auth;
 mod caches;
 mod channels;
+mod clocks;
 mod jwt;
 mod messages;
 mod pages;
 mod programs;
+mod rates;
 mod refresh;
 mod servers;
 
@@ -18,8 +20,11 @@ use crate::store::sqlite::Sqlite;
 use crate::store::{OutboxEvent, Relay};
 use chirm_proto::v1;
 use prost::Message as _;
+use std::time::Duration;
 use tempfile::TempDir;
 
+/// How long a test waits for what must come. Never asserted on; only ends a hanging test.
+const PATIENCE: Duration = Duration::from_secs(20);
 const PASSWORD: &str = "correct horse";
 
 /// Hands events on; then a test may look around, before the writer that committed them is answered.
@@ -43,7 +48,7 @@ struct World {
     domain: Arc<Domain>,
     clock: Arc<ManualClock>,
     probe: Arc<Probe>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl World {
@@ -58,24 +63,33 @@ impl World {
         let mut config = Config::default();
         config.limits.enabled = false;
         change(&mut config);
-        let topics = LocalTopics::new(RingLimits::default());
+        let clock = Arc::new(ManualClock::new(SNOWFLAKE_EPOCH_MS + 1_000_000));
+        Self::open(dir, Arc::new(config), clock).await
+    }
+
+    async fn open(dir: TempDir, config: Arc<Config>, clock: Arc<ManualClock>) -> Self {
+        let topics = LocalTopics::new(RingLimits::default(), clock.clone());
         let probe = Arc::new(Probe {
             topics: topics.clone(),
             look: std::sync::Mutex::default(),
         });
-        let clock = Arc::new(ManualClock::new(SNOWFLAKE_EPOCH_MS + 1_000_000));
         let path = dir.path().join("store");
         let store = Sqlite::open_with_clock(&path, probe.clone(), clock.clone()).await;
         let store: store::Handle = Arc::new(store.unwrap());
-        let now = clock.clone();
-        let bus = local::open(topics, 0, Arc::new(move || now.wall_ms()));
-        let domain = Domain::new(store, bus, Arc::new(config), clock.clone());
+        let bus = local::open(topics, store.highest().await.unwrap(), clock.clone());
+        let domain = Domain::new(store, bus, config, clock.clone());
         Self {
             domain,
             clock,
             probe,
-            _dir: dir,
+            dir,
         }
+    }
+
+    /// The node ends, and begins anew on what it stored.
+    async fn restart(self) -> Self {
+        self.domain.store.close().await;
+        Self::open(self.dir, self.domain.config.clone(), self.clock).await
     }
 
     /// A user that is signed in.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::bus::local::{self, LocalTopics, RingLimits};
 use crate::bus::{Draft, Topics as _};
+use crate::clock::ManualClock;
 use crate::frames::{self, PREFIX_BYTES};
 use crate::gateway::outbox::{Outbox, OutboxLimits};
 use crate::gateway::tests::lossy::LossyTopics;
@@ -94,13 +95,14 @@ impl World {
             events: ring,
             ..RingLimits::default()
         };
-        let topics = LocalTopics::new(limits);
+        let clock = Arc::new(ManualClock::new(0));
+        let topics = LocalTopics::new(limits, clock.clone());
         let store = Arc::new(SlowStore {
             positions: Mutex::default(),
             reads: Semaphore::new(1_000),
             asked: AtomicUsize::new(0),
         });
-        let mut bus = local::open(topics.clone(), 0, Arc::new(|| 0));
+        let mut bus = local::open(topics.clone(), 0, clock);
         let topics = Arc::new(LossyTopics::new(topics));
         bus.topics = topics.clone();
         let hub = Hub::start(1, &bus, store.clone(), ring);

@@ -65,6 +65,10 @@ impl Topics for LossyTopics {
         self.topics.announce(transient).await
     }
 
+    async fn trim(&self) -> Result<(), Error> {
+        self.topics.trim().await
+    }
+
     fn subscriber(&self) -> (Arc<dyn Subscriber>, Feed) {
         let (subscriber, mut feed) = self.topics.subscriber();
         let (sender, out) = mpsc::channel(1_024);

@@ -7,7 +7,7 @@ mod simulation;
 
 use super::*;
 use crate::bus::local::{self, LocalTopics, RingLimits};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::SystemClock;
 use crate::domain::{Caller, NewChannel, NewServer, SendMessage, Subject};
 use crate::frames::{self, PREFIX_BYTES};
 use crate::model::{ChannelType, Id, Position, TopicKey};
@@ -43,16 +43,16 @@ impl World {
         let mut config = Config::default();
         config.limits.enabled = false;
         change(&mut config);
-        let topics = LocalTopics::new(RingLimits {
+        let clock = Arc::new(SystemClock::default());
+        let limits = RingLimits {
             events: config.limits.ring_events,
             ..RingLimits::default()
-        });
+        };
+        let topics = LocalTopics::new(limits, clock.clone());
         let relay = Arc::new(topics.clone());
         let store = Sqlite::open(&dir.path().join("store"), relay).await;
         let store: store::Handle = Arc::new(store.expect("opens"));
-        let clock = Arc::new(SystemClock::default());
-        let now = clock.clone();
-        let mut bus = local::open(topics.clone(), 0, Arc::new(move || now.wall_ms()));
+        let mut bus = local::open(topics.clone(), 0, clock.clone());
         let topics = Arc::new(LossyTopics::new(topics));
         bus.topics = topics.clone();
         let config = Arc::new(config);

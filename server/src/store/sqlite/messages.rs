@@ -3,7 +3,7 @@
 use super::rows::{Of, mentions_json};
 use super::{Sqlite, failure};
 use crate::model::{Id, Message, UnixMs};
-use crate::store::{Anchor, Error, Insertion, Messages, Page};
+use crate::store::{Anchor, Erased, Error, Insertion, Messages, Page};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
@@ -12,6 +12,9 @@ const DELETED: usize = 1000;
 
 /// Messages of an author erased in a transaction.
 const ERASED: usize = 500;
+
+/// Messages of all that a step of an erasure looks at.
+const LOOKED_AT: i64 = 10_000;
 
 #[async_trait]
 impl Messages for Sqlite {
@@ -136,22 +139,49 @@ impl Messages for Sqlite {
         .await?)
     }
 
-    async fn erase_author(&self, author: Id) -> Result<Vec<(Id, Id)>, Error> {
-        let all: Vec<(Id, Id)> = sqlx::query_as(
-            "SELECT channel_id, id FROM messages WHERE author_id = ? AND deleted = 0
-             AND channel_id IN (SELECT id FROM channels) ORDER BY channel_id, id",
+    async fn erase_author(&self, author: Id, after: (Id, Id)) -> Result<Erased, Error> {
+        let mut snapshot = self.snapshot().await?;
+        let end: Option<(Id, Id)> = sqlx::query_as(
+            "SELECT channel_id, id FROM messages WHERE (channel_id, id) > (?, ?)
+             ORDER BY channel_id, id LIMIT 1 OFFSET ?",
         )
-        .bind(author)
-        .fetch_all(&self.read)
+        .bind(after.0)
+        .bind(after.1)
+        .bind(LOOKED_AT - 1)
+        .fetch_optional(&mut *snapshot)
         .await?;
-        for some in all.chunks(ERASED) {
-            let some = some.to_vec();
-            self.change(move |tx| {
-                Box::pin(async move { erase(&mut tx.connection, some).await.map_err(failure) })
-            })
-            .await?;
-        }
-        Ok(all)
+        let to = end.unwrap_or((Id::MAX, Id::MAX));
+        // EXISTS, not IN: that would make it look through each channel anew.
+        let found: Vec<(Id, Id)> = sqlx::query_as(
+            "SELECT channel_id, id FROM messages
+             WHERE (channel_id, id) > (?, ?) AND (channel_id, id) <= (?, ?)
+             AND author_id = ? AND deleted = 0
+             AND EXISTS (SELECT 1 FROM channels WHERE channels.id = channel_id)
+             ORDER BY channel_id, id LIMIT ?",
+        )
+        .bind(after.0)
+        .bind(after.1)
+        .bind(to.0)
+        .bind(to.1)
+        .bind(author)
+        .bind(ERASED as i64)
+        .fetch_all(&mut *snapshot)
+        .await?;
+        drop(snapshot);
+        let next = if found.len() == ERASED {
+            found.last().copied()
+        } else {
+            end
+        };
+        let messages = if found.is_empty() {
+            Vec::new()
+        } else {
+            let change = self.change(move |tx| {
+                Box::pin(async move { erase(&mut tx.connection, found).await.map_err(failure) })
+            });
+            change.await?
+        };
+        Ok(Erased { messages, next })
     }
 }
 
@@ -174,19 +204,21 @@ async fn get(
 async fn erase(
     connection: &mut SqliteConnection,
     messages: Vec<(Id, Id)>,
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<Message>, sqlx::Error> {
+    let mut erased = Vec::with_capacity(messages.len());
     for (channel, id) in messages {
-        sqlx::query(
+        let row: Option<Of<Message>> = sqlx::query_as(
             "UPDATE messages SET content = '', mentions = NULL, metadata = NULL, deleted = 1,
              revision = revision + 1
-             WHERE channel_id = ? AND id = ? AND deleted = 0",
+             WHERE channel_id = ? AND id = ? AND deleted = 0 RETURNING *",
         )
         .bind(channel)
         .bind(id)
-        .execute(&mut *connection)
+        .fetch_optional(&mut *connection)
         .await?;
+        erased.extend(row.map(|row| row.0));
     }
-    Ok(())
+    Ok(erased)
 }
 
 /// Collects a page along the table, within one reading transaction.

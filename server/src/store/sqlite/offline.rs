@@ -1,10 +1,9 @@
 //! What the command line does on the file itself: short changes beside a server that runs, and
 //! taking in a backup.
 
-use super::{Sqlite, failure, schema};
+use super::{Sqlite, failure, schema, upkeep};
 use crate::clock::SystemClock;
 use crate::store::{Error, OutboxEvent, Relay};
-use sqlx::Executor as _;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,24 +18,32 @@ impl Relay for Nobody {
 impl Sqlite {
     /// Opens the file for one short change: as its owner where no server runs on it, else beside
     /// the server, which waits at most for the one commit. Meant for changes that number no events:
-    /// the server wouldn't hear of those.
+    /// the server wouldn't hear of those. A file of an older version is refused.
     pub async fn open_beside(path: &Path) -> Result<Sqlite, Error> {
-        let refused = match Sqlite::open(path, Arc::new(Nobody)).await {
-            Err(Error::Unusable(why)) => Error::Unusable(why),
-            owner => return owner,
+        let lock = match schema::lock(path) {
+            Ok(lock) => lock,
+            Err(refused) => {
+                let unlocked = File::open(schema::with_suffix(path, ".lock"));
+                unlocked.map_err(|_| refused)?
+            }
         };
-        let lock = schema::with_suffix(path, ".lock");
-        let (Ok(unlocked), Ok(connection)) = (File::open(lock), schema::open_current(path).await)
-        else {
-            return Err(refused);
-        };
+        let connection = schema::open_current(path).await?;
         let clock = Arc::new(SystemClock::default());
-        Sqlite::start(path, connection, unlocked, Arc::new(Nobody), clock).await
+        Sqlite::start(path, connection, lock, Arc::new(Nobody), clock).await
     }
 
-    /// Makes a copy of a backup fit to be served: checks it, brings it up to date, and draws a new
-    /// epoch. What was numbered after the backup is gone and its numbers will be used again:
-    /// without a new epoch, clients would take the new events for those that they hold.
+    /// Copies the file, whatever its version, while a server runs on it or not. See
+    /// [`Upkeep::backup`](crate::store::Upkeep::backup).
+    pub async fn copy(
+        source: &Path,
+        target: &Path,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), Error> {
+        upkeep::copy(source, target, progress).await
+    }
+
+    /// Makes a copy fit to be served: checks it, brings it up to date, and begins a new epoch,
+    /// marked as a copy or not.
     pub async fn adopt(path: &Path) -> Result<(), Error> {
         let lock = schema::lock(path)?;
         let mut connection = schema::open(path).await?;
@@ -50,14 +57,8 @@ impl Sqlite {
                 path.display()
             )));
         }
-        let renew = "BEGIN IMMEDIATE;
-            UPDATE meta SET value = (random() & 9223372036854775807) | 1 WHERE name = 'epoch';
-            DELETE FROM outbox;
-            COMMIT;";
-        connection
-            .execute(sqlx::raw_sql(renew))
-            .await
-            .map_err(failure)?;
+        let renewed = schema::renew_epoch(&mut connection).await;
+        renewed.map_err(failure)?;
         schema::close(connection).await;
         let _ = std::fs::remove_file(schema::with_suffix(path, ".lock"));
         drop(lock);
@@ -126,11 +127,68 @@ mod tests {
         let before = store.topic_position(TopicKey::user(7)).await.unwrap();
         store.backup(&copy, &|_| {}).await.unwrap();
         store.close().await;
-        Sqlite::adopt(&copy).await.unwrap();
-        let adopted = Sqlite::open(&copy, Arc::new(Nobody)).await.unwrap();
-        assert!(adopted.account(7).await.unwrap().is_some());
-        let after = adopted.topic_position(TopicKey::user(7)).await.unwrap();
-        assert_ne!(before.epoch, after.epoch);
-        adopted.close().await;
+        let by_hand = folder.path().join("by-hand.db");
+        std::fs::copy(&path, &by_hand).unwrap();
+        for copy in [copy, by_hand] {
+            Sqlite::adopt(&copy).await.unwrap();
+            let adopted = Sqlite::open(&copy, Arc::new(Nobody)).await.unwrap();
+            assert!(adopted.account(7).await.unwrap().is_some());
+            let after = adopted.topic_position(TopicKey::user(7)).await.unwrap();
+            assert_ne!(before.epoch, after.epoch);
+            adopted.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_backup_put_in_place_by_hand_begins_a_new_epoch_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chirm.db");
+        let copy = folder.path().join("copy.db");
+        let store = Sqlite::open(&path, Arc::new(Nobody)).await.unwrap();
+        let before = store.topic_position(TopicKey::user(7)).await.unwrap();
+        store.backup(&copy, &|_| {}).await.unwrap();
+        store.close().await;
+        let mut epochs = vec![before.epoch];
+        for _ in 0..2 {
+            let copied = Sqlite::open(&copy, Arc::new(Nobody)).await.unwrap();
+            epochs.push(
+                copied
+                    .topic_position(TopicKey::user(7))
+                    .await
+                    .unwrap()
+                    .epoch,
+            );
+            copied.close().await;
+        }
+        assert_ne!(epochs[0], epochs[1]);
+        assert_eq!(epochs[1], epochs[2]);
+        let store = Sqlite::open(&path, Arc::new(Nobody)).await.unwrap();
+        let original = store.topic_position(TopicKey::user(7)).await.unwrap();
+        assert_eq!(original.epoch, epochs[0], "it goes on");
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn an_older_file_is_copied_and_otherwise_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chirm.db");
+        let store = Sqlite::open(&path, Arc::new(Nobody)).await.unwrap();
+        let older = store.change(|tx| {
+            let pragma = sqlx::query("PRAGMA user_version = 0");
+            Box::pin(async move { Ok(pragma.execute(&mut tx.connection).await.map(drop)?) })
+        });
+        older.await.unwrap();
+        store.close().await;
+        let before = std::fs::read(&path).unwrap();
+        let refused = Sqlite::open_beside(&path).await.err();
+        let says = |what| matches!(&refused, Some(Error::Unusable(text)) if text.contains(what));
+        assert!(says("schema version 0"), "{refused:?}");
+        let copy = folder.path().join("copy.db");
+        Sqlite::copy(&path, &copy, &|_| {}).await.unwrap();
+        assert!(copy.exists());
+        assert!(
+            std::fs::read(&path).unwrap() == before,
+            "not a byte has changed"
+        );
     }
 }

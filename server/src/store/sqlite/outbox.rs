@@ -83,6 +83,28 @@ pub(super) async fn publish(tx: &mut Tx, drafts: Vec<Draft>) -> Result<(), Error
     Ok(())
 }
 
+/// Those of the events that are stored under their numbers.
+pub(super) async fn stored(
+    connection: &mut SqliteConnection,
+    events: &[OutboxEvent],
+) -> Result<Vec<OutboxEvent>, sqlx::Error> {
+    let mut stored = Vec::new();
+    for event in events {
+        let there: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM outbox WHERE kind = ? AND topic_id = ? AND seq = ?)",
+        )
+        .bind(event.topic.kind as i32)
+        .bind(event.topic.id)
+        .bind(event.position.seq)
+        .fetch_one(&mut *connection)
+        .await?;
+        if there {
+            stored.push(event.clone());
+        }
+    }
+    Ok(stored)
+}
+
 #[async_trait]
 impl Outbox for Sqlite {
     async fn topic_position(&self, topic: TopicKey) -> Result<Position, Error> {

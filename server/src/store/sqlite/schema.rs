@@ -18,6 +18,9 @@ const APPLICATION_ID: i32 = 0x4368_726d;
 /// One migration a version, ever to be added to and never to be changed.
 const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_base.sql")];
 
+/// The row of `meta` that marks a copy.
+const COPIED: &str = "copied";
+
 /// How long a statement waits for another connection's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -76,6 +79,11 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Makes an empty file, private to the process's user.
+pub(super) fn make(path: &Path) -> io::Result<File> {
+    private().create_new(true).open(path)
+}
+
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -130,29 +138,72 @@ pub(super) async fn readers(path: &Path) -> Result<SqlitePool, sqlx::Error> {
         .await
 }
 
-/// Opens the writer's connection for the first time: refuses what isn't ours or is newer, and
-/// brings what is older up to date.
+/// Opens the writer's connection for the first time: refuses what isn't ours or is newer, brings
+/// what is older up to date, and begins a new epoch in a copy.
 pub(super) async fn open(path: &Path) -> Result<SqliteConnection, Error> {
     let mut connection = writer(path).await.map_err(|e| unusable(path, e))?;
     migrate(path, &mut connection).await?;
-    Ok(connection)
-}
-
-/// Opens a writing connection beside a server that runs: nothing is migrated under it.
-pub(super) async fn open_current(path: &Path) -> Result<SqliteConnection, Error> {
-    let mut connection = writer(path).await.map_err(|e| unusable(path, e))?;
-    if version(path, &mut connection).await? != MIGRATIONS.len() {
-        close(connection).await;
-        return Err(Error::Unusable(format!(
-            "{} is in use by a server of another version; use that version's command line",
-            path.display()
-        )));
+    let copied: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?)")
+        .bind(COPIED)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|error| unusable(path, error))?;
+    if copied {
+        renew_epoch(&mut connection).await.map_err(failure)?;
     }
     Ok(connection)
 }
 
-/// The version of the file's schema, 0 if it is new; refuses what isn't ours or is newer.
-async fn version(path: &Path, connection: &mut SqliteConnection) -> Result<usize, Error> {
+/// Opens a writing connection to what is up to date or new. What is older stays as it is: a server
+/// of that version may run on it, or be meant to.
+pub(super) async fn open_current(path: &Path) -> Result<SqliteConnection, Error> {
+    let mut connection = writer(path).await.map_err(|e| unusable(path, e))?;
+    match version(path, &mut connection).await? {
+        None => migrate(path, &mut connection).await?,
+        Some(version) if version == MIGRATIONS.len() => {}
+        Some(version) => {
+            close(connection).await;
+            return Err(Error::Unusable(format!(
+                "{} has schema version {version}, and this command line needs {}: use the command \
+                 line of its server, or start a server of this version on it first, which brings \
+                 it up to date",
+                path.display(),
+                MIGRATIONS.len()
+            )));
+        }
+    }
+    Ok(connection)
+}
+
+/// Opens a copy that nobody has opened yet, and marks it as one: its first server begins a new
+/// epoch. What was numbered after it was made is not in it, and its numbers will be used again:
+/// without a new epoch, clients would take the new events for those that they hold.
+pub(super) async fn mark_copy(path: &Path) -> Result<(), Error> {
+    let mut connection = copier(path).await?;
+    let marked = match version(path, &mut connection).await {
+        Ok(None) => Err(Error::Unusable("the copied file has no data".into())),
+        Ok(Some(_)) => {
+            let mark = sqlx::query("INSERT OR IGNORE INTO meta VALUES (?, 1)").bind(COPIED);
+            mark.execute(&mut connection).await.map_err(failure)
+        }
+        Err(error) => Err(error),
+    };
+    close(connection).await;
+    marked.map(drop)
+}
+
+/// Begins a new epoch of the topics of servers and users.
+pub(super) async fn renew_epoch(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let renew = "BEGIN IMMEDIATE;
+        UPDATE meta SET value = (random() & 9223372036854775807) | 1 WHERE name = 'epoch';
+        DELETE FROM meta WHERE name = 'copied';
+        DELETE FROM outbox;
+        COMMIT;";
+    connection.execute(sqlx::raw_sql(renew)).await.map(drop)
+}
+
+/// The version of the file's schema, None if it is new; refuses what isn't ours or is newer.
+async fn version(path: &Path, connection: &mut SqliteConnection) -> Result<Option<usize>, Error> {
     let read = "SELECT application_id, user_version, schema_version
         FROM pragma_application_id, pragma_user_version, pragma_schema_version";
     let (application, version, schema): (i32, i64, i64) = sqlx::query_as(read)
@@ -174,11 +225,11 @@ async fn version(path: &Path, connection: &mut SqliteConnection) -> Result<usize
             path.display()
         )));
     }
-    Ok(version)
+    Ok((schema != 0).then_some(version))
 }
 
 async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), Error> {
-    let version = version(path, connection).await?;
+    let version = version(path, connection).await?.unwrap_or_default();
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {
         let text = format!(
             "BEGIN IMMEDIATE; {migration}; PRAGMA application_id = {APPLICATION_ID}; \

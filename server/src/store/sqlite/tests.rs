@@ -2,8 +2,11 @@
 
 use super::Sqlite;
 use crate::clock::Clock;
+use crate::model::TopicKey;
 use crate::store::suite::*;
-use crate::store::{Anchor, Error, Handle, Inserted, Messages, Relay, Servers, Upkeep, Users};
+use crate::store::{
+    Anchor, Error, Handle, Inserted, Messages, Outbox, Relay, Servers, Upkeep, Users,
+};
 use futures::FutureExt;
 use futures::future::join_all;
 use std::io::BufRead;
@@ -136,6 +139,33 @@ async fn a_full_disk_is_unavailable_and_over_when_there_is_room() {
     store.close().await;
 }
 
+/// The sync after a COMMIT fails, say, and what was committed is there all the same.
+#[tokio::test]
+async fn what_took_hold_though_it_failed_is_relayed_with_the_next_write() {
+    let folder = Folder::fresh();
+    let relay = Arc::new(Recorder::default());
+    let store = Sqlite::open(&folder.file(), relay.clone()).await.unwrap();
+    let topic = TopicKey::user(7);
+    for statement in ["COMMIT", "ROLLBACK"] {
+        let fails = store.change(move |tx| {
+            Box::pin(async move {
+                super::outbox::publish(tx, super::outbox::encode(vec![event(topic, 1)])).await?;
+                // Its savepoint is gone then, which fails the transaction.
+                sqlx::query(statement).execute(&mut tx.connection).await?;
+                Ok(())
+            })
+        });
+        let failed = fails.await;
+        assert!(matches!(failed, Err(Error::Unavailable(_))), "{failed:?}");
+    }
+    store.append(vec![event(topic, 2)]).await.unwrap();
+    let relayed = relay.events();
+    let seqs: Vec<i64> = relayed.iter().map(|event| event.position.seq).collect();
+    assert_eq!(seqs, [1, 2]);
+    assert!(relayed.iter().all(|event| event.topic == topic));
+    store.close().await;
+}
+
 #[tokio::test]
 async fn what_the_queue_has_no_room_for_is_not_written() {
     let folder = Folder::fresh();
@@ -220,6 +250,12 @@ async fn a_backup_is_whole_while_writes_go_on() {
     backup.unwrap();
     let bytes = std::fs::metadata(&copy).unwrap().len();
     assert_eq!(copied.into_inner(), bytes);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(&copy).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "nobody else reads it");
+    }
     let again = store.backup(&copy, &|_| {}).await;
     assert!(matches!(again, Err(Error::Conflict(_))), "{again:?}");
     store.close().await;

@@ -38,21 +38,7 @@ impl Upkeep for Sqlite {
         path: &Path,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), Error> {
-        // The file gets its name only when it is whole and synced.
-        let part = schema::with_suffix(path, ".part");
-        if path.exists() {
-            return Err(Error::Conflict("the backup's file exists"));
-        }
-        let _ = std::fs::remove_file(&part);
-        let connection = schema::copier(&self.path).await?;
-        let copied = copy(connection, &part, progress).await;
-        let finished = copied.and_then(|()| {
-            finish(&part, path).map_err(|error| Error::Unavailable(error.to_string()))
-        });
-        if finished.is_err() {
-            let _ = std::fs::remove_file(&part);
-        }
-        finished
+        copy(&self.path, path, progress).await
     }
 
     async fn close(&self) {
@@ -70,7 +56,44 @@ impl Upkeep for Sqlite {
     }
 }
 
-async fn copy(
+/// See [`Upkeep::backup`].
+pub(super) async fn copy(
+    source: &Path,
+    target: &Path,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Result<(), Error> {
+    if target.exists() {
+        return Err(Error::Conflict("the backup's file exists"));
+    }
+    // The file gets its name only when it is whole and synced.
+    let part = schema::with_suffix(target, ".part");
+    let _ = std::fs::remove_file(&part);
+    let copied = copy_to(source, &part, progress).await;
+    let finished = copied.and_then(|()| finish(&part, target).map_err(unavailable));
+    if finished.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    finished
+}
+
+async fn copy_to(
+    source: &Path,
+    part: &Path,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Result<(), Error> {
+    // It has hashes of passwords and everyone's messages: nobody else may read it, even while it
+    // is made. SQLite fills an empty file.
+    schema::make(part).map_err(unavailable)?;
+    let connection = schema::copier(source).await?;
+    vacuum_into(connection, part, progress).await?;
+    schema::mark_copy(part).await
+}
+
+fn unavailable(error: io::Error) -> Error {
+    Error::Unavailable(error.to_string())
+}
+
+async fn vacuum_into(
     mut connection: SqliteConnection,
     part: &Path,
     progress: &(dyn Fn(u64) + Send + Sync),

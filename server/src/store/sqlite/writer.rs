@@ -5,7 +5,7 @@
 //! own, so that a refused one undoes only itself. After the COMMIT (which syncs) the numbered
 //! events are relayed, and then everyone is answered.
 
-use super::{failure, insert, schema};
+use super::{failure, insert, outbox, schema};
 use crate::clock::Clock;
 use crate::model::{Message, UnixMs};
 use crate::store::{Error, Inserted, Insertion, OutboxEvent, Relay};
@@ -123,6 +123,7 @@ impl Writer {
             clock: tx.clock.clone(),
             tx: Some(tx),
             relay,
+            unsure: Vec::new(),
             closing: Vec::new(),
         };
         tokio::spawn(task.run(writes, lock));
@@ -205,6 +206,8 @@ struct Task {
     /// None after a transaction failed: the next one opens the file anew, since what a connection
     /// still believes after a failed sync can't be trusted.
     tx: Option<Tx>,
+    /// Events of the transaction that failed last: a COMMIT whose sync fails may have taken hold.
+    unsure: Vec<OutboxEvent>,
     relay: Arc<dyn Relay>,
     closing: Vec<oneshot::Sender<()>>,
 }
@@ -253,6 +256,7 @@ impl Task {
         if let Some(error) = &failed {
             tracing::error!(%error, writes = waiting.len(), "a transaction failed");
             if let Some(tx) = self.tx.take() {
+                self.unsure.extend(tx.events);
                 schema::close(tx.connection).await;
             }
         } else if let Some(tx) = &mut self.tx
@@ -270,7 +274,12 @@ impl Task {
         let tx = match &mut self.tx {
             Some(tx) => tx,
             none => {
-                let connection = schema::writer(&self.path).await?;
+                let mut connection = schema::writer(&self.path).await?;
+                let stored = outbox::stored(&mut connection, &self.unsure).await?;
+                self.unsure.clear();
+                if !stored.is_empty() {
+                    self.relay.relay(stored);
+                }
                 none.insert(Tx::new(connection, self.epoch, self.clock.clone()))
             }
         };

@@ -231,7 +231,7 @@ macro_rules! contract_suite {
                 deleted_is_final_and_leaves_no_content,
                 what_is_not_there_cannot_be_changed,
                 the_highest_id_outlives_its_channel,
-                an_author_is_erased_everywhere,
+                an_author_is_erased_everywhere_step_by_step,
                 a_nonce_is_remembered_for_a_day,
                 repeats_beside_new_messages_are_told_apart,
                 acknowledged_messages_outlive_a_restart,
