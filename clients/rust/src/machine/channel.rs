@@ -327,8 +327,15 @@ impl Machine {
         if self.paging(id, run).is_none() {
             return;
         }
+        let ids = page.messages.iter().map(|message| message.id);
+        // A page may end with ids of deleted messages, and may have nothing else.
+        let newest = ids.chain(page.deleted_ids.iter().copied()).max();
+        let after = self.paging(id, run).map_or(0, |paging| paging.after);
+        if page.has_newer && newest.is_none_or(|newest| newest <= after) {
+            self.page_failed(id, run, &Error::connection("a page that leads nowhere"));
+            return;
+        }
         self.stats.pages += 1;
-        let last = page.messages.last().map(|m| m.id);
         for message in page.messages {
             self.take_message(id, message, Origin::Page, (Source::Page, None));
         }
@@ -349,8 +356,8 @@ impl Machine {
             return;
         };
         paging.failures = 0;
-        if let (true, Some(last)) = (page.has_newer, last) {
-            paging.after = last;
+        if let (true, Some(newest)) = (page.has_newer, newest) {
+            paging.after = newest;
         } else if paging.again {
             paging.again = false;
             paging.after = floor.unwrap_or(0);
