@@ -136,9 +136,19 @@ impl Client {
         positions
     }
 
-    /// Uses another token from the next connection on. A client that waits for one connects.
+    /// Uses another token that lasts, a bot's or a service key, for calls from now on and for the
+    /// next connection. A client that waits for one connects. What renewed the token before doesn't
+    /// any more, but for a [`crate::TokenSource`].
     pub fn set_token(&self, token: String) {
-        self.command(Command::SetToken(token));
+        self.set_tokens(v1::Tokens {
+            access_token: token,
+            ..v1::Tokens::default()
+        });
+    }
+
+    /// Uses other tokens: what signing in anew gave.
+    pub fn set_tokens(&self, tokens: v1::Tokens) {
+        self.command(Command::SetTokens(tokens));
     }
 
     /// Drops the connection without a goodbye, as a network would. The client then connects again

@@ -16,7 +16,7 @@ pub enum Advice {
     Retry,
     /// The connection ended; connecting again with the positions held goes on where it was.
     Resume,
-    /// The token is of no use any more: sign in or refresh, then [`crate::Client::set_token`].
+    /// The token is of no use any more: sign in or refresh, then [`crate::Client::set_tokens`].
     Reauthenticate,
     /// It would end the same way.
     Stop,
@@ -40,8 +40,9 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of this machine's, with a reason of ours.
-    pub(crate) fn local(code: Code, reason: &str, message: impl Into<String>, to: Advice) -> Self {
+    /// An error of this machine's: for an [`crate::OutboxStore`] or a [`crate::TokenSource`], too.
+    #[must_use]
+    pub fn local(code: Code, reason: &str, message: impl Into<String>, to: Advice) -> Self {
         let (reason, message) = (reason.to_owned(), message.into());
         Self {
             code,

@@ -57,7 +57,10 @@ pub enum Event {
         /// Why.
         error: Error,
     },
-    /// The connection ended; unless the advice is to reauthenticate, the client connects again.
+    /// The tokens were renewed, and the old ones are spent: keep these for the next run.
+    TokensRenewed(v1::Tokens),
+    /// The connection ended, and the client connects again; unless the advice is to
+    /// reauthenticate: then it waits for [`crate::Client::set_tokens`].
     Disconnected {
         /// Why.
         reason: Error,

@@ -332,7 +332,7 @@ impl Machine {
         let newest = ids.chain(page.deleted_ids.iter().copied()).max();
         let after = self.paging(id, run).map_or(0, |paging| paging.after);
         if page.has_newer && newest.is_none_or(|newest| newest <= after) {
-            self.page_failed(id, run, &Error::connection("a page that leads nowhere"));
+            self.page_failed(id, run, Error::connection("a page that leads nowhere"));
             return;
         }
         self.stats.pages += 1;
@@ -388,17 +388,28 @@ impl Machine {
         }
     }
 
-    pub(super) fn page_failed(&mut self, id: i64, run: u64, error: &Error) {
+    pub(super) fn page_failed(&mut self, id: i64, run: u64, error: Error) {
+        if self.paging(id, run).is_none() {
+            return;
+        }
+        match error.advice {
+            Advice::Stop => {
+                // It isn't visible any more, of which the stream tells; or the next connection
+                // does.
+                if let Some(channel) = self.channels.get_mut(&id) {
+                    channel.place = Place::Unheld;
+                }
+                return;
+            }
+            Advice::Reauthenticate if !self.renew() => {
+                self.lost(error);
+                return;
+            }
+            _ => {}
+        }
         let Some(paging) = self.paging(id, run) else {
             return;
         };
-        if error.advice == Advice::Stop {
-            // It isn't visible any more, of which the stream tells; or the next connection does.
-            if let Some(channel) = self.channels.get_mut(&id) {
-                channel.place = Place::Unheld;
-            }
-            return;
-        }
         paging.failures = paging.failures.saturating_add(1);
         let (after, failures) = (paging.after, paging.failures);
         self.act(Action::Page {

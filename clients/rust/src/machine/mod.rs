@@ -3,9 +3,9 @@
 //! `conformance/client-state-machine.yaml` has the same as a table, which the tests run against
 //! this code; clients in other languages follow it.
 //!
-//! - here: the connection. `step`: inputs and actions. `topic`: topics. `channel`: a channel's
-//!   position, gaps and pages. `seen`: what the program has had. `sends`: sends until they are
-//!   answered.
+//! - here: the connection. `step`: inputs and actions. `token`: renewing it. `topic`: topics.
+//!   `channel`: a channel's position, gaps and pages. `seen`: what the program has had. `sends`:
+//!   sends until they are answered.
 
 mod channel;
 mod seen;
@@ -15,6 +15,7 @@ mod simulation;
 mod step;
 #[cfg(test)]
 mod table;
+mod token;
 mod topic;
 
 use crate::{
@@ -26,6 +27,7 @@ use chirm_proto::v1::{self, server_frame::Frame};
 use sends::Sends;
 use std::{collections::HashMap, time::Duration};
 pub(crate) use step::{Action, Delay, Input, Rules, State, Timer};
+use token::Token;
 
 /// Most positions that an Identify may carry.
 const POSITIONS_MAX: usize = 4096;
@@ -42,6 +44,7 @@ pub(crate) struct Machine {
     failures: u32,
     heartbeat: Duration,
     heartbeat_unanswered: bool,
+    token: Token,
     viewed: Vec<i64>,
     channels: HashMap<i64, Channel>,
     /// Servers and users.
@@ -74,6 +77,7 @@ impl Machine {
             failures: 0,
             heartbeat: HEARTBEAT,
             heartbeat_unanswered: false,
+            token: Token::default(),
             viewed,
             channels: HashMap::new(),
             others: HashMap::new(),
@@ -124,18 +128,16 @@ impl Machine {
                 channel,
                 run,
                 error,
-            } => self.page_failed(channel, run, &error),
+            } => self.page_failed(channel, run, error),
             Input::Send { key, stored } => {
                 self.sends.add(key, stored);
                 self.flush_sends();
             }
             Input::Answer { key, result } => self.answer(key, result),
             Input::View(channels) => self.view(channels),
-            Input::Token => {
-                if self.state == State::SignedOut {
-                    self.connect();
-                }
-            }
+            Input::Token { renews, lifetime } => self.token(renews, lifetime),
+            Input::Renewed { tokens, lifetime } => self.renewed(tokens, lifetime),
+            Input::RenewFailed(error) => self.renew_failed(error),
             Input::Cut => {
                 if self.is_connected() {
                     self.lost(Error::connection("the program cut the connection"));
@@ -237,11 +239,11 @@ impl Machine {
         }
         self.drop_connection();
         if error.advice == Advice::Reauthenticate {
-            self.state = State::SignedOut;
-        } else {
-            let delay = Delay::Backoff(self.failures);
-            self.wait_to_connect(delay);
+            self.signed_out(error);
+            return;
         }
+        let delay = Delay::Backoff(self.failures);
+        self.wait_to_connect(delay);
         self.emit(Event::Disconnected { reason: error });
     }
 
@@ -257,6 +259,7 @@ impl Machine {
     fn finish(&mut self, error: Error) {
         self.drop_connection();
         self.act(Action::Cancel(Timer::Connect));
+        self.act(Action::Cancel(Timer::Renew));
         self.state = State::Closed;
         self.emit(Event::Closed(error.clone()));
         self.act(Action::Finish(error));
@@ -283,6 +286,7 @@ impl Machine {
                     });
                 }
             }
+            (Timer::Renew, _) => self.renew_in_time(),
             (Timer::Answer(key) | Timer::Resend(key), _) => self.retry_send(key),
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! Sends, from the program's call to their final answer.
 
 use super::{Action, Delay, Machine, State, Timer};
-use crate::error::Error;
+use crate::error::{Advice, Error};
 use chirm_proto::{google::rpc, v1};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -123,6 +123,16 @@ impl Machine {
 
     /// An answer to a send, however it came.
     pub(super) fn answer(&mut self, key: u64, result: Result<v1::Message, Error>) {
+        if !self.sends.pending.contains_key(&key) {
+            return;
+        }
+        if let Err(error) = &result
+            && error.advice == Advice::Reauthenticate
+            && !self.renew()
+        {
+            self.lost(error.clone());
+            return;
+        }
         let Some(pending) = self.sends.pending.get_mut(&key) else {
             return;
         };

@@ -36,8 +36,19 @@ pub(crate) enum Input {
     },
     /// The program looks at other channels.
     View(Vec<i64>),
-    /// There is another token.
-    Token,
+    /// There is a token, from the program: whether it can be renewed, and for how long it is good
+    /// if that is known.
+    Token {
+        renews: bool,
+        lifetime: Option<Duration>,
+    },
+    /// The token was renewed.
+    Renewed {
+        tokens: v1::Tokens,
+        lifetime: Option<Duration>,
+    },
+    /// The token couldn't be renewed.
+    RenewFailed(Error),
     /// The program wants the connection dropped.
     Cut,
     /// The program is done.
@@ -69,6 +80,8 @@ pub(crate) enum Action {
         key: u64,
         result: Result<v1::Message, Error>,
     },
+    /// Change what renews the token for new ones.
+    Renew,
     /// Read the page after this message; with `failures` > 0 after a backoff.
     Page {
         channel: i64,
@@ -97,6 +110,8 @@ pub(crate) enum Timer {
     Handshake,
     /// To send the next heartbeat.
     Heartbeat,
+    /// To renew the token.
+    Renew,
     /// For the answer to a send.
     Answer(u64),
     /// To repeat a send.
@@ -129,7 +144,7 @@ pub(crate) enum State {
     Live,
     /// Until it connects again.
     Waiting,
-    /// The token is refused: until there is another.
+    /// The token is refused: until it is renewed or there is another.
     SignedOut,
     /// For good.
     Closed,

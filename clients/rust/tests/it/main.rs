@@ -1,6 +1,7 @@
 //! The client against a server over real sockets.
 
 mod server;
+mod tokens;
 
 use chirm_client::{
     Advice, Backoff, Client, Code, Config, Error, Event, Events, MemoryOutbox, OutboxEntry,

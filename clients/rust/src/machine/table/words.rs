@@ -62,6 +62,7 @@ fn timer(text: &str) -> Timer {
         "connect" => Timer::Connect,
         "handshake" => Timer::Handshake,
         "heartbeat" => Timer::Heartbeat,
+        "renew" => Timer::Renew,
         "answer" => Timer::Answer(key.parse().unwrap()),
         "resend" => Timer::Resend(key.parse().unwrap()),
         other => panic!("no timer {other}"),
@@ -74,7 +75,22 @@ pub(super) fn read(text: &str) -> Input {
         ["start"] => Input::Start,
         ["cut"] => Input::Cut,
         ["close"] => Input::Close,
-        ["token"] => Input::Token,
+        ["token", rest @ ..] => {
+            let (renews, ms) = match rest {
+                [] => (false, None),
+                ["renews", rest @ ..] => (true, rest.first()),
+                other => panic!("no token {other:?}"),
+            };
+            let lifetime = ms.map(|ms| Duration::from_millis(ms.parse().unwrap()));
+            Input::Token { renews, lifetime }
+        }
+        ["renewed", rest @ ..] => Input::Renewed {
+            tokens: v1::Tokens::default(),
+            lifetime: rest
+                .first()
+                .map(|ms| Duration::from_millis(ms.parse().unwrap())),
+        },
+        ["renew_failed", advice] => Input::RenewFailed(error(advice)),
         ["lost", advice] => Input::Lost(error(advice)),
         ["fired", name] => Input::Fired(timer(name)),
         ["view", ids @ ..] => Input::View(ids.iter().map(|id| id.parse().unwrap()).collect()),
@@ -253,6 +269,7 @@ pub(super) fn write(action: &Action) -> Option<String> {
         }
         Action::Disconnect => "disconnect".to_owned(),
         Action::Heartbeat => "heartbeat".to_owned(),
+        Action::Renew => "renew".to_owned(),
         Action::View(view) => {
             let viewed = view.iter().map(|v| format!(" {}", write_viewed(v)));
             format!("view{}", viewed.collect::<String>())
@@ -314,6 +331,7 @@ fn write_timer(timer: Timer) -> String {
         Timer::Connect => "connect".to_owned(),
         Timer::Handshake => "handshake".to_owned(),
         Timer::Heartbeat => "heartbeat".to_owned(),
+        Timer::Renew => "renew".to_owned(),
         Timer::Answer(key) => format!("answer.{key}"),
         Timer::Resend(key) => format!("resend.{key}"),
     }
@@ -347,6 +365,10 @@ fn write_event(event: &Event) -> String {
         Event::Gap(gap) => format!("gap {}", name(gap.topic.unwrap())),
         Event::Topic(event) => format!("topic {}", name(event.topic.unwrap())),
         Event::TopicRemoved(topic) => format!("removed {}", name(*topic)),
+        Event::TokensRenewed(_) => "renewed".to_owned(),
+        Event::Disconnected { reason } if reason.advice == Advice::Reauthenticate => {
+            "disconnected reauthenticate".to_owned()
+        }
         Event::Disconnected { .. } => "disconnected".to_owned(),
         Event::Closed(_) => "closed".to_owned(),
         other => format!("{other:?}"),
