@@ -1,6 +1,7 @@
 //! The Rust client against a real node.
 
 use crate::support::{PATIENCE, TestNode};
+use crate::world::User;
 use chirm_client::{Api, Client, Config, Event, Events, SendOptions};
 use chirm_proto::v1;
 use std::time::Duration;
@@ -64,5 +65,33 @@ async fn a_client_outlives_its_access_token() {
     assert!(matches!(heard, Event::Message { message, .. } if message.id == sent.id));
     assert_eq!(client.stats().connects, 1);
     client.close().await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn leaving_a_server_leaves_the_connection() {
+    let node = TestNode::start(&[]).await;
+    let (ann, bob) = (
+        User::mint(&node, "ann").await,
+        User::mint(&node, "bob").await,
+    );
+    for _ in 0..3 {
+        let (server, _) = ann.create_server("s").await;
+        bob.join(server).await;
+        let (client, mut events) = Client::start(Config::new(node.url(), &bob.token));
+        client.ready().await.expect("connects");
+        let leave = bob.request(v1::LeaveServerRequest { server_id: server });
+        bob.servers().leave_server(leave).await.expect("leaves");
+        let kind = v1::TopicKind::Server as i32;
+        let left = v1::Topic { kind, id: server };
+        next(&mut events, |e| *e == Event::TopicRemoved(left)).await;
+        // What comes next on the same connection comes after all that the leaving brought.
+        let (server, _) = bob.create_server("own").await;
+        let own = Some(v1::Topic { kind, id: server });
+        let is_own = |e: &Event| matches!(e, Event::Snapshot(s) if s.topic == own);
+        next(&mut events, is_own).await;
+        assert_eq!(client.stats().connects, 1);
+        client.close().await;
+    }
     node.stop().await;
 }

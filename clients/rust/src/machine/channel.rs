@@ -135,6 +135,21 @@ impl Machine {
         !self.rules.viewed_only || self.viewed.contains(&id)
     }
 
+    /// Every channel begins with its snapshot, so that an event of one which isn't known was under
+    /// way when it was removed. But the snapshot of one that came into view, left and came again may
+    /// have arrived while it was out of view.
+    fn may_begin_with_an_event(&self, id: i64) -> bool {
+        self.rules.viewed_only && self.viewed.contains(&id) && !self.removed.contains(&id)
+    }
+
+    /// Forgets a channel that is no longer visible.
+    pub(super) fn forget_channel(&mut self, id: i64) {
+        self.channels.remove(&id);
+        if self.viewed.contains(&id) && !self.removed.contains(&id) {
+            self.removed.push(id);
+        }
+    }
+
     pub(super) fn channel_event(
         &mut self,
         id: i64,
@@ -142,6 +157,9 @@ impl Machine {
         event: v1::Event,
         source: Source,
     ) {
+        if !self.channels.contains_key(&id) && !self.may_begin_with_an_event(id) {
+            return;
+        }
         let jump_check_off = self.rules.jump_check_off;
         let channel = self.channel(id);
         match &mut channel.place {
@@ -228,6 +246,7 @@ impl Machine {
             .map_or(0, |c| c.server_id);
         let last_message_id = state.map_or(0, |s| s.last_message_id);
         self.emit(Event::Snapshot(snapshot));
+        self.removed.retain(|removed| *removed != id);
         if !self.is_followed(id) {
             // Nothing of it will come, so nothing needs closing; viewing it presents what is held.
             if let Some(channel) = self.channels.get_mut(&id) {

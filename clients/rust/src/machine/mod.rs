@@ -46,6 +46,8 @@ pub(crate) struct Machine {
     heartbeat_unanswered: bool,
     token: Token,
     viewed: Vec<i64>,
+    /// Those in view that were removed since the connection began.
+    removed: Vec<i64>,
     channels: HashMap<i64, Channel>,
     /// Servers and users.
     others: HashMap<v1::Topic, v1::Position>,
@@ -79,6 +81,7 @@ impl Machine {
             heartbeat_unanswered: false,
             token: Token::default(),
             viewed,
+            removed: Vec::new(),
             channels: HashMap::new(),
             others: HashMap::new(),
             sends: Sends::default(),
@@ -225,6 +228,7 @@ impl Machine {
         for timer in [Timer::Handshake, Timer::Heartbeat] {
             self.act(Action::Cancel(timer));
         }
+        self.removed.clear();
         for channel in self.channels.values_mut() {
             channel.stop_paging();
         }
@@ -361,6 +365,7 @@ impl Machine {
 
     fn view(&mut self, channels: Vec<i64>) {
         self.viewed = channels;
+        self.removed.retain(|id| self.viewed.contains(id));
         match self.state {
             State::Connecting | State::Syncing | State::Live if self.rules.listen_only => {
                 // A stream that only listens can't say so: it listens anew.

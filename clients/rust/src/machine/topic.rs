@@ -34,6 +34,9 @@ impl Machine {
                 self.stats.duplicates += 1;
             }
             Some(held) if channel::follows(*held, position) => self.apply(event, source),
+            // It was removed, and this was under way. What comes to be visible begins with its
+            // snapshot.
+            None => {}
             _ if self.rules.jump_check_off => self.apply(event, source),
             _ => {
                 // Without its position the topic comes as a snapshot.
@@ -105,7 +108,7 @@ impl Machine {
     pub(super) fn remove(&mut self, topic: v1::Topic) {
         self.act(Action::Hold(topic, None));
         if topic.kind() == v1::TopicKind::Channel {
-            self.channels.remove(&topic.id);
+            self.forget_channel(topic.id);
             return;
         }
         self.others.remove(&topic);
@@ -118,7 +121,7 @@ impl Machine {
                 .map(|(id, _)| *id)
                 .collect();
             for id in ids {
-                self.channels.remove(&id);
+                self.forget_channel(id);
                 self.act(Action::Hold(channel_topic(id), None));
             }
         }
