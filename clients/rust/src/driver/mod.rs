@@ -147,6 +147,7 @@ impl Driver {
             history: config.history,
             dedupe_off: mutation.as_deref() == Some("dedupe_off"),
             jump_check_off: mutation.as_deref() == Some("jump_check_off"),
+            ..Rules::default()
         };
         let viewed = config.viewed.clone();
         let machine = Machine::new(rules, viewed, &config.positions, &config.last_ids);

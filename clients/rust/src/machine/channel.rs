@@ -3,6 +3,7 @@
 use super::{
     Action, Machine, channel_topic,
     seen::{News, Origin, Seen},
+    step::Bounds,
 };
 use crate::{
     error::{Advice, Error},
@@ -11,11 +12,6 @@ use crate::{
 use chirm_proto::v1::{self, event::Event as Body};
 use prost::Message as _;
 use std::collections::VecDeque;
-
-/// Events of one channel that wait while its history is paged.
-const WAITING_MAX: usize = 4096;
-/// Their size in all.
-const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What a client knows of a channel.
 #[derive(Debug, Default)]
@@ -105,7 +101,13 @@ impl Paging {
     }
 
     /// Keeps an event for later. Returns whether it had been kept, or was paged, before.
-    fn keep(&mut self, position: v1::Position, event: v1::Event, source: Source) -> bool {
+    fn keep(
+        &mut self,
+        position: v1::Position,
+        event: v1::Event,
+        source: Source,
+        bounds: &Bounds,
+    ) -> bool {
         let last = self.last();
         if last.epoch == position.epoch && position.seq <= last.seq {
             return true;
@@ -116,10 +118,23 @@ impl Paging {
         }
         self.waiting_bytes += event.encoded_len();
         self.waiting.push_back((event, source));
-        if self.waiting.len() > WAITING_MAX || self.waiting_bytes > WAITING_BYTES_MAX {
+        if self.waiting.len() > bounds.waiting_max || self.waiting_bytes > bounds.waiting_bytes_max
+        {
             self.drop_waiting(position);
         }
         false
+    }
+
+    /// The lowest id of the new messages that wait: pages may have it, and many after it.
+    fn first_waiting(&self) -> Option<i64> {
+        let created = self
+            .waiting
+            .iter()
+            .filter_map(|(event, _)| match &event.event {
+                Some(Body::MessageCreated(created)) => Some(created.message.as_ref()?.id),
+                _ => None,
+            });
+        created.min()
     }
 
     fn drop_waiting(&mut self, target: v1::Position) {
@@ -161,10 +176,13 @@ impl Machine {
             return;
         }
         let jump_check_off = self.rules.jump_check_off;
-        let channel = self.channel(id);
+        self.channel(id);
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
         match &mut channel.place {
             Place::Paging(paging) => {
-                let had = paging.keep(position, event, source);
+                let had = paging.keep(position, event, source, &self.rules.bounds);
                 self.stats.duplicates += u64::from(had);
             }
             Place::Held(held) if held.epoch == position.epoch && position.seq <= held.seq => {
@@ -208,7 +226,7 @@ impl Machine {
         };
         if let Some(message) = message {
             self.take_message(id, message, origin, (source, position));
-            self.channel(id).seen.forget_old();
+            self.forget_old(id);
         }
     }
 
@@ -306,6 +324,7 @@ impl Machine {
     fn start_paging(&mut self, id: i64, target: v1::Position) {
         let history = self.rules.history;
         let channel = self.channel(id);
+        channel.seen.keep_from(None);
         if history {
             channel.seen.start_at(0);
         }
@@ -333,6 +352,12 @@ impl Machine {
             run,
             failures: 0,
         });
+    }
+
+    fn forget_old(&mut self, id: i64) {
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.seen.forget_old(&self.rules.bounds);
+        }
     }
 
     fn paging(&mut self, id: i64, run: u64) -> Option<&mut Paging> {
@@ -368,9 +393,12 @@ impl Machine {
                 }));
             }
         }
-        let seen = &mut self.channel(id).seen;
-        seen.forget_old();
-        let floor = seen.floor();
+        let first_waiting = self
+            .paging(id, run)
+            .and_then(|paging| paging.first_waiting());
+        self.channel(id).seen.keep_from(first_waiting);
+        self.forget_old(id);
+        let floor = self.channel(id).seen.floor();
         let Some(paging) = self.paging(id, run) else {
             return;
         };
@@ -404,6 +432,10 @@ impl Machine {
             if self.channels.contains_key(&id) {
                 self.apply(event, source);
             }
+        }
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.seen.keep_from(None);
+            self.forget_old(id);
         }
     }
 

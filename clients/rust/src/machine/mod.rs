@@ -8,6 +8,8 @@
 //!   sends until they are answered.
 
 mod channel;
+#[cfg(test)]
+mod memory;
 mod seen;
 mod sends;
 #[cfg(test)]

@@ -460,29 +460,3 @@ fn without_the_jump_check_a_lost_event_stays_lost() {
     );
     assert_ne!(world.program.messages, truth(&world, 0));
 }
-
-#[test]
-fn what_is_remembered_stays_bounded() {
-    let mut seen = super::seen::Seen::default();
-    seen.start_at(0);
-    for id in 1..=20_000_i64 {
-        let message = v1::Message {
-            id,
-            ..v1::Message::default()
-        };
-        assert_eq!(
-            seen.take(&message, super::seen::Origin::Created),
-            super::seen::News::New
-        );
-        seen.forget_old();
-    }
-    assert_eq!(seen.floor(), Some(20_000 - super::seen::RECENT_MAX as i64));
-    // An hour later nothing of it is needed but the least.
-    let message = v1::Message {
-        id: 3_600_000 << 22,
-        ..v1::Message::default()
-    };
-    seen.take(&message, super::seen::Origin::Created);
-    seen.forget_old();
-    assert_eq!(seen.floor(), Some(20_001 - super::seen::RECENT_MIN as i64));
-}

@@ -163,4 +163,32 @@ pub(crate) struct Rules {
     pub(crate) dedupe_off: bool,
     /// A bug on purpose: jumps are passed over.
     pub(crate) jump_check_off: bool,
+    pub(crate) bounds: Bounds,
+}
+
+/// How much a client remembers.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    /// At least so many of a channel's newest messages are remembered one by one.
+    pub(crate) recent_min: usize,
+    /// And never more than so many: some 300 KiB a channel.
+    pub(crate) recent_max: usize,
+    /// Or while it is paged: those that pages have and waiting events will bring again.
+    pub(crate) recent_paging_max: usize,
+    /// Events of one channel that wait while its history is paged.
+    pub(crate) waiting_max: usize,
+    /// Their size in all.
+    pub(crate) waiting_bytes_max: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            recent_min: 256,
+            recent_max: 8192,
+            recent_paging_max: 16_384,
+            waiting_max: 4096,
+            waiting_bytes_max: 4 * 1024 * 1024,
+        }
+    }
 }

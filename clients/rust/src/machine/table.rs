@@ -158,8 +158,12 @@ fn the_limits_are_the_machines() {
         super::token::RENEW_MIN.as_millis() as i64
     );
     assert_eq!(limits["positions"], super::POSITIONS_MAX as i64);
-    assert_eq!(limits["recent_min"], super::seen::RECENT_MIN as i64);
-    assert_eq!(limits["recent_max"], super::seen::RECENT_MAX as i64);
+    let bounds = super::step::Bounds::default();
+    assert_eq!(limits["recent_min"], bounds.recent_min as i64);
+    assert_eq!(limits["recent_max"], bounds.recent_max as i64);
+    assert_eq!(limits["recent_paging_max"], bounds.recent_paging_max as i64);
+    assert_eq!(limits["waiting_events"], bounds.waiting_max as i64);
+    assert_eq!(limits["waiting_bytes"], bounds.waiting_bytes_max as i64);
 }
 
 fn camel(state: &str) -> String {
