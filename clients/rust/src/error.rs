@@ -37,6 +37,8 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// Which fields of the request were wrong, and how: `(field, description)`.
     pub fields: Vec<(String, String)>,
+    /// Values that a program may use, such as the limit that was met: `(name, value)`.
+    pub metadata: Vec<(String, String)>,
 }
 
 impl Error {
@@ -51,6 +53,7 @@ impl Error {
             advice: to,
             retry_after: None,
             fields: Vec::new(),
+            metadata: Vec::new(),
         }
     }
 
@@ -96,6 +99,7 @@ impl Error {
             advice: Advice::Stop,
             retry_after: None,
             fields: Vec::new(),
+            metadata: Vec::new(),
         };
         let mut ours = false;
         for detail in &status.details {
@@ -104,6 +108,7 @@ impl Error {
                     if let Ok(info) = rpc::ErrorInfo::decode(detail.value.as_slice()) {
                         ours |= info.domain == DOMAIN;
                         error.reason = info.reason;
+                        error.metadata = info.metadata.into_iter().collect();
                     }
                 }
                 Some("google.rpc.RetryInfo") => {

@@ -2,8 +2,11 @@
 
 use crate::support::{PATIENCE, TestNode};
 use crate::world::User;
-use chirm_client::{Api, Client, Config, Event, Events, SendOptions};
+use chirm_client::{
+    Api, Client, Config, Event, Events, MemoryOutbox, OutboxEntry, OutboxStore as _, SendOptions,
+};
 use chirm_proto::v1;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The next event that the test is about.
@@ -94,4 +97,69 @@ async fn leaving_a_server_leaves_the_connection() {
         client.close().await;
     }
     node.stop().await;
+}
+
+/// An outbox of a run before, with so many messages to a channel.
+async fn stored(channel_id: i64, count: usize) -> Arc<MemoryOutbox> {
+    let outbox = MemoryOutbox::new(count);
+    for number in 0..count {
+        let nonce = uuid::Uuid::now_v7().to_string();
+        let request = v1::SendMessageRequest {
+            channel_id,
+            content: number.to_string(),
+            nonce: nonce.clone(),
+            ..Default::default()
+        };
+        let entry = OutboxEntry { nonce, request };
+        outbox.put(&entry).await.expect("room");
+    }
+    Arc::new(outbox)
+}
+
+/// Sends an outbox of so many messages to a server with such limits. Answers their order, and how
+/// often the client connected.
+async fn send_stored(limits: &[(&str, &str)], count: usize) -> (Vec<String>, u64) {
+    let node = TestNode::start(limits).await;
+    let ann = User::mint(&node, "ann").await;
+    let (_, channel) = ann.create_server("s").await;
+    let mut config = Config::new(node.url(), &ann.token);
+    config.outbox = stored(channel, count).await;
+    config.backoff.base = Duration::from_millis(5);
+    let (client, mut events) = Client::start(config);
+    let mut sent = Vec::new();
+    while sent.len() < count {
+        let event = next(&mut events, |e| matches!(e, Event::Message { .. })).await;
+        if let Event::Message { message, .. } = event {
+            sent.push((message.id, message.content));
+        }
+    }
+    let connects = client.stats().connects;
+    client.close().await;
+    node.stop().await;
+    sent.sort_unstable();
+    (sent.into_iter().map(|(_, text)| text).collect(), connects)
+}
+
+fn numbers(count: usize) -> Vec<String> {
+    (0..count).map(|number| number.to_string()).collect()
+}
+
+#[tokio::test]
+async fn sends_beyond_a_channels_rate_keep_their_order() {
+    let limits = [
+        ("limits.sends_per_window", "5"),
+        ("limits.send_window_ms", "250"),
+    ];
+    let (sent, connects) = send_stored(&limits, 30).await;
+    assert_eq!((sent, connects), (numbers(30), 1));
+}
+
+#[tokio::test]
+async fn sends_beyond_a_streams_rate_keep_their_order_and_the_connection() {
+    let limits = [
+        ("limits.client_frames_per_minute", "600"),
+        ("limits.sends_per_window", "100000"),
+    ];
+    let (sent, connects) = send_stored(&limits, 640).await;
+    assert_eq!((sent, connects), (numbers(640), 1));
 }

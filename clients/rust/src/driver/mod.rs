@@ -178,6 +178,7 @@ impl Driver {
             Ok(entries) => {
                 for entry in entries {
                     let key = self.next_key();
+                    let channel = entry.request.channel_id;
                     self.stored.insert(entry.nonce.clone(), key);
                     self.sends.insert(
                         key,
@@ -186,7 +187,12 @@ impl Driver {
                             answer: None,
                         },
                     );
-                    self.handle(Input::Send { key, stored: true }).await;
+                    self.handle(Input::Send {
+                        key,
+                        channel,
+                        stored: true,
+                    })
+                    .await;
                 }
                 self.handle(Input::Start).await;
             }
@@ -232,7 +238,7 @@ impl Driver {
                         return None;
                     }
                 }
-                let key = self.next_key();
+                let (key, channel) = (self.next_key(), entry.request.channel_id);
                 self.sends.insert(
                     key,
                     Waiting {
@@ -240,7 +246,11 @@ impl Driver {
                         answer: Some(answer),
                     },
                 );
-                Some(Input::Send { key, stored: false })
+                Some(Input::Send {
+                    key,
+                    channel,
+                    stored: false,
+                })
             }
             Some(Command::View(channels)) => Some(Input::View(channels)),
             Some(Command::SetTokens(tokens)) => {

@@ -5,11 +5,12 @@
 //!
 //! - here: the connection. `step`: inputs and actions. `token`: renewing it. `topic`: topics.
 //!   `channel`: a channel's position, gaps and pages. `seen`: what the program has had. `sends`:
-//!   sends until they are answered.
+//!   sends until they are answered; `pace`: how fast they go.
 
 mod channel;
 #[cfg(test)]
 mod memory;
+mod pace;
 mod seen;
 mod sends;
 #[cfg(test)]
@@ -35,6 +36,8 @@ use token::Token;
 const POSITIONS_MAX: usize = 4096;
 /// How long a connection may take until Hello.
 const HANDSHAKE: Duration = Duration::from_secs(15);
+/// A connection that lasts so long after Ready has come up.
+const STEADY: Duration = Duration::from_secs(10);
 /// The heartbeat if Hello names none.
 const HEARTBEAT: Duration = Duration::from_secs(20);
 
@@ -134,10 +137,11 @@ impl Machine {
                 run,
                 error,
             } => self.page_failed(channel, run, error),
-            Input::Send { key, stored } => {
-                self.sends.add(key, stored);
-                self.flush_sends();
-            }
+            Input::Send {
+                key,
+                channel,
+                stored,
+            } => self.send(key, channel, stored),
             Input::Answer { key, result } => self.answer(key, result),
             Input::View(channels) => self.view(channels),
             Input::Token { renews, lifetime } => self.token(renews, lifetime),
@@ -227,7 +231,7 @@ impl Machine {
     /// Gives up the connection and all that depended on it.
     fn drop_connection(&mut self) {
         self.act(Action::Disconnect);
-        for timer in [Timer::Handshake, Timer::Heartbeat] {
+        for timer in [Timer::Handshake, Timer::Heartbeat, Timer::Steady] {
             self.act(Action::Cancel(timer));
         }
         self.removed.clear();
@@ -293,12 +297,22 @@ impl Machine {
                 }
             }
             (Timer::Renew, _) => self.renew_in_time(),
-            (Timer::Answer(key) | Timer::Resend(key), _) => self.retry_send(key),
+            (Timer::Steady, _) => self.failures = 0,
+            (Timer::Answer(key), _) => self.retry_send(key),
+            (Timer::Resend(channel), _) => self.resume_channel(channel),
+            (Timer::Pace, _) => self.resume_stream(),
             _ => {}
         }
     }
 
     fn frame(&mut self, frame: Frame) {
+        let is_first = matches!(
+            frame,
+            Frame::Hello(_) | Frame::Closing(_) | Frame::Reconnect(_)
+        );
+        if self.state == State::Connecting && !is_first {
+            return;
+        }
         match frame {
             Frame::Hello(hello) => self.hello(&hello),
             Frame::Ready(ready) => self.ready(ready),
@@ -343,9 +357,15 @@ impl Machine {
     }
 
     fn ready(&mut self, ready: v1::Ready) {
-        self.act(Action::Cancel(Timer::Handshake));
+        if self.state != State::Syncing {
+            return;
+        }
         self.state = State::Live;
-        self.failures = 0;
+        // Not before it has lasted: a server that always closes it then would be asked all the time.
+        self.act(Action::Wait {
+            timer: Timer::Steady,
+            delay: Delay::Exactly(STEADY),
+        });
         self.stats.connects += 1;
         self.emit(Event::Ready(ready));
         self.flush_sends();

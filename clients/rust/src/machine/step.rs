@@ -28,7 +28,11 @@ pub(crate) enum Input {
         error: Error,
     },
     /// The program sends a message, known by a key from here on; `stored`: from an earlier run.
-    Send { key: u64, stored: bool },
+    Send {
+        key: u64,
+        channel: i64,
+        stored: bool,
+    },
     /// A unary send was answered.
     Answer {
         key: u64,
@@ -114,8 +118,12 @@ pub(crate) enum Timer {
     Renew,
     /// For the answer to a send.
     Answer(u64),
-    /// To repeat a send.
-    Resend(u64),
+    /// To go on with a channel's sends.
+    Resend(i64),
+    /// To go on with all sends.
+    Pace,
+    /// For the connection to have lasted.
+    Steady,
 }
 
 /// How long.

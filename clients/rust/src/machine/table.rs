@@ -157,6 +157,8 @@ fn the_limits_are_the_machines() {
         limits["renew_min_ms"],
         super::token::RENEW_MIN.as_millis() as i64
     );
+    assert_eq!(limits["steady_ms"], super::STEADY.as_millis() as i64);
+    assert_eq!(limits["under_way"], super::sends::UNDER_WAY_MAX as i64);
     assert_eq!(limits["positions"], super::POSITIONS_MAX as i64);
     let bounds = super::step::Bounds::default();
     assert_eq!(limits["recent_min"], bounds.recent_min as i64);

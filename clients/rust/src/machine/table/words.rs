@@ -9,6 +9,7 @@ use chirm_proto::{
     google::rpc,
     v1::{self, server_frame::Frame},
 };
+use prost::Message as _;
 use std::time::Duration;
 use tonic::Code;
 
@@ -63,6 +64,8 @@ fn timer(text: &str) -> Timer {
         "handshake" => Timer::Handshake,
         "heartbeat" => Timer::Heartbeat,
         "renew" => Timer::Renew,
+        "pace" => Timer::Pace,
+        "steady" => Timer::Steady,
         "answer" => Timer::Answer(key.parse().unwrap()),
         "resend" => Timer::Resend(key.parse().unwrap()),
         other => panic!("no timer {other}"),
@@ -94,13 +97,10 @@ pub(super) fn read(text: &str) -> Input {
         ["lost", advice] => Input::Lost(error(advice)),
         ["fired", name] => Input::Fired(timer(name)),
         ["view", ids @ ..] => Input::View(ids.iter().map(|id| id.parse().unwrap()).collect()),
-        ["send", key] => Input::Send {
+        ["send", key, channel, rest @ ..] => Input::Send {
             key: key.parse().unwrap(),
-            stored: false,
-        },
-        ["send", key, "stored"] => Input::Send {
-            key: key.parse().unwrap(),
-            stored: true,
+            channel: topic(channel).id,
+            stored: rest == ["stored"],
         },
         ["answer", key, "ok", id] => Input::Answer {
             key: key.parse().unwrap(),
@@ -192,6 +192,7 @@ fn frame(words: &[&str]) -> Frame {
                     message: Some(message(id)),
                 }),
                 ["retry"] => v1::result::Result::Error(status(Code::Unavailable)),
+                ["limited", of, ms] => v1::result::Result::Error(limited(of, ms)),
                 ["refused"] => v1::result::Result::Error(status(Code::InvalidArgument)),
                 other => panic!("no answer {other:?}"),
             };
@@ -209,6 +210,29 @@ fn status(code: Code) -> rpc::Status {
     rpc::Status {
         code: code as i32,
         ..rpc::Status::default()
+    }
+}
+
+/// Refused for the rate `of` the channel, or of the stream.
+fn limited(of: &str, ms: &str) -> rpc::Status {
+    let info = rpc::ErrorInfo {
+        reason: "RATE_LIMITED".to_owned(),
+        domain: "chirm.dev".to_owned(),
+        metadata: [("scope".to_owned(), of.to_owned())].into(),
+    };
+    let retry = rpc::RetryInfo {
+        retry_delay: duration(ms),
+    };
+    let detail = |name: &str, value: Vec<u8>| prost_types::Any {
+        type_url: format!("type.googleapis.com/google.rpc.{name}"),
+        value,
+    };
+    rpc::Status {
+        details: vec![
+            detail("ErrorInfo", info.encode_to_vec()),
+            detail("RetryInfo", retry.encode_to_vec()),
+        ],
+        ..status(Code::ResourceExhausted)
     }
 }
 
@@ -332,6 +356,8 @@ fn write_timer(timer: Timer) -> String {
         Timer::Handshake => "handshake".to_owned(),
         Timer::Heartbeat => "heartbeat".to_owned(),
         Timer::Renew => "renew".to_owned(),
+        Timer::Pace => "pace".to_owned(),
+        Timer::Steady => "steady".to_owned(),
         Timer::Answer(key) => format!("answer.{key}"),
         Timer::Resend(key) => format!("resend.{key}"),
     }
