@@ -104,10 +104,21 @@ impl Client {
         };
         let entry = OutboxEntry { nonce, request };
         // The place is taken first: between the store and the task nothing can go wrong then.
-        let place = self.commands.reserve().await.map_err(|_| Error::closed())?;
-        self.shared.outbox.put(&entry).await?;
+        let commands = self.commands.clone();
+        let place = commands
+            .reserve_owned()
+            .await
+            .map_err(|_| Error::closed())?;
         let (answer, answered) = oneshot::channel();
-        place.send(Command::Send { entry, answer });
+        let outbox = self.shared.outbox.clone();
+        // A task of its own, which goes on when this future is dropped: the store would have a
+        // message that nobody sends.
+        let put = tokio::spawn(async move {
+            outbox.put(&entry).await?;
+            place.send(Command::Send { entry, answer });
+            Ok::<_, Error>(())
+        });
+        put.await.map_err(Error::config)??;
         answered.await.map_err(|_| Error::closed())?
     }
 

@@ -151,8 +151,8 @@ impl Machine {
     }
 
     /// Every channel begins with its snapshot, so that an event of one which isn't known was under
-    /// way when it was removed. But the snapshot of one that came into view, left and came again may
-    /// have arrived while it was out of view.
+    /// way when it was removed. But the snapshot of one that came into view, left it and came again
+    /// may have arrived while it was out of view.
     fn may_begin_with_an_event(&self, id: i64) -> bool {
         self.rules.viewed_only && self.viewed.contains(&id) && !self.removed.contains(&id)
     }

@@ -361,7 +361,8 @@ impl Machine {
             return;
         }
         self.state = State::Live;
-        // Not before it has lasted: a server that always closes it then would be asked all the time.
+        // Not before it has lasted do failures count no more: a server that closes each connection
+        // would be asked all the time.
         self.act(Action::Wait {
             timer: Timer::Steady,
             delay: Delay::Exactly(STEADY),
