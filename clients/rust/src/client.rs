@@ -11,6 +11,7 @@ use chirm_proto::v1;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -111,14 +112,17 @@ impl Client {
             .map_err(|_| Error::closed())?;
         let (answer, answered) = oneshot::channel();
         let outbox = self.shared.outbox.clone();
-        // A task of its own, which goes on when this future is dropped: the store would have a
-        // message that nobody sends.
-        let put = tokio::spawn(async move {
+        let mut put = Box::pin(async move {
             outbox.put(&entry).await?;
             place.send(Command::Send { entry, answer });
             Ok::<_, Error>(())
         });
-        put.await.map_err(Error::config)??;
+        match futures::poll!(&mut put) {
+            Poll::Ready(stored) => stored?,
+            // A task of its own goes on when this future is dropped: the store would have a message
+            // that nobody sends.
+            Poll::Pending => tokio::spawn(put).await.map_err(Error::config)??,
+        }
         answered.await.map_err(|_| Error::closed())?
     }
 
