@@ -26,7 +26,7 @@ pub use chirm_proto::v1;
 pub use client::Client;
 pub use config::{Backoff, Config, SendOptions, Tap, Tapped};
 pub use error::{Advice, Error};
-pub use event::{Event, Events, Source, Stats};
+pub use event::{Event, Events, GapCause, Source, Stats};
 pub use outbox::{MemoryOutbox, OutboxEntry, OutboxStore};
 pub use tokens::TokenSource;
 pub use tonic::Code;

@@ -1,17 +1,15 @@
-//! A channel: the position held, gaps, and the paging that closes them.
+//! A channel: the position held, and gaps.
 
 use super::{
     Action, Machine, channel_topic,
+    paging::{Kept, Paging},
     seen::{News, Origin, Seen},
-    step::Bounds,
 };
 use crate::{
-    error::{Advice, Error},
-    event::{Event, Source},
+    error::Error,
+    event::{Event, GapCause, Source},
 };
 use chirm_proto::v1::{self, event::Event as Body};
-use prost::Message as _;
-use std::collections::VecDeque;
 
 /// What a client knows of a channel.
 #[derive(Debug, Default)]
@@ -19,12 +17,12 @@ pub(crate) struct Channel {
     /// Its server; 0 for none, or not known yet.
     pub(crate) server_id: i64,
     pub(crate) seen: Seen,
-    place: Place,
+    pub(super) place: Place,
 }
 
 /// Where the channel stands.
 #[derive(Debug, Default)]
-enum Place {
+pub(super) enum Place {
     /// Nowhere: the server will say.
     #[default]
     Unheld,
@@ -34,27 +32,13 @@ enum Place {
     Paging(Paging),
 }
 
-#[derive(Debug)]
-struct Paging {
-    /// Tells this paging from earlier ones, whose late pages count for nothing.
-    run: u64,
-    target: v1::Position,
-    /// The events after the target.
-    waiting: VecDeque<(v1::Event, Source)>,
-    waiting_bytes: usize,
-    /// Some that waited were dropped: page once more.
-    again: bool,
-    after: i64,
-    failures: u32,
-}
-
 /// Whether an event at `next` comes right after `held`.
 pub(crate) fn follows(held: v1::Position, next: v1::Position) -> bool {
     held.epoch == next.epoch && held.seq.checked_add(1) == Some(next.seq)
 }
 
 /// The position before an event's.
-fn before(position: v1::Position) -> v1::Position {
+pub(super) fn before(position: v1::Position) -> v1::Position {
     v1::Position {
         seq: position.seq - 1,
         ..position
@@ -89,59 +73,6 @@ impl Channel {
         if matches!(self.place, Place::Paging(_)) {
             self.place = Place::Unheld;
         }
-    }
-}
-
-impl Paging {
-    fn last(&self) -> v1::Position {
-        self.waiting
-            .back()
-            .and_then(|(event, _)| event.position)
-            .unwrap_or(self.target)
-    }
-
-    /// Keeps an event for later. Returns whether it had been kept, or was paged, before.
-    fn keep(
-        &mut self,
-        position: v1::Position,
-        event: v1::Event,
-        source: Source,
-        bounds: &Bounds,
-    ) -> bool {
-        let last = self.last();
-        if last.epoch == position.epoch && position.seq <= last.seq {
-            return true;
-        }
-        if !follows(last, position) {
-            // A jump inside of a gap makes it a wider gap.
-            self.drop_waiting(before(position));
-        }
-        self.waiting_bytes += event.encoded_len();
-        self.waiting.push_back((event, source));
-        if self.waiting.len() > bounds.waiting_max || self.waiting_bytes > bounds.waiting_bytes_max
-        {
-            self.drop_waiting(position);
-        }
-        false
-    }
-
-    /// The lowest id of the new messages that wait: pages may have it, and many after it.
-    fn first_waiting(&self) -> Option<i64> {
-        let created = self
-            .waiting
-            .iter()
-            .filter_map(|(event, _)| match &event.event {
-                Some(Body::MessageCreated(created)) => Some(created.message.as_ref()?.id),
-                _ => None,
-            });
-        created.min()
-    }
-
-    fn drop_waiting(&mut self, target: v1::Position) {
-        self.waiting.clear();
-        self.waiting_bytes = 0;
-        self.target = target;
-        self.again = true;
     }
 }
 
@@ -182,8 +113,11 @@ impl Machine {
         };
         match &mut channel.place {
             Place::Paging(paging) => {
-                let had = paging.keep(position, event, source, &self.rules.bounds);
-                self.stats.duplicates += u64::from(had);
+                match paging.keep(position, event, source, &self.rules.bounds) {
+                    Kept::Yes => {}
+                    Kept::Had => self.stats.duplicates += 1,
+                    Kept::Instead(target, cause) => self.missed(channel_topic(id), target, cause),
+                }
             }
             Place::Held(held) if held.epoch == position.epoch && position.seq <= held.seq => {
                 self.stats.duplicates += 1;
@@ -193,9 +127,7 @@ impl Machine {
             _ => {
                 // All before the event was stored before it was published, so pages read from now
                 // on have it; the event itself then comes in its turn.
-                self.stats.jumps += 1;
                 let target = before(position);
-                let topic = Some(channel_topic(id));
                 let created = match &event.event {
                     Some(Body::MessageCreated(v1::MessageCreated { message: Some(m) })) => m.id - 1,
                     _ => i64::MAX,
@@ -204,14 +136,32 @@ impl Machine {
                     // For a channel that was never seen its time begins with this message.
                     self.channel(id).seen.start_at(created);
                 }
-                self.emit(Event::Gap(v1::Gap {
-                    topic,
-                    position: Some(target),
-                    channel: None,
-                }));
+                self.missed(channel_topic(id), target, GapCause::Jump);
                 self.start_paging(id, target);
                 self.channel_event(id, position, event, source);
             }
+        }
+    }
+
+    /// Tells the program of something that was missed.
+    pub(super) fn missed(&mut self, topic: v1::Topic, position: v1::Position, cause: GapCause) {
+        match cause {
+            GapCause::Jump => self.stats.jumps += 1,
+            GapCause::Server => self.stats.gaps += 1,
+            GapCause::Overflow => {}
+        }
+        let gap = v1::Gap {
+            topic: Some(topic),
+            position: Some(position),
+            channel: None,
+        };
+        self.emit(Event::Gap { gap, cause });
+    }
+
+    /// Notes which server a channel is of.
+    pub(super) fn learn(&mut self, channel: &v1::Channel) {
+        if let Some(known) = self.channels.get_mut(&channel.id) {
+            known.server_id = channel.server_id;
         }
     }
 
@@ -230,7 +180,7 @@ impl Machine {
         }
     }
 
-    fn take_message(
+    pub(super) fn take_message(
         &mut self,
         id: i64,
         message: v1::Message,
@@ -280,13 +230,7 @@ impl Machine {
             Place::Held(held) if held == position => {}
             _ if known || history => {
                 if known {
-                    self.stats.gaps += 1;
-                    let topic = Some(channel_topic(id));
-                    self.emit(Event::Gap(v1::Gap {
-                        topic,
-                        position: Some(position),
-                        channel: None,
-                    }));
+                    self.missed(channel_topic(id), position, GapCause::Server);
                 }
                 self.channel(id)
                     .seen
@@ -306,7 +250,11 @@ impl Machine {
             return;
         };
         self.stats.gaps += 1;
-        self.emit(Event::Gap(gap));
+        if let Some(channel) = &gap.channel {
+            self.learn(channel);
+        }
+        let cause = GapCause::Server;
+        self.emit(Event::Gap { gap, cause });
         if topic.kind() != v1::TopicKind::Channel {
             // Only channels have history. Without its position the topic comes as a snapshot.
             self.others.remove(&topic);
@@ -318,156 +266,5 @@ impl Machine {
             channel.place = Place::Unheld;
             self.act(Action::Hold(topic, None));
         }
-    }
-
-    /// Begins to page all that the program may have missed. No position is held until it ends.
-    fn start_paging(&mut self, id: i64, target: v1::Position) {
-        let history = self.rules.history;
-        let channel = self.channel(id);
-        channel.seen.keep_from(None);
-        if history {
-            channel.seen.start_at(0);
-        }
-        let Some(after) = channel.seen.floor() else {
-            // The program had nothing of the channel that this client knows of.
-            channel.hold(target);
-            self.act(Action::Hold(channel_topic(id), Some(target)));
-            return;
-        };
-        self.runs += 1;
-        let run = self.runs;
-        self.channel(id).place = Place::Paging(Paging {
-            run,
-            target,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
-            again: false,
-            after,
-            failures: 0,
-        });
-        self.act(Action::Hold(channel_topic(id), None));
-        self.act(Action::Page {
-            channel: id,
-            after,
-            run,
-            failures: 0,
-        });
-    }
-
-    fn forget_old(&mut self, id: i64) {
-        if let Some(channel) = self.channels.get_mut(&id) {
-            channel.seen.forget_old(&self.rules.bounds);
-        }
-    }
-
-    fn paging(&mut self, id: i64, run: u64) -> Option<&mut Paging> {
-        match &mut self.channels.get_mut(&id)?.place {
-            Place::Paging(paging) if paging.run == run => Some(paging),
-            _ => None,
-        }
-    }
-
-    pub(super) fn page(&mut self, id: i64, run: u64, page: v1::ListMessagesResponse) {
-        if self.paging(id, run).is_none() {
-            return;
-        }
-        let ids = page.messages.iter().map(|message| message.id);
-        // A page may end with ids of deleted messages, and may have nothing else.
-        let newest = ids.chain(page.deleted_ids.iter().copied()).max();
-        let after = self.paging(id, run).map_or(0, |paging| paging.after);
-        if page.has_newer && newest.is_none_or(|newest| newest <= after) {
-            self.page_failed(id, run, Error::connection("a page that leads nowhere"));
-            return;
-        }
-        self.stats.pages += 1;
-        for message in page.messages {
-            self.take_message(id, message, Origin::Page, (Source::Page, None));
-        }
-        for deleted_id in page.deleted_ids {
-            if self.channel(id).seen.take_deleted(deleted_id) {
-                self.emit(Event::MessageDeleted(v1::Message {
-                    id: deleted_id,
-                    channel_id: id,
-                    deleted: true,
-                    ..v1::Message::default()
-                }));
-            }
-        }
-        let first_waiting = self
-            .paging(id, run)
-            .and_then(|paging| paging.first_waiting());
-        self.channel(id).seen.keep_from(first_waiting);
-        self.forget_old(id);
-        let floor = self.channel(id).seen.floor();
-        let Some(paging) = self.paging(id, run) else {
-            return;
-        };
-        paging.failures = 0;
-        if let (true, Some(newest)) = (page.has_newer, newest) {
-            paging.after = newest;
-        } else if paging.again {
-            paging.again = false;
-            paging.after = floor.unwrap_or(0);
-        } else {
-            self.end_paging(id);
-            return;
-        }
-        let after = paging.after;
-        self.act(Action::Page {
-            channel: id,
-            after,
-            run,
-            failures: 0,
-        });
-    }
-
-    fn end_paging(&mut self, id: i64) {
-        let channel = self.channel(id);
-        let Place::Paging(paging) = std::mem::take(&mut channel.place) else {
-            return;
-        };
-        channel.hold(paging.target);
-        self.act(Action::Hold(channel_topic(id), Some(paging.target)));
-        for (event, source) in paging.waiting {
-            if self.channels.contains_key(&id) {
-                self.apply(event, source);
-            }
-        }
-        if let Some(channel) = self.channels.get_mut(&id) {
-            channel.seen.keep_from(None);
-            self.forget_old(id);
-        }
-    }
-
-    pub(super) fn page_failed(&mut self, id: i64, run: u64, error: Error) {
-        if self.paging(id, run).is_none() {
-            return;
-        }
-        match error.advice {
-            Advice::Stop => {
-                // It isn't visible any more, of which the stream tells; or the next connection
-                // does.
-                if let Some(channel) = self.channels.get_mut(&id) {
-                    channel.place = Place::Unheld;
-                }
-                return;
-            }
-            Advice::Reauthenticate if !self.renew() => {
-                self.lost(error);
-                return;
-            }
-            _ => {}
-        }
-        let Some(paging) = self.paging(id, run) else {
-            return;
-        };
-        paging.failures = paging.failures.saturating_add(1);
-        let (after, failures) = (paging.after, paging.failures);
-        self.act(Action::Page {
-            channel: id,
-            after,
-            run,
-            failures,
-        });
     }
 }

@@ -5,7 +5,7 @@ use super::{
     seen::{News, Origin, Seen},
     step::Bounds,
 };
-use crate::event::Event;
+use crate::event::{Event, GapCause};
 use chirm_proto::v1::{self, event::Event as Body, server_frame::Frame};
 
 const CHANNEL: i64 = 7;
@@ -34,8 +34,12 @@ fn what_is_remembered_stays_bounded() {
 }
 
 /// A client that pages a channel after message 100; gaps end at position 1:10.
-fn paging() -> Machine {
-    let mut machine = Machine::new(Rules::default(), Vec::new(), &[], &[(CHANNEL, 100)]);
+fn paging(bounds: Bounds) -> Machine {
+    let rules = Rules {
+        bounds,
+        ..Rules::default()
+    };
+    let mut machine = Machine::new(rules, Vec::new(), &[], &[(CHANNEL, 100)]);
     let topic = Some(channel_topic(CHANNEL));
     let position = Some(v1::Position { epoch: 1, seq: 10 });
     let gap = v1::Gap {
@@ -83,7 +87,7 @@ fn new(actions: &[Action]) -> usize {
 
 #[test]
 fn what_waits_is_remembered_however_long_the_paging() {
-    let mut machine = paging();
+    let mut machine = paging(Bounds::default());
     created(&mut machine, 11, 150);
     created(&mut machine, 12, 9_200);
     let mut had = 0;
@@ -101,11 +105,34 @@ fn what_waits_is_remembered_however_long_the_paging() {
 
 #[test]
 fn what_is_remembered_of_a_paging_stays_bounded() {
-    let mut machine = paging();
+    let mut machine = paging(Bounds::default());
     created(&mut machine, 11, 150);
     for first in (101..=40_000).step_by(100) {
         page(&mut machine, first..=first + 99, true);
         let remembered = machine.channels[&CHANNEL].seen.remembered();
         assert!(remembered <= Bounds::default().recent_paging_max);
     }
+}
+
+#[test]
+fn events_that_are_too_many_to_wait_are_paged_and_the_program_is_told() {
+    let mut machine = paging(Bounds {
+        waiting_max: 2,
+        ..Bounds::default()
+    });
+    let is_overflow = |action: &Action| {
+        let position = Some(v1::Position { epoch: 1, seq: 13 });
+        matches!(action, Action::Emit(Event::Gap { gap, cause: GapCause::Overflow })
+            if gap.position == position)
+    };
+    for (seq, id) in [(11, 101), (12, 102)] {
+        assert!(created(&mut machine, seq, id).is_empty());
+    }
+    let told = created(&mut machine, 13, 103);
+    assert!(told.iter().any(is_overflow), "{told:?}");
+    created(&mut machine, 14, 104);
+    // The page was read before the events that were dropped.
+    assert_eq!(new(&page(&mut machine, 101..=101, false)), 1);
+    assert_eq!(new(&page(&mut machine, 101..=103, false)), 3);
+    assert_eq!(new(&created(&mut machine, 15, 105)), 1);
 }

@@ -4,13 +4,14 @@
 //! this code; clients in other languages follow it.
 //!
 //! - here: the connection. `step`: inputs and actions. `token`: renewing it. `topic`: topics.
-//!   `channel`: a channel's position, gaps and pages. `seen`: what the program has had. `sends`:
-//!   sends until they are answered; `pace`: how fast they go.
+//!   `channel`: a channel's position and gaps; `paging`: what closes them. `seen`: what the program
+//!   has had. `sends`: sends until they are answered; `pace`: how fast they go.
 
 mod channel;
 #[cfg(test)]
 mod memory;
 mod pace;
+mod paging;
 mod seen;
 mod sends;
 #[cfg(test)]

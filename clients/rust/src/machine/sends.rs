@@ -14,8 +14,8 @@ use std::{
 
 /// How long an answer may take before the send is repeated.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Sends under way at once; the others wait their turn. So few that a server which takes no more for
-/// now has few to refuse: those count, too.
+/// Sends under way at once; the others wait their turn. So few that a server which takes no more
+/// for now has few to refuse: those count, too.
 pub(super) const UNDER_WAY_MAX: usize = 16;
 
 /// Sends that have no final answer. Their keys rise in the order of the program's calls.

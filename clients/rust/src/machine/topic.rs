@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    event::{Event, Source},
+    event::{Event, GapCause, Source},
 };
 use chirm_proto::v1;
 
@@ -40,7 +40,7 @@ impl Machine {
             _ if self.rules.jump_check_off => self.apply(event, source),
             _ => {
                 // Without its position the topic comes as a snapshot.
-                self.stats.jumps += 1;
+                self.missed(topic, channel::before(position), GapCause::Jump);
                 self.others.remove(&topic);
                 self.act(Action::Hold(topic, None));
                 self.lost(Error::connection("an event of a topic was missed"));
@@ -69,6 +69,14 @@ impl Machine {
                 self.act(Action::Hold(topic, Some(position)));
                 return;
             }
+            Some(
+                Body::ChannelCreated(v1::ChannelCreated {
+                    channel: Some(channel),
+                })
+                | Body::ChannelUpdated(v1::ChannelUpdated {
+                    channel: Some(channel),
+                }),
+            ) => self.learn(channel),
             Some(Body::TopicRemoved(v1::TopicRemoved { topic })) => removed = *topic,
             Some(Body::ChannelDeleted(deleted)) => {
                 removed = Some(channel_topic(deleted.channel_id));
@@ -99,6 +107,11 @@ impl Machine {
             self.channel_snapshot(topic.id, position, snapshot);
         } else {
             self.others.insert(topic, position);
+            if let Some(v1::snapshot::State::Server(state)) = &snapshot.state {
+                for channel in &state.channels {
+                    self.learn(channel);
+                }
+            }
             self.emit(Event::Snapshot(snapshot));
             self.act(Action::Hold(topic, Some(position)));
         }

@@ -4,8 +4,8 @@ mod server;
 mod tokens;
 
 use chirm_client::{
-    Advice, Backoff, Client, Code, Config, Error, Event, Events, MemoryOutbox, OutboxEntry,
-    OutboxStore, SendOptions, Source,
+    Advice, Backoff, Client, Code, Config, Error, Event, Events, GapCause, MemoryOutbox,
+    OutboxEntry, OutboxStore, SendOptions, Source,
     v1::{self, server_frame::Frame},
 };
 use server::{CHANNEL, Server, TOKEN};
@@ -146,7 +146,11 @@ async fn a_jump_is_noticed_and_closed() {
     };
     server.tell(&Frame::Event(event));
     assert_eq!(messages(&mut events, 1).await[0].0, 102);
-    next(&mut events, |e| matches!(e, Event::Gap(_))).await;
+    let gap = next(&mut events, |e| matches!(e, Event::Gap { .. })).await;
+    assert!(
+        matches!(gap, Event::Gap { cause, gap } if cause == GapCause::Jump
+            && gap.position == Some(v1::Position { epoch: 1, seq: 8 }))
+    );
     assert_eq!(client.stats().jumps, 1);
 }
 

@@ -3,7 +3,7 @@
 use super::super::{Action, Delay, Input, Timer, channel_topic};
 use crate::{
     error::{Advice, Error},
-    event::{Event, Source},
+    event::{Event, GapCause, Source},
 };
 use chirm_proto::{
     google::rpc,
@@ -162,19 +162,16 @@ fn frame(words: &[&str]) -> Frame {
         ["removed", of] => Frame::TopicRemoved(v1::TopicRemoved {
             topic: Some(topic(of)),
         }),
-        ["gap", of, at] => Frame::Gap(v1::Gap {
+        ["gap", of, at, rest @ ..] => Frame::Gap(v1::Gap {
             topic: Some(topic(of)),
             position: Some(position(at)),
-            channel: None,
+            channel: rest.first().map(|server| channel_of(of, server)),
         }),
         ["snapshot", of, at, rest @ ..] => {
             let state = rest.first().map(|last| {
                 v1::snapshot::State::Channel(v1::ChannelState {
                     last_message_id: last.parse().unwrap(),
-                    channel: Some(v1::Channel {
-                        server_id: 3,
-                        ..v1::Channel::default()
-                    }),
+                    channel: Some(channel_of(of, "s3")),
                     ..v1::ChannelState::default()
                 })
             });
@@ -203,6 +200,15 @@ fn frame(words: &[&str]) -> Frame {
             })
         }
         other => panic!("no input {other:?}"),
+    }
+}
+
+/// A channel of a server.
+fn channel_of(channel: &str, server: &str) -> v1::Channel {
+    v1::Channel {
+        id: topic(channel).id,
+        server_id: topic(server).id,
+        ..v1::Channel::default()
     }
 }
 
@@ -388,7 +394,14 @@ fn write_event(event: &Event) -> String {
         Event::MessageUpdated(message) => format!("updated {}", message.id),
         Event::MessageDeleted(message) => format!("deleted {}", message.id),
         Event::Snapshot(snapshot) => format!("snapshot {}", name(snapshot.topic.unwrap())),
-        Event::Gap(gap) => format!("gap {}", name(gap.topic.unwrap())),
+        Event::Gap { gap, cause } => {
+            let cause = match cause {
+                GapCause::Server => "",
+                GapCause::Jump => " jump",
+                GapCause::Overflow => " overflow",
+            };
+            format!("gap {}{cause}", name(gap.topic.unwrap()))
+        }
         Event::Topic(event) => format!("topic {}", name(event.topic.unwrap())),
         Event::TopicRemoved(topic) => format!("removed {}", name(*topic)),
         Event::TokensRenewed(_) => "renewed".to_owned(),
