@@ -11,6 +11,7 @@ use chirm_proto::v1;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -104,10 +105,24 @@ impl Client {
         };
         let entry = OutboxEntry { nonce, request };
         // The place is taken first: between the store and the task nothing can go wrong then.
-        let place = self.commands.reserve().await.map_err(|_| Error::closed())?;
-        self.shared.outbox.put(&entry).await?;
+        let commands = self.commands.clone();
+        let place = commands
+            .reserve_owned()
+            .await
+            .map_err(|_| Error::closed())?;
         let (answer, answered) = oneshot::channel();
-        place.send(Command::Send { entry, answer });
+        let outbox = self.shared.outbox.clone();
+        let mut put = Box::pin(async move {
+            outbox.put(&entry).await?;
+            place.send(Command::Send { entry, answer });
+            Ok::<_, Error>(())
+        });
+        match futures::poll!(&mut put) {
+            Poll::Ready(stored) => stored?,
+            // A task of its own goes on when this future is dropped: the store would have a message
+            // that nobody sends.
+            Poll::Pending => tokio::spawn(put).await.map_err(Error::config)??,
+        }
         answered.await.map_err(|_| Error::closed())?
     }
 
@@ -136,9 +151,19 @@ impl Client {
         positions
     }
 
-    /// Uses another token from the next connection on. A client that waits for one connects.
+    /// Uses another token that lasts, a bot's or a service key, for calls from now on and for the
+    /// next connection. A client that waits for one connects. What renewed the token before doesn't
+    /// any more, but for a [`crate::TokenSource`].
     pub fn set_token(&self, token: String) {
-        self.command(Command::SetToken(token));
+        self.set_tokens(v1::Tokens {
+            access_token: token,
+            ..v1::Tokens::default()
+        });
+    }
+
+    /// Uses other tokens: what signing in anew gave.
+    pub fn set_tokens(&self, tokens: v1::Tokens) {
+        self.command(Command::SetTokens(tokens));
     }
 
     /// Drops the connection without a goodbye, as a network would. The client then connects again

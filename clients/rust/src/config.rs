@@ -1,8 +1,16 @@
 //! What a program says about its connection and its sends.
 
-use crate::outbox::{MemoryOutbox, OutboxStore};
+use crate::{
+    outbox::{MemoryOutbox, OutboxStore},
+    tokens::TokenSource,
+};
 use chirm_proto::v1;
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 /// How a client connects and what it asks for. [`Config::new`] has the defaults.
 #[derive(Clone)]
@@ -11,6 +19,14 @@ pub struct Config {
     pub server: String,
     /// An access token, a bot's token or a service key. Never shown by `Debug`.
     pub token: String,
+    /// Buys new tokens before `token` ends and when it is refused; the program gets them as
+    /// [`crate::Event::TokensRenewed`]. Empty (the default): nothing does. Never shown by `Debug`.
+    pub refresh_token: String,
+    /// When `token` ends: it is renewed shortly before. If that isn't known (the default), it is
+    /// when the server refuses it.
+    pub token_expires_at: Option<SystemTime>,
+    /// Gives new tokens in place of `refresh_token`.
+    pub token_source: Option<Arc<dyn TokenSource>>,
     /// Which channels' events to receive: all (the default), or those viewed.
     pub delivery: v1::Delivery,
     /// The channels viewed from the start: at most 100.
@@ -65,6 +81,9 @@ impl Config {
         Self {
             server: server.into(),
             token: token.into(),
+            refresh_token: String::new(),
+            token_expires_at: None,
+            token_source: None,
             delivery: v1::Delivery::All,
             viewed: Vec::new(),
             device: String::new(),
@@ -79,6 +98,21 @@ impl Config {
             ca_pem: None,
             tap: None,
         }
+    }
+
+    /// The defaults, for a server and what signing in gave: tokens are renewed as they end.
+    #[must_use]
+    pub fn signed_in(server: impl Into<String>, tokens: v1::Tokens) -> Self {
+        let mut config = Self::new(server, "");
+        config.set_tokens(tokens);
+        config
+    }
+
+    pub(crate) fn set_tokens(&mut self, tokens: v1::Tokens) {
+        self.token = tokens.access_token;
+        self.refresh_token = tokens.refresh_token;
+        let at = tokens.access_expires_at;
+        self.token_expires_at = at.and_then(|at| SystemTime::try_from(at).ok());
     }
 }
 

@@ -16,7 +16,7 @@ pub enum Advice {
     Retry,
     /// The connection ended; connecting again with the positions held goes on where it was.
     Resume,
-    /// The token is of no use any more: sign in or refresh, then [`crate::Client::set_token`].
+    /// The token is of no use any more: sign in or refresh, then [`crate::Client::set_tokens`].
     Reauthenticate,
     /// It would end the same way.
     Stop,
@@ -37,11 +37,14 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// Which fields of the request were wrong, and how: `(field, description)`.
     pub fields: Vec<(String, String)>,
+    /// Values that a program may use, such as the limit that was met: `(name, value)`.
+    pub metadata: Vec<(String, String)>,
 }
 
 impl Error {
-    /// An error of this machine's, with a reason of ours.
-    pub(crate) fn local(code: Code, reason: &str, message: impl Into<String>, to: Advice) -> Self {
+    /// An error of this machine's: for an [`crate::OutboxStore`] or a [`crate::TokenSource`], too.
+    #[must_use]
+    pub fn local(code: Code, reason: &str, message: impl Into<String>, to: Advice) -> Self {
         let (reason, message) = (reason.to_owned(), message.into());
         Self {
             code,
@@ -50,6 +53,7 @@ impl Error {
             advice: to,
             retry_after: None,
             fields: Vec::new(),
+            metadata: Vec::new(),
         }
     }
 
@@ -95,6 +99,7 @@ impl Error {
             advice: Advice::Stop,
             retry_after: None,
             fields: Vec::new(),
+            metadata: Vec::new(),
         };
         let mut ours = false;
         for detail in &status.details {
@@ -103,6 +108,7 @@ impl Error {
                     if let Ok(info) = rpc::ErrorInfo::decode(detail.value.as_slice()) {
                         ours |= info.domain == DOMAIN;
                         error.reason = info.reason;
+                        error.metadata = info.metadata.into_iter().collect();
                     }
                 }
                 Some("google.rpc.RetryInfo") => {

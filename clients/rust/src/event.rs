@@ -32,9 +32,17 @@ pub enum Event {
     MessageDeleted(v1::Message),
     /// A topic's state; it replaces what the program held of the topic but for messages.
     Snapshot(v1::Snapshot),
-    /// Something of a channel was missed, and is now paged: the messages follow. Edits and deletes
-    /// of messages older than the client remembers don't; page again what is cached of those.
-    Gap(v1::Gap),
+    /// Something of a topic was missed. A channel is now paged: its messages follow. Edits and
+    /// deletes of messages older than the client remembers don't; page again what is cached of
+    /// those. The state of a server or user follows as a snapshot.
+    Gap {
+        /// Which topic, and up to where. Of a PRIVATE or DIRECT channel, `channel` takes the place
+        /// of its properties and members if the server sent the gap; else read them anew with
+        /// `GetChannel`.
+        gap: v1::Gap,
+        /// How it came about.
+        cause: GapCause,
+    },
     /// Another event of a topic.
     Topic(v1::Event),
     /// A topic is no longer visible. All that was held of it is void; should it come back, it comes
@@ -57,7 +65,10 @@ pub enum Event {
         /// Why.
         error: Error,
     },
-    /// The connection ended; unless the advice is to reauthenticate, the client connects again.
+    /// The tokens were renewed, and the old ones are spent: keep these for the next run.
+    TokensRenewed(v1::Tokens),
+    /// The connection ended, and the client connects again; unless the advice is to
+    /// reauthenticate: then it waits for [`crate::Client::set_tokens`].
     Disconnected {
         /// Why.
         reason: Error,
@@ -75,6 +86,19 @@ pub enum Source {
     Replay,
     /// From history.
     Page,
+}
+
+/// How something came to be missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GapCause {
+    /// The server said so: by its own `Gap`, or by a snapshot at another position than the one
+    /// held.
+    Server,
+    /// The client noticed a jump of the topic's position. A server that keeps its promises causes
+    /// none.
+    Jump,
+    /// While the channel was paged, more of its events came than the client keeps.
+    Overflow,
 }
 
 /// What a client has been through. All are counts since it started.

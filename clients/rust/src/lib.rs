@@ -3,7 +3,8 @@
 //! # Map
 //! - [`Client`], [`Events`], [`Event`]: the connection that stays, and what comes of it.
 //! - [`Api`]: unary calls.
-//! - [`Config`], [`Backoff`], [`SendOptions`], [`OutboxStore`]: what can be chosen.
+//! - [`Config`], [`Backoff`], [`SendOptions`], [`OutboxStore`], [`TokenSource`]: what can be
+//!   chosen.
 //! - `machine`: what the client does, as a pure state machine; `driver` runs it; `stream` and
 //!   `wire` are the connection.
 
@@ -17,6 +18,7 @@ mod machine;
 mod outbox;
 mod stream;
 mod timers;
+mod tokens;
 mod wire;
 
 pub use api::{Api, Authorized, Bearer};
@@ -24,6 +26,7 @@ pub use chirm_proto::v1;
 pub use client::Client;
 pub use config::{Backoff, Config, SendOptions, Tap, Tapped};
 pub use error::{Advice, Error};
-pub use event::{Event, Events, Source, Stats};
+pub use event::{Event, Events, GapCause, Source, Stats};
 pub use outbox::{MemoryOutbox, OutboxEntry, OutboxStore};
+pub use tokens::TokenSource;
 pub use tonic::Code;

@@ -56,26 +56,43 @@ impl File {
         Ok(self.read()?.servers.remove(server))
     }
 
-    /// Keeps a credential for a server, in place of the earlier one.
+    /// Waits until no other command changes the file, and then keeps others from it.
+    pub(super) fn lock(&self) -> anyhow::Result<Locked> {
+        let folder = self.folder()?;
+        // A file of its own, for the other one is replaced.
+        let path = folder.join(".credentials.lock");
+        let locked = fs::create_dir_all(folder).and_then(|()| {
+            let mut options = fs::OpenOptions::new();
+            let options = options.create(true).truncate(false).write(true);
+            let held = options.mode(0o600).open(&path)?;
+            held.lock()?;
+            Ok(held)
+        });
+        let held = locked.with_context(|| format!("locking {}", path.display()))?;
+        Ok(Locked {
+            file: self.clone(),
+            _held: held,
+        })
+    }
+
+    /// As [`Locked::put`].
     pub(super) fn put(&self, server: &str, credential: Credential) -> anyhow::Result<()> {
-        let mut contents = self.read()?;
-        contents.servers.insert(server.to_owned(), credential);
-        if contents.servers.len() > SERVERS_MAX {
-            bail!(
-                "{} has {SERVERS_MAX} servers; remove some by hand",
-                self.path.display()
-            );
-        }
-        self.write(&contents)
+        self.lock()?.put(server, credential)
     }
 
     /// Forgets a server's credential.
     pub(super) fn remove(&self, server: &str) -> anyhow::Result<()> {
+        let _locked = self.lock()?;
         let mut contents = self.read()?;
         if contents.servers.remove(server).is_some() {
             self.write(&contents)?;
         }
         Ok(())
+    }
+
+    fn folder(&self) -> anyhow::Result<&Path> {
+        let folder = self.path.parent();
+        folder.context("the file of credentials lies in a folder")
     }
 
     fn read(&self) -> anyhow::Result<Contents> {
@@ -89,10 +106,7 @@ impl File {
 
     /// Writes a new file and renames it over the old: a crash leaves one or the other.
     fn write(&self, contents: &Contents) -> anyhow::Result<()> {
-        let folder = self
-            .path
-            .parent()
-            .context("the file of credentials lies in a folder")?;
+        let folder = self.folder()?;
         let new = folder.join(format!(".credentials.{}", std::process::id()));
         let written = fs::create_dir_all(folder).and_then(|()| {
             // A left-over of a process with this id would keep its own mode.
@@ -107,6 +121,32 @@ impl File {
             fs::rename(&new, &self.path)
         });
         written.with_context(|| format!("writing {}", self.path.display()))
+    }
+}
+
+/// The file of credentials, as long as no other command may change it.
+pub(super) struct Locked {
+    file: File,
+    _held: fs::File,
+}
+
+impl Locked {
+    /// The credential kept for a server.
+    pub(super) fn get(&self, server: &str) -> anyhow::Result<Option<Credential>> {
+        self.file.get(server)
+    }
+
+    /// Keeps a credential for a server, in place of the earlier one.
+    pub(super) fn put(&self, server: &str, credential: Credential) -> anyhow::Result<()> {
+        let mut contents = self.file.read()?;
+        contents.servers.insert(server.to_owned(), credential);
+        if contents.servers.len() > SERVERS_MAX {
+            bail!(
+                "{} has {SERVERS_MAX} servers; remove some by hand",
+                self.file.path.display()
+            );
+        }
+        self.file.write(&contents)
     }
 }
 

@@ -3,8 +3,14 @@
 use super::connection::Connection;
 use super::history::Printer;
 use super::output;
-use chirm_client::{Advice, Client, Config, Event};
+use anyhow::bail;
+use chirm_client::{Advice, Client, Event};
 use chirm_proto::v1;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long an author's name may take to be read.
+const NAME: Duration = Duration::from_secs(5);
 
 /// Follow channels as messages come.
 #[derive(Debug, clap::Args)]
@@ -31,11 +37,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
             .get_channel(v1::GetChannelRequest { channel_id })
             .await?;
     }
-    let mut config = Config::new(args.connection.server(), args.connection.token().await?);
+    let mut config = args.connection.config().await?;
     config.delivery = v1::Delivery::Viewed;
     config.viewed = args.channel_ids.clone();
     let (client, mut events) = Client::start(config);
-    let mut printer = Printer::new(api, args.json);
+    let mut printer = Printer::new(api.clone(), args.json);
     let mut left = args.count;
     while left != Some(0) {
         let event = tokio::select! {
@@ -48,17 +54,19 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         match event {
             None => break,
             Some(Event::Closed(error)) => return Err(error.into()),
+            Some(Event::TokensRenewed(tokens)) => api.set_token(&tokens.access_token)?,
             Some(Event::Disconnected { reason }) => {
                 if reason.advice == Advice::Reauthenticate {
-                    client.set_token(args.connection.renewed_token().await?);
-                } else {
-                    eprintln!("the connection ended ({reason}); connecting again");
+                    bail!("{reason}; sign in with `chirm user login`");
                 }
+                eprintln!("the connection ended ({reason}); connecting again");
             }
             Some(Event::Ready(_)) => eprintln!("connected; Ctrl-C ends it"),
             Some(Event::Message { message, .. }) => {
                 if args.channel_ids.contains(&message.channel_id) {
-                    printer.learn(std::iter::once(message.author_id)).await?;
+                    let author = printer.learn(std::iter::once(message.author_id));
+                    // A name that can't be read now is no reason to miss messages: its id does.
+                    let _unknown = timeout(NAME, author).await;
                     printer.print(&message)?;
                     left = left.map(|left| left - 1);
                 }

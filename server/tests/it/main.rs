@@ -4,6 +4,7 @@ mod admin;
 mod bad_input;
 mod chaos;
 mod cli;
+mod client;
 mod gateway;
 mod limits;
 mod support;

@@ -1,21 +1,15 @@
-//! A channel: the position held, gaps, and the paging that closes them.
+//! A channel: the position held, and gaps.
 
 use super::{
     Action, Machine, channel_topic,
+    paging::{Kept, Paging},
     seen::{News, Origin, Seen},
 };
 use crate::{
-    error::{Advice, Error},
-    event::{Event, Source},
+    error::Error,
+    event::{Event, GapCause, Source},
 };
 use chirm_proto::v1::{self, event::Event as Body};
-use prost::Message as _;
-use std::collections::VecDeque;
-
-/// Events of one channel that wait while its history is paged.
-const WAITING_MAX: usize = 4096;
-/// Their size in all.
-const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What a client knows of a channel.
 #[derive(Debug, Default)]
@@ -23,12 +17,12 @@ pub(crate) struct Channel {
     /// Its server; 0 for none, or not known yet.
     pub(crate) server_id: i64,
     pub(crate) seen: Seen,
-    place: Place,
+    pub(super) place: Place,
 }
 
 /// Where the channel stands.
 #[derive(Debug, Default)]
-enum Place {
+pub(super) enum Place {
     /// Nowhere: the server will say.
     #[default]
     Unheld,
@@ -38,27 +32,13 @@ enum Place {
     Paging(Paging),
 }
 
-#[derive(Debug)]
-struct Paging {
-    /// Tells this paging from earlier ones, whose late pages count for nothing.
-    run: u64,
-    target: v1::Position,
-    /// The events after the target.
-    waiting: VecDeque<(v1::Event, Source)>,
-    waiting_bytes: usize,
-    /// Some that waited were dropped: page once more.
-    again: bool,
-    after: i64,
-    failures: u32,
-}
-
 /// Whether an event at `next` comes right after `held`.
 pub(crate) fn follows(held: v1::Position, next: v1::Position) -> bool {
     held.epoch == next.epoch && held.seq.checked_add(1) == Some(next.seq)
 }
 
 /// The position before an event's.
-fn before(position: v1::Position) -> v1::Position {
+pub(super) fn before(position: v1::Position) -> v1::Position {
     v1::Position {
         seq: position.seq - 1,
         ..position
@@ -96,43 +76,24 @@ impl Channel {
     }
 }
 
-impl Paging {
-    fn last(&self) -> v1::Position {
-        self.waiting
-            .back()
-            .and_then(|(event, _)| event.position)
-            .unwrap_or(self.target)
-    }
-
-    /// Keeps an event for later. Returns whether it had been kept, or was paged, before.
-    fn keep(&mut self, position: v1::Position, event: v1::Event, source: Source) -> bool {
-        let last = self.last();
-        if last.epoch == position.epoch && position.seq <= last.seq {
-            return true;
-        }
-        if !follows(last, position) {
-            // A jump inside of a gap makes it a wider gap.
-            self.drop_waiting(before(position));
-        }
-        self.waiting_bytes += event.encoded_len();
-        self.waiting.push_back((event, source));
-        if self.waiting.len() > WAITING_MAX || self.waiting_bytes > WAITING_BYTES_MAX {
-            self.drop_waiting(position);
-        }
-        false
-    }
-
-    fn drop_waiting(&mut self, target: v1::Position) {
-        self.waiting.clear();
-        self.waiting_bytes = 0;
-        self.target = target;
-        self.again = true;
-    }
-}
-
 impl Machine {
     fn is_followed(&self, id: i64) -> bool {
         !self.rules.viewed_only || self.viewed.contains(&id)
+    }
+
+    /// Every channel begins with its snapshot, so that an event of one which isn't known was under
+    /// way when it was removed. But the snapshot of one that came into view, left it and came again
+    /// may have arrived while it was out of view.
+    fn may_begin_with_an_event(&self, id: i64) -> bool {
+        self.rules.viewed_only && self.viewed.contains(&id) && !self.removed.contains(&id)
+    }
+
+    /// Forgets a channel that is no longer visible.
+    pub(super) fn forget_channel(&mut self, id: i64) {
+        self.channels.remove(&id);
+        if self.viewed.contains(&id) && !self.removed.contains(&id) {
+            self.removed.push(id);
+        }
     }
 
     pub(super) fn channel_event(
@@ -142,12 +103,21 @@ impl Machine {
         event: v1::Event,
         source: Source,
     ) {
+        if !self.channels.contains_key(&id) && !self.may_begin_with_an_event(id) {
+            return;
+        }
         let jump_check_off = self.rules.jump_check_off;
-        let channel = self.channel(id);
+        self.channel(id);
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
         match &mut channel.place {
             Place::Paging(paging) => {
-                let had = paging.keep(position, event, source);
-                self.stats.duplicates += u64::from(had);
+                match paging.keep(position, event, source, &self.rules.bounds) {
+                    Kept::Yes => {}
+                    Kept::Had => self.stats.duplicates += 1,
+                    Kept::Instead(target, cause) => self.missed(channel_topic(id), target, cause),
+                }
             }
             Place::Held(held) if held.epoch == position.epoch && position.seq <= held.seq => {
                 self.stats.duplicates += 1;
@@ -157,9 +127,7 @@ impl Machine {
             _ => {
                 // All before the event was stored before it was published, so pages read from now
                 // on have it; the event itself then comes in its turn.
-                self.stats.jumps += 1;
                 let target = before(position);
-                let topic = Some(channel_topic(id));
                 let created = match &event.event {
                     Some(Body::MessageCreated(v1::MessageCreated { message: Some(m) })) => m.id - 1,
                     _ => i64::MAX,
@@ -168,14 +136,32 @@ impl Machine {
                     // For a channel that was never seen its time begins with this message.
                     self.channel(id).seen.start_at(created);
                 }
-                self.emit(Event::Gap(v1::Gap {
-                    topic,
-                    position: Some(target),
-                    channel: None,
-                }));
+                self.missed(channel_topic(id), target, GapCause::Jump);
                 self.start_paging(id, target);
                 self.channel_event(id, position, event, source);
             }
+        }
+    }
+
+    /// Tells the program of something that was missed.
+    pub(super) fn missed(&mut self, topic: v1::Topic, position: v1::Position, cause: GapCause) {
+        match cause {
+            GapCause::Jump => self.stats.jumps += 1,
+            GapCause::Server => self.stats.gaps += 1,
+            GapCause::Overflow => {}
+        }
+        let gap = v1::Gap {
+            topic: Some(topic),
+            position: Some(position),
+            channel: None,
+        };
+        self.emit(Event::Gap { gap, cause });
+    }
+
+    /// Notes which server a channel is of.
+    pub(super) fn learn(&mut self, channel: &v1::Channel) {
+        if let Some(known) = self.channels.get_mut(&channel.id) {
+            known.server_id = channel.server_id;
         }
     }
 
@@ -190,11 +176,11 @@ impl Machine {
         };
         if let Some(message) = message {
             self.take_message(id, message, origin, (source, position));
-            self.channel(id).seen.forget_old();
+            self.forget_old(id);
         }
     }
 
-    fn take_message(
+    pub(super) fn take_message(
         &mut self,
         id: i64,
         message: v1::Message,
@@ -228,6 +214,7 @@ impl Machine {
             .map_or(0, |c| c.server_id);
         let last_message_id = state.map_or(0, |s| s.last_message_id);
         self.emit(Event::Snapshot(snapshot));
+        self.removed.retain(|removed| *removed != id);
         if !self.is_followed(id) {
             // Nothing of it will come, so nothing needs closing; viewing it presents what is held.
             if let Some(channel) = self.channels.get_mut(&id) {
@@ -243,13 +230,7 @@ impl Machine {
             Place::Held(held) if held == position => {}
             _ if known || history => {
                 if known {
-                    self.stats.gaps += 1;
-                    let topic = Some(channel_topic(id));
-                    self.emit(Event::Gap(v1::Gap {
-                        topic,
-                        position: Some(position),
-                        channel: None,
-                    }));
+                    self.missed(channel_topic(id), position, GapCause::Server);
                 }
                 self.channel(id)
                     .seen
@@ -269,7 +250,11 @@ impl Machine {
             return;
         };
         self.stats.gaps += 1;
-        self.emit(Event::Gap(gap));
+        if let Some(channel) = &gap.channel {
+            self.learn(channel);
+        }
+        let cause = GapCause::Server;
+        self.emit(Event::Gap { gap, cause });
         if topic.kind() != v1::TopicKind::Channel {
             // Only channels have history. Without its position the topic comes as a snapshot.
             self.others.remove(&topic);
@@ -281,124 +266,5 @@ impl Machine {
             channel.place = Place::Unheld;
             self.act(Action::Hold(topic, None));
         }
-    }
-
-    /// Begins to page all that the program may have missed. No position is held until it ends.
-    fn start_paging(&mut self, id: i64, target: v1::Position) {
-        let history = self.rules.history;
-        let channel = self.channel(id);
-        if history {
-            channel.seen.start_at(0);
-        }
-        let Some(after) = channel.seen.floor() else {
-            // The program had nothing of the channel that this client knows of.
-            channel.hold(target);
-            self.act(Action::Hold(channel_topic(id), Some(target)));
-            return;
-        };
-        self.runs += 1;
-        let run = self.runs;
-        self.channel(id).place = Place::Paging(Paging {
-            run,
-            target,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
-            again: false,
-            after,
-            failures: 0,
-        });
-        self.act(Action::Hold(channel_topic(id), None));
-        self.act(Action::Page {
-            channel: id,
-            after,
-            run,
-            failures: 0,
-        });
-    }
-
-    fn paging(&mut self, id: i64, run: u64) -> Option<&mut Paging> {
-        match &mut self.channels.get_mut(&id)?.place {
-            Place::Paging(paging) if paging.run == run => Some(paging),
-            _ => None,
-        }
-    }
-
-    pub(super) fn page(&mut self, id: i64, run: u64, page: v1::ListMessagesResponse) {
-        if self.paging(id, run).is_none() {
-            return;
-        }
-        self.stats.pages += 1;
-        let last = page.messages.last().map(|m| m.id);
-        for message in page.messages {
-            self.take_message(id, message, Origin::Page, (Source::Page, None));
-        }
-        for deleted_id in page.deleted_ids {
-            if self.channel(id).seen.take_deleted(deleted_id) {
-                self.emit(Event::MessageDeleted(v1::Message {
-                    id: deleted_id,
-                    channel_id: id,
-                    deleted: true,
-                    ..v1::Message::default()
-                }));
-            }
-        }
-        let seen = &mut self.channel(id).seen;
-        seen.forget_old();
-        let floor = seen.floor();
-        let Some(paging) = self.paging(id, run) else {
-            return;
-        };
-        paging.failures = 0;
-        if let (true, Some(last)) = (page.has_newer, last) {
-            paging.after = last;
-        } else if paging.again {
-            paging.again = false;
-            paging.after = floor.unwrap_or(0);
-        } else {
-            self.end_paging(id);
-            return;
-        }
-        let after = paging.after;
-        self.act(Action::Page {
-            channel: id,
-            after,
-            run,
-            failures: 0,
-        });
-    }
-
-    fn end_paging(&mut self, id: i64) {
-        let channel = self.channel(id);
-        let Place::Paging(paging) = std::mem::take(&mut channel.place) else {
-            return;
-        };
-        channel.hold(paging.target);
-        self.act(Action::Hold(channel_topic(id), Some(paging.target)));
-        for (event, source) in paging.waiting {
-            if self.channels.contains_key(&id) {
-                self.apply(event, source);
-            }
-        }
-    }
-
-    pub(super) fn page_failed(&mut self, id: i64, run: u64, error: &Error) {
-        let Some(paging) = self.paging(id, run) else {
-            return;
-        };
-        if error.advice == Advice::Stop {
-            // It isn't visible any more, of which the stream tells; or the next connection does.
-            if let Some(channel) = self.channels.get_mut(&id) {
-                channel.place = Place::Unheld;
-            }
-            return;
-        }
-        paging.failures = paging.failures.saturating_add(1);
-        let (after, failures) = (paging.after, paging.failures);
-        self.act(Action::Page {
-            channel: id,
-            after,
-            run,
-            failures,
-        });
     }
 }

@@ -3,11 +3,15 @@
 //! `conformance/client-state-machine.yaml` has the same as a table, which the tests run against
 //! this code; clients in other languages follow it.
 //!
-//! - here: the connection. `step`: inputs and actions. `topic`: topics. `channel`: a channel's
-//!   position, gaps and pages. `seen`: what the program has had. `sends`: sends until they are
-//!   answered.
+//! - here: the connection. `step`: inputs and actions. `token`: renewing it. `topic`: topics.
+//!   `channel`: a channel's position and gaps; `paging`: what closes them. `seen`: what the program
+//!   has had. `sends`: sends until they are answered; `pace`: how fast they go.
 
 mod channel;
+#[cfg(test)]
+mod memory;
+mod pace;
+mod paging;
 mod seen;
 mod sends;
 #[cfg(test)]
@@ -15,6 +19,7 @@ mod simulation;
 mod step;
 #[cfg(test)]
 mod table;
+mod token;
 mod topic;
 
 use crate::{
@@ -26,11 +31,14 @@ use chirm_proto::v1::{self, server_frame::Frame};
 use sends::Sends;
 use std::{collections::HashMap, time::Duration};
 pub(crate) use step::{Action, Delay, Input, Rules, State, Timer};
+use token::Token;
 
 /// Most positions that an Identify may carry.
 const POSITIONS_MAX: usize = 4096;
 /// How long a connection may take until Hello.
 const HANDSHAKE: Duration = Duration::from_secs(15);
+/// A connection that lasts so long after Ready has come up.
+const STEADY: Duration = Duration::from_secs(10);
 /// The heartbeat if Hello names none.
 const HEARTBEAT: Duration = Duration::from_secs(20);
 
@@ -42,7 +50,10 @@ pub(crate) struct Machine {
     failures: u32,
     heartbeat: Duration,
     heartbeat_unanswered: bool,
+    token: Token,
     viewed: Vec<i64>,
+    /// Those in view that were removed since the connection began.
+    removed: Vec<i64>,
     channels: HashMap<i64, Channel>,
     /// Servers and users.
     others: HashMap<v1::Topic, v1::Position>,
@@ -74,7 +85,9 @@ impl Machine {
             failures: 0,
             heartbeat: HEARTBEAT,
             heartbeat_unanswered: false,
+            token: Token::default(),
             viewed,
+            removed: Vec::new(),
             channels: HashMap::new(),
             others: HashMap::new(),
             sends: Sends::default(),
@@ -124,18 +137,17 @@ impl Machine {
                 channel,
                 run,
                 error,
-            } => self.page_failed(channel, run, &error),
-            Input::Send { key, stored } => {
-                self.sends.add(key, stored);
-                self.flush_sends();
-            }
+            } => self.page_failed(channel, run, error),
+            Input::Send {
+                key,
+                channel,
+                stored,
+            } => self.send(key, channel, stored),
             Input::Answer { key, result } => self.answer(key, result),
             Input::View(channels) => self.view(channels),
-            Input::Token => {
-                if self.state == State::SignedOut {
-                    self.connect();
-                }
-            }
+            Input::Token { renews, lifetime } => self.token(renews, lifetime),
+            Input::Renewed { tokens, lifetime } => self.renewed(tokens, lifetime),
+            Input::RenewFailed(error) => self.renew_failed(error),
             Input::Cut => {
                 if self.is_connected() {
                     self.lost(Error::connection("the program cut the connection"));
@@ -220,9 +232,10 @@ impl Machine {
     /// Gives up the connection and all that depended on it.
     fn drop_connection(&mut self) {
         self.act(Action::Disconnect);
-        for timer in [Timer::Handshake, Timer::Heartbeat] {
+        for timer in [Timer::Handshake, Timer::Heartbeat, Timer::Steady] {
             self.act(Action::Cancel(timer));
         }
+        self.removed.clear();
         for channel in self.channels.values_mut() {
             channel.stop_paging();
         }
@@ -237,11 +250,11 @@ impl Machine {
         }
         self.drop_connection();
         if error.advice == Advice::Reauthenticate {
-            self.state = State::SignedOut;
-        } else {
-            let delay = Delay::Backoff(self.failures);
-            self.wait_to_connect(delay);
+            self.signed_out(error);
+            return;
         }
+        let delay = Delay::Backoff(self.failures);
+        self.wait_to_connect(delay);
         self.emit(Event::Disconnected { reason: error });
     }
 
@@ -257,6 +270,7 @@ impl Machine {
     fn finish(&mut self, error: Error) {
         self.drop_connection();
         self.act(Action::Cancel(Timer::Connect));
+        self.act(Action::Cancel(Timer::Renew));
         self.state = State::Closed;
         self.emit(Event::Closed(error.clone()));
         self.act(Action::Finish(error));
@@ -283,12 +297,23 @@ impl Machine {
                     });
                 }
             }
-            (Timer::Answer(key) | Timer::Resend(key), _) => self.retry_send(key),
+            (Timer::Renew, _) => self.renew_in_time(),
+            (Timer::Steady, _) => self.failures = 0,
+            (Timer::Answer(key), _) => self.retry_send(key),
+            (Timer::Resend(channel), _) => self.resume_channel(channel),
+            (Timer::Pace, _) => self.resume_stream(),
             _ => {}
         }
     }
 
     fn frame(&mut self, frame: Frame) {
+        let is_first = matches!(
+            frame,
+            Frame::Hello(_) | Frame::Closing(_) | Frame::Reconnect(_)
+        );
+        if self.state == State::Connecting && !is_first {
+            return;
+        }
         match frame {
             Frame::Hello(hello) => self.hello(&hello),
             Frame::Ready(ready) => self.ready(ready),
@@ -333,9 +358,16 @@ impl Machine {
     }
 
     fn ready(&mut self, ready: v1::Ready) {
-        self.act(Action::Cancel(Timer::Handshake));
+        if self.state != State::Syncing {
+            return;
+        }
         self.state = State::Live;
-        self.failures = 0;
+        // Not before it has lasted do failures count no more: a server that closes each connection
+        // would be asked all the time.
+        self.act(Action::Wait {
+            timer: Timer::Steady,
+            delay: Delay::Exactly(STEADY),
+        });
         self.stats.connects += 1;
         self.emit(Event::Ready(ready));
         self.flush_sends();
@@ -357,6 +389,7 @@ impl Machine {
 
     fn view(&mut self, channels: Vec<i64>) {
         self.viewed = channels;
+        self.removed.retain(|id| self.viewed.contains(id));
         match self.state {
             State::Connecting | State::Syncing | State::Live if self.rules.listen_only => {
                 // A stream that only listens can't say so: it listens anew.

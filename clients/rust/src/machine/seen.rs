@@ -1,14 +1,11 @@
 //! Which messages of a channel the program has had.
 
+use super::step::Bounds;
 use chirm_proto::v1;
 use std::collections::BTreeMap;
 
-/// At least so many of the newest messages are remembered one by one.
-pub(crate) const RECENT_MIN: usize = 256;
-/// And never more than so many: some 300 KiB a channel.
-pub(crate) const RECENT_MAX: usize = 8192;
-/// Between the two, those of the last 30 s before the newest, by the time in their ids: sends in
-/// flight over a gap may come in with ids so far below the newest.
+/// Between the least and the most that is remembered, those of the last 30 s before the newest, by
+/// the time in their ids: sends in flight over a gap may come in with ids so far below the newest.
 const RECENT_AGE_MS: i64 = 30_000;
 /// An id is milliseconds above these bits.
 const ID_TIME_SHIFT: u32 = 22;
@@ -19,6 +16,8 @@ const ID_TIME_SHIFT: u32 = 22;
 pub(crate) struct Seen {
     floor: Option<i64>,
     recent: BTreeMap<i64, Version>,
+    /// While the channel is paged: events with ids from here on wait, and pages have them, too.
+    waiting_from: Option<i64>,
     #[cfg_attr(not(feature = "mutations"), allow(dead_code))]
     pub(crate) dedupe_off: bool,
 }
@@ -52,6 +51,12 @@ impl Seen {
     /// All up to this id is taken as had; nothing changes if a floor is known.
     pub(crate) fn start_at(&mut self, floor: i64) {
         self.floor.get_or_insert(floor);
+    }
+
+    /// How many messages are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.recent.len()
     }
 
     /// Where paging begins: all above is compared with what is remembered.
@@ -118,19 +123,28 @@ impl Seen {
         had.is_some_and(|version| !version.deleted)
     }
 
+    /// From which id on nothing is forgotten because events of it wait; `None`: none do.
+    pub(crate) fn keep_from(&mut self, first_waiting: Option<i64>) {
+        self.waiting_from = first_waiting;
+    }
+
     /// Keeps the memory within its limits. Called when a whole page, or an event, was taken: what a
     /// page says of a message must still find it remembered.
-    pub(crate) fn forget_old(&mut self) {
+    pub(crate) fn forget_old(&mut self, bounds: &Bounds) {
         let Some(newest) = self.recent.last_key_value().map(|(id, _)| *id) else {
             return;
         };
-        while self.recent.len() > RECENT_MIN {
+        while self.recent.len() > bounds.recent_min {
             let Some(oldest) = self.recent.first_entry() else {
                 return;
             };
             let age_ms = (newest >> ID_TIME_SHIFT) - (oldest.key() >> ID_TIME_SHIFT);
             let id = *oldest.key();
-            if age_ms <= RECENT_AGE_MS && self.recent.len() <= RECENT_MAX {
+            if age_ms <= RECENT_AGE_MS && self.recent.len() <= bounds.recent_max {
+                return;
+            }
+            let is_waited_for = self.waiting_from.is_some_and(|from| id >= from);
+            if is_waited_for && self.recent.len() <= bounds.recent_paging_max {
                 return;
             }
             self.recent.remove(&id);

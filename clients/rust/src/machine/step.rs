@@ -28,7 +28,11 @@ pub(crate) enum Input {
         error: Error,
     },
     /// The program sends a message, known by a key from here on; `stored`: from an earlier run.
-    Send { key: u64, stored: bool },
+    Send {
+        key: u64,
+        channel: i64,
+        stored: bool,
+    },
     /// A unary send was answered.
     Answer {
         key: u64,
@@ -36,8 +40,19 @@ pub(crate) enum Input {
     },
     /// The program looks at other channels.
     View(Vec<i64>),
-    /// There is another token.
-    Token,
+    /// There is a token, from the program: whether it can be renewed, and for how long it is good
+    /// if that is known.
+    Token {
+        renews: bool,
+        lifetime: Option<Duration>,
+    },
+    /// The token was renewed.
+    Renewed {
+        tokens: v1::Tokens,
+        lifetime: Option<Duration>,
+    },
+    /// The token couldn't be renewed.
+    RenewFailed(Error),
     /// The program wants the connection dropped.
     Cut,
     /// The program is done.
@@ -69,6 +84,8 @@ pub(crate) enum Action {
         key: u64,
         result: Result<v1::Message, Error>,
     },
+    /// Change what renews the token for new ones.
+    Renew,
     /// Read the page after this message; with `failures` > 0 after a backoff.
     Page {
         channel: i64,
@@ -97,10 +114,16 @@ pub(crate) enum Timer {
     Handshake,
     /// To send the next heartbeat.
     Heartbeat,
+    /// To renew the token.
+    Renew,
     /// For the answer to a send.
     Answer(u64),
-    /// To repeat a send.
-    Resend(u64),
+    /// To go on with a channel's sends.
+    Resend(i64),
+    /// To go on with all sends.
+    Pace,
+    /// For the connection to have lasted.
+    Steady,
 }
 
 /// How long.
@@ -129,7 +152,7 @@ pub(crate) enum State {
     Live,
     /// Until it connects again.
     Waiting,
-    /// The token is refused: until there is another.
+    /// The token is refused: until it is renewed or there is another.
     SignedOut,
     /// For good.
     Closed,
@@ -148,4 +171,32 @@ pub(crate) struct Rules {
     pub(crate) dedupe_off: bool,
     /// A bug on purpose: jumps are passed over.
     pub(crate) jump_check_off: bool,
+    pub(crate) bounds: Bounds,
+}
+
+/// How much a client remembers.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    /// At least so many of a channel's newest messages are remembered one by one.
+    pub(crate) recent_min: usize,
+    /// And never more than so many: some 300 KiB a channel.
+    pub(crate) recent_max: usize,
+    /// Or while it is paged: those that pages have and waiting events will bring again.
+    pub(crate) recent_paging_max: usize,
+    /// Events of one channel that wait while its history is paged.
+    pub(crate) waiting_max: usize,
+    /// Their size in all.
+    pub(crate) waiting_bytes_max: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            recent_min: 256,
+            recent_max: 8192,
+            recent_paging_max: 16_384,
+            waiting_max: 4096,
+            waiting_bytes_max: 4 * 1024 * 1024,
+        }
+    }
 }

@@ -78,6 +78,7 @@ fn state(table: &str, machine: &Machine) -> String {
             .get(&7)
             .map_or("Unknown", |c| c.place_name())
             .to_owned(),
+        "token" => machine.token.place_name(),
         "send" => machine.sends.place_name(1).to_owned(),
         other => panic!("no machine {other}"),
     }
@@ -152,9 +153,19 @@ fn the_limits_are_the_machines() {
     let limits = file().limits;
     assert_eq!(limits["handshake_ms"], super::HANDSHAKE.as_millis() as i64);
     assert_eq!(limits["heartbeat_ms"], super::HEARTBEAT.as_millis() as i64);
+    assert_eq!(
+        limits["renew_min_ms"],
+        super::token::RENEW_MIN.as_millis() as i64
+    );
+    assert_eq!(limits["steady_ms"], super::STEADY.as_millis() as i64);
+    assert_eq!(limits["under_way"], super::sends::UNDER_WAY_MAX as i64);
     assert_eq!(limits["positions"], super::POSITIONS_MAX as i64);
-    assert_eq!(limits["recent_min"], super::seen::RECENT_MIN as i64);
-    assert_eq!(limits["recent_max"], super::seen::RECENT_MAX as i64);
+    let bounds = super::step::Bounds::default();
+    assert_eq!(limits["recent_min"], bounds.recent_min as i64);
+    assert_eq!(limits["recent_max"], bounds.recent_max as i64);
+    assert_eq!(limits["recent_paging_max"], bounds.recent_paging_max as i64);
+    assert_eq!(limits["waiting_events"], bounds.waiting_max as i64);
+    assert_eq!(limits["waiting_bytes"], bounds.waiting_bytes_max as i64);
 }
 
 fn camel(state: &str) -> String {

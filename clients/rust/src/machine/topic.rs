@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    event::{Event, Source},
+    event::{Event, GapCause, Source},
 };
 use chirm_proto::v1;
 
@@ -34,10 +34,13 @@ impl Machine {
                 self.stats.duplicates += 1;
             }
             Some(held) if channel::follows(*held, position) => self.apply(event, source),
+            // It was removed, and this was under way. What comes to be visible begins with its
+            // snapshot.
+            None => {}
             _ if self.rules.jump_check_off => self.apply(event, source),
             _ => {
                 // Without its position the topic comes as a snapshot.
-                self.stats.jumps += 1;
+                self.missed(topic, channel::before(position), GapCause::Jump);
                 self.others.remove(&topic);
                 self.act(Action::Hold(topic, None));
                 self.lost(Error::connection("an event of a topic was missed"));
@@ -66,6 +69,14 @@ impl Machine {
                 self.act(Action::Hold(topic, Some(position)));
                 return;
             }
+            Some(
+                Body::ChannelCreated(v1::ChannelCreated {
+                    channel: Some(channel),
+                })
+                | Body::ChannelUpdated(v1::ChannelUpdated {
+                    channel: Some(channel),
+                }),
+            ) => self.learn(channel),
             Some(Body::TopicRemoved(v1::TopicRemoved { topic })) => removed = *topic,
             Some(Body::ChannelDeleted(deleted)) => {
                 removed = Some(channel_topic(deleted.channel_id));
@@ -96,6 +107,11 @@ impl Machine {
             self.channel_snapshot(topic.id, position, snapshot);
         } else {
             self.others.insert(topic, position);
+            if let Some(v1::snapshot::State::Server(state)) = &snapshot.state {
+                for channel in &state.channels {
+                    self.learn(channel);
+                }
+            }
             self.emit(Event::Snapshot(snapshot));
             self.act(Action::Hold(topic, Some(position)));
         }
@@ -105,7 +121,7 @@ impl Machine {
     pub(super) fn remove(&mut self, topic: v1::Topic) {
         self.act(Action::Hold(topic, None));
         if topic.kind() == v1::TopicKind::Channel {
-            self.channels.remove(&topic.id);
+            self.forget_channel(topic.id);
             return;
         }
         self.others.remove(&topic);
@@ -118,7 +134,7 @@ impl Machine {
                 .map(|(id, _)| *id)
                 .collect();
             for id in ids {
-                self.channels.remove(&id);
+                self.forget_channel(id);
                 self.act(Action::Hold(channel_topic(id), None));
             }
         }

@@ -1,14 +1,16 @@
 //! The client against a server over real sockets.
 
 mod server;
+mod tokens;
 
 use chirm_client::{
-    Advice, Backoff, Client, Code, Config, Error, Event, Events, MemoryOutbox, OutboxEntry,
-    OutboxStore, SendOptions, Source,
+    Advice, Backoff, Client, Code, Config, Error, Event, Events, GapCause, MemoryOutbox,
+    OutboxEntry, OutboxStore, SendOptions, Source,
     v1::{self, server_frame::Frame},
 };
 use server::{CHANNEL, Server, TOKEN};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::sync::Notify;
 
 fn config(address: SocketAddr) -> Config {
     let mut config = Config::new(format!("http://{address}"), TOKEN);
@@ -144,7 +146,11 @@ async fn a_jump_is_noticed_and_closed() {
     };
     server.tell(&Frame::Event(event));
     assert_eq!(messages(&mut events, 1).await[0].0, 102);
-    next(&mut events, |e| matches!(e, Event::Gap(_))).await;
+    let gap = next(&mut events, |e| matches!(e, Event::Gap { .. })).await;
+    assert!(
+        matches!(gap, Event::Gap { cause, gap } if cause == GapCause::Jump
+            && gap.position == Some(v1::Position { epoch: 1, seq: 8 }))
+    );
     assert_eq!(client.stats().jumps, 1);
 }
 
@@ -271,6 +277,51 @@ async fn a_stored_outbox_is_sent_as_a_repeat() {
     let (_client, mut events) = Client::start(config);
     messages(&mut events, 1).await;
     assert_eq!(server.attempts(), [1]);
+}
+
+/// An outbox whose `put` takes until it is let through.
+struct Slow {
+    inner: MemoryOutbox,
+    begun: Notify,
+    through: Notify,
+}
+
+#[tonic::async_trait]
+impl OutboxStore for Slow {
+    async fn put(&self, entry: &OutboxEntry) -> Result<(), Error> {
+        self.begun.notify_one();
+        self.through.notified().await;
+        self.inner.put(entry).await
+    }
+
+    async fn remove(&self, nonce: &str) -> Result<(), Error> {
+        self.inner.remove(nonce).await
+    }
+
+    async fn load(&self) -> Result<Vec<OutboxEntry>, Error> {
+        self.inner.load().await
+    }
+}
+
+#[tokio::test]
+async fn a_send_that_is_dropped_while_it_is_stored_is_sent() {
+    let (_server, address) = Server::start().await;
+    let outbox = Arc::new(Slow {
+        inner: MemoryOutbox::new(1),
+        begun: Notify::new(),
+        through: Notify::new(),
+    });
+    let (client, mut events) = Client::start(Config {
+        outbox: outbox.clone(),
+        ..config(address)
+    });
+    ready(&mut events).await;
+    tokio::select! {
+        _ = client.send(CHANNEL, "dropped", SendOptions::default()) => panic!("it can't be stored"),
+        () = outbox.begun.notified() => {}
+    }
+    outbox.through.notify_one();
+    messages(&mut events, 1).await;
 }
 
 #[tokio::test]

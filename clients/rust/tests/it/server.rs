@@ -40,6 +40,8 @@ struct State {
     identified: Vec<v1::Identify>,
     attempts: Vec<i32>,
     answers_lost: usize,
+    /// The token that is taken instead of [`TOKEN`].
+    token: Option<String>,
     /// Answers no heartbeats, and wants them often.
     is_deaf: bool,
 }
@@ -73,6 +75,15 @@ impl Server {
         self.lock().create(message);
     }
 
+    /// Stores a message and tells nobody.
+    pub(crate) fn create_unsaid(&self, id: i64) {
+        let mut state = self.lock();
+        let sessions = std::mem::take(&mut state.sessions);
+        drop(state);
+        self.create(id);
+        self.lock().sessions = sessions;
+    }
+
     /// The bus loses its memory.
     pub(crate) fn forget(&self) {
         let mut state = self.lock();
@@ -86,6 +97,11 @@ impl Server {
     /// The next answers to sends are lost with their connections.
     pub(crate) fn lose_answers(&self, count: usize) {
         self.lock().answers_lost = count;
+    }
+
+    /// From now on another token is taken, and the one before isn't.
+    pub(crate) fn take_token(&self, token: &str) {
+        self.lock().token = Some(token.to_owned());
     }
 
     /// From now on heartbeats go unanswered.
@@ -122,6 +138,20 @@ fn wrap(frame: Frame) -> Result<v1::ServerFrame, Status> {
 }
 
 impl State {
+    fn token(&self) -> &str {
+        self.token.as_deref().unwrap_or(TOKEN)
+    }
+
+    /// Refuses calls with another token.
+    fn authorize<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let expected = format!("Bearer {}", self.token());
+        let given = request.metadata().get("authorization");
+        if given.is_none_or(|given| given != expected.as_str()) {
+            return Err(Status::unauthenticated("no token"));
+        }
+        Ok(())
+    }
+
     fn topic() -> Option<v1::Topic> {
         Some(v1::Topic {
             kind: v1::TopicKind::Channel as i32,
@@ -167,7 +197,7 @@ impl State {
     fn identify(&mut self, identify: v1::Identify) -> Result<(Session, Frames), Status> {
         let (session, frames) = mpsc::unbounded_channel();
         let say = |frame| session.send(wrap(frame)).ok();
-        if identify.token != TOKEN {
+        if identify.token != self.token() {
             let closing = v1::Closing {
                 code: 4001,
                 reason: "TOKEN_INVALID".to_owned(),
@@ -292,14 +322,7 @@ impl MessageService for Server {
         &self,
         request: Request<v1::SendMessageRequest>,
     ) -> Result<Response<v1::SendMessageResponse>, Status> {
-        let expected = format!("Bearer {TOKEN}");
-        if request
-            .metadata()
-            .get("authorization")
-            .is_none_or(|v| v != expected.as_str())
-        {
-            return Err(Status::unauthenticated("no token"));
-        }
+        self.lock().authorize(&request)?;
         let message = Some(self.lock().send(request.into_inner()));
         Ok(Response::new(v1::SendMessageResponse { message }))
     }
@@ -308,6 +331,7 @@ impl MessageService for Server {
         &self,
         request: Request<v1::ListMessagesRequest>,
     ) -> Result<Response<v1::ListMessagesResponse>, Status> {
+        self.lock().authorize(&request)?;
         let request = request.into_inner();
         let Some(v1::list_messages_request::Anchor::After(after)) = request.anchor else {
             return Err(Status::unimplemented("only upward"));

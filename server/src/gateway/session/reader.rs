@@ -128,7 +128,7 @@ impl Reader {
                 if within {
                     self.handle.view(view);
                 } else {
-                    self.view = Some((view, Instant::now() + self.requests.over_for()));
+                    self.view = Some((view, Instant::now() + self.requests.over_for(0.0)));
                 }
             }
             Input::Request(call, _) if !within => {

@@ -68,18 +68,20 @@ impl Requests {
         Ok(rate.level <= rate.per_minute)
     }
 
-    /// After a frame beyond the limit: how long until it would have been within it.
-    pub(super) fn over_for(&self) -> Duration {
+    /// After a frame beyond the limit: how long until so many more will be within it.
+    pub(super) fn over_for(&self, more: f64) -> Duration {
         self.rate.as_ref().map_or(Duration::ZERO, |rate| {
-            let beyond = (rate.level - rate.per_minute).max(0.0);
+            let beyond = (rate.level - rate.per_minute + more).max(0.0);
             Duration::from_secs_f64(beyond / rate.per_minute * 60.0)
         })
     }
 
     /// Refuses a request beyond the limit.
     pub(super) fn refuse_rate(&self, inner: &Inner, session: &SessionHandle, call: u32) {
-        let error = domain::Error::new(Reason::RateLimited, "too many frames on this stream")
-            .retry_after(Duration::from_secs(1));
+        let mut error = domain::Error::new(Reason::RateLimited, "too many frames on this stream")
+            .retry_after(self.over_for(1.0));
+        // Sends to a channel have a limit of their own, with the same reason.
+        error.metadata = Some(("scope", "stream".into()));
         let outcome = Outcome::Refused(Box::new((inner.encode_error)(&error)));
         // A client that floods and doesn't read loses answers, not events.
         let _ = session.outbox.push(wire::result(call, outcome));

@@ -122,6 +122,35 @@ fn tail_follows_a_channel() {
 }
 
 #[test]
+fn tail_renews_the_tokens_that_are_kept() {
+    let machine = Machine::new();
+    let server = machine.serve_by(&["env", "CHIRM__AUTH__ACCESS_TTL_S=1"], &[]);
+    let url = ["--server", server.url.as_str()];
+    register(&machine, &server, "ann");
+    let made = machine.json(&["server", "create", "place", "--json", url[0], url[1]]);
+    let general = text(&made["generalChannelId"]);
+    let kept = || std::fs::read_to_string(machine.path(".config/chirm/credentials.json"));
+    let mut child = machine
+        .bounded(&["tail", general, "--count", "1", url[0], url[1]])
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().starts_with("connected")));
+    // From here on nobody but the tail can change them, until it is answered.
+    let before = kept().unwrap();
+    while kept().unwrap() == before {
+        assert!(child.try_wait().unwrap().is_none(), "it ended too early");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // Another command shares the session, and spends the tail's tokens.
+    machine.ok(&["send", general, "later", url[0], url[1]]);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let heard = String::from_utf8(output.stdout).unwrap();
+    assert!(heard.contains(": later"), "{heard}");
+}
+
+#[test]
 fn another_joins_by_an_invitation() {
     let (ann, bob) = (Machine::new(), Machine::new());
     let server = ann.serve();

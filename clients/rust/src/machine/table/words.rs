@@ -3,12 +3,13 @@
 use super::super::{Action, Delay, Input, Timer, channel_topic};
 use crate::{
     error::{Advice, Error},
-    event::{Event, Source},
+    event::{Event, GapCause, Source},
 };
 use chirm_proto::{
     google::rpc,
     v1::{self, server_frame::Frame},
 };
+use prost::Message as _;
 use std::time::Duration;
 use tonic::Code;
 
@@ -62,6 +63,9 @@ fn timer(text: &str) -> Timer {
         "connect" => Timer::Connect,
         "handshake" => Timer::Handshake,
         "heartbeat" => Timer::Heartbeat,
+        "renew" => Timer::Renew,
+        "pace" => Timer::Pace,
+        "steady" => Timer::Steady,
         "answer" => Timer::Answer(key.parse().unwrap()),
         "resend" => Timer::Resend(key.parse().unwrap()),
         other => panic!("no timer {other}"),
@@ -74,17 +78,29 @@ pub(super) fn read(text: &str) -> Input {
         ["start"] => Input::Start,
         ["cut"] => Input::Cut,
         ["close"] => Input::Close,
-        ["token"] => Input::Token,
+        ["token", rest @ ..] => {
+            let (renews, ms) = match rest {
+                [] => (false, None),
+                ["renews", rest @ ..] => (true, rest.first()),
+                other => panic!("no token {other:?}"),
+            };
+            let lifetime = ms.map(|ms| Duration::from_millis(ms.parse().unwrap()));
+            Input::Token { renews, lifetime }
+        }
+        ["renewed", rest @ ..] => Input::Renewed {
+            tokens: v1::Tokens::default(),
+            lifetime: rest
+                .first()
+                .map(|ms| Duration::from_millis(ms.parse().unwrap())),
+        },
+        ["renew_failed", advice] => Input::RenewFailed(error(advice)),
         ["lost", advice] => Input::Lost(error(advice)),
         ["fired", name] => Input::Fired(timer(name)),
         ["view", ids @ ..] => Input::View(ids.iter().map(|id| id.parse().unwrap()).collect()),
-        ["send", key] => Input::Send {
+        ["send", key, channel, rest @ ..] => Input::Send {
             key: key.parse().unwrap(),
-            stored: false,
-        },
-        ["send", key, "stored"] => Input::Send {
-            key: key.parse().unwrap(),
-            stored: true,
+            channel: topic(channel).id,
+            stored: rest == ["stored"],
         },
         ["answer", key, "ok", id] => Input::Answer {
             key: key.parse().unwrap(),
@@ -146,19 +162,16 @@ fn frame(words: &[&str]) -> Frame {
         ["removed", of] => Frame::TopicRemoved(v1::TopicRemoved {
             topic: Some(topic(of)),
         }),
-        ["gap", of, at] => Frame::Gap(v1::Gap {
+        ["gap", of, at, rest @ ..] => Frame::Gap(v1::Gap {
             topic: Some(topic(of)),
             position: Some(position(at)),
-            channel: None,
+            channel: rest.first().map(|server| channel_of(of, server)),
         }),
         ["snapshot", of, at, rest @ ..] => {
             let state = rest.first().map(|last| {
                 v1::snapshot::State::Channel(v1::ChannelState {
                     last_message_id: last.parse().unwrap(),
-                    channel: Some(v1::Channel {
-                        server_id: 3,
-                        ..v1::Channel::default()
-                    }),
+                    channel: Some(channel_of(of, "s3")),
                     ..v1::ChannelState::default()
                 })
             });
@@ -176,6 +189,7 @@ fn frame(words: &[&str]) -> Frame {
                     message: Some(message(id)),
                 }),
                 ["retry"] => v1::result::Result::Error(status(Code::Unavailable)),
+                ["limited", of, ms] => v1::result::Result::Error(limited(of, ms)),
                 ["refused"] => v1::result::Result::Error(status(Code::InvalidArgument)),
                 other => panic!("no answer {other:?}"),
             };
@@ -189,10 +203,42 @@ fn frame(words: &[&str]) -> Frame {
     }
 }
 
+/// A channel of a server.
+fn channel_of(channel: &str, server: &str) -> v1::Channel {
+    v1::Channel {
+        id: topic(channel).id,
+        server_id: topic(server).id,
+        ..v1::Channel::default()
+    }
+}
+
 fn status(code: Code) -> rpc::Status {
     rpc::Status {
         code: code as i32,
         ..rpc::Status::default()
+    }
+}
+
+/// Refused for the rate `of` the channel, or of the stream.
+fn limited(of: &str, ms: &str) -> rpc::Status {
+    let info = rpc::ErrorInfo {
+        reason: "RATE_LIMITED".to_owned(),
+        domain: "chirm.dev".to_owned(),
+        metadata: [("scope".to_owned(), of.to_owned())].into(),
+    };
+    let retry = rpc::RetryInfo {
+        retry_delay: duration(ms),
+    };
+    let detail = |name: &str, value: Vec<u8>| prost_types::Any {
+        type_url: format!("type.googleapis.com/google.rpc.{name}"),
+        value,
+    };
+    rpc::Status {
+        details: vec![
+            detail("ErrorInfo", info.encode_to_vec()),
+            detail("RetryInfo", retry.encode_to_vec()),
+        ],
+        ..status(Code::ResourceExhausted)
     }
 }
 
@@ -253,6 +299,7 @@ pub(super) fn write(action: &Action) -> Option<String> {
         }
         Action::Disconnect => "disconnect".to_owned(),
         Action::Heartbeat => "heartbeat".to_owned(),
+        Action::Renew => "renew".to_owned(),
         Action::View(view) => {
             let viewed = view.iter().map(|v| format!(" {}", write_viewed(v)));
             format!("view{}", viewed.collect::<String>())
@@ -314,6 +361,9 @@ fn write_timer(timer: Timer) -> String {
         Timer::Connect => "connect".to_owned(),
         Timer::Handshake => "handshake".to_owned(),
         Timer::Heartbeat => "heartbeat".to_owned(),
+        Timer::Renew => "renew".to_owned(),
+        Timer::Pace => "pace".to_owned(),
+        Timer::Steady => "steady".to_owned(),
         Timer::Answer(key) => format!("answer.{key}"),
         Timer::Resend(key) => format!("resend.{key}"),
     }
@@ -344,9 +394,20 @@ fn write_event(event: &Event) -> String {
         Event::MessageUpdated(message) => format!("updated {}", message.id),
         Event::MessageDeleted(message) => format!("deleted {}", message.id),
         Event::Snapshot(snapshot) => format!("snapshot {}", name(snapshot.topic.unwrap())),
-        Event::Gap(gap) => format!("gap {}", name(gap.topic.unwrap())),
+        Event::Gap { gap, cause } => {
+            let cause = match cause {
+                GapCause::Server => "",
+                GapCause::Jump => " jump",
+                GapCause::Overflow => " overflow",
+            };
+            format!("gap {}{cause}", name(gap.topic.unwrap()))
+        }
         Event::Topic(event) => format!("topic {}", name(event.topic.unwrap())),
         Event::TopicRemoved(topic) => format!("removed {}", name(*topic)),
+        Event::TokensRenewed(_) => "renewed".to_owned(),
+        Event::Disconnected { reason } if reason.advice == Advice::Reauthenticate => {
+            "disconnected reauthenticate".to_owned()
+        }
         Event::Disconnected { .. } => "disconnected".to_owned(),
         Event::Closed(_) => "closed".to_owned(),
         other => format!("{other:?}"),

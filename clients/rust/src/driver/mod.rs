@@ -1,5 +1,7 @@
 //! Runs the state machine: one task that owns the connection, the timers and what waits for the
-//! program.
+//! program. `calls`: what goes beside the stream.
+
+mod calls;
 
 use crate::{
     client::Readiness,
@@ -8,10 +10,12 @@ use crate::{
     event::{Event, Item, Positions, Stats},
     machine::{Action, Delay, Input, Machine, Rules, Timer},
     outbox::{OutboxEntry, OutboxStore},
-    stream::{Connection, FRAME_BYTES_MAX, answer, open, receive},
+    stream::{Connection, open, receive},
     timers::Timers,
+    tokens,
     wire::Cutter,
 };
+use calls::{Called, PAGES_AT_ONCE, Renewed};
 use chirm_proto::v1::{self, client_frame::Frame as Sent, server_frame::Frame as Received};
 use std::{
     collections::{HashMap, VecDeque},
@@ -26,16 +30,12 @@ use tokio::{
 
 /// Frames on their way out: sends under way, views and heartbeats.
 const FRAMES_MAX: usize = 512;
-/// Messages a page.
-const PAGE: i32 = 100;
-/// Pages read at once, of all channels.
-const PAGES_AT_ONCE: usize = 8;
 
 /// What the program asks for.
 pub(crate) enum Command {
     Send { entry: OutboxEntry, answer: Answer },
     View(Vec<i64>),
-    SetToken(String),
+    SetTokens(v1::Tokens),
     Cut,
     Close,
 }
@@ -66,8 +66,12 @@ struct Driver {
     frames: Option<mpsc::Sender<v1::ClientFrame>>,
     timers: Timers,
     /// Pages, and sends by unary calls.
-    calls: JoinSet<Input>,
+    calls: JoinSet<Called>,
     pages: Arc<Semaphore>,
+    /// At most one, unless the program gives other tokens meanwhile.
+    renewals: JoinSet<Renewed>,
+    /// Counts tokens: what comes of an earlier one says nothing about the present one.
+    token_run: u64,
     sends: HashMap<u64, Waiting>,
     /// Sends of an earlier run, by nonce.
     stored: HashMap<String, u64>,
@@ -92,6 +96,8 @@ pub(crate) async fn run(
         // While the program has enough to do, nothing more is read: the server notices, and in
         // the end closes the connection.
         let is_full = !driver.out.is_empty();
+        // A page keeps its place until it has been dealt with.
+        let mut place = None;
         let input = tokio::select! {
             permit = items.reserve(), if is_full => {
                 match permit {
@@ -107,12 +113,16 @@ pub(crate) async fn run(
             command = commands.recv() => driver.command(command),
             timer = driver.timers.next() => driver.fired(timer, is_full),
             input = receive(&mut driver.connection), if !is_full => input,
-            Some(input) = driver.calls.join_next(), if !is_full => input.ok(),
+            Some(called) = driver.calls.join_next(), if !is_full => {
+                called.ok().map(|called| driver.called(called, &mut place))
+            }
+            Some(renewed) = driver.renewals.join_next() => driver.renewed(renewed),
         };
         if let Some(input) = input {
             driver.handle(input).await;
         }
     }
+    driver.finish_renewals().await;
     driver.shared.done.send_replace(true);
     for (_, waiting) in driver.sends.drain() {
         if let (Some(answer), Some(error)) = (waiting.answer, &driver.finished) {
@@ -137,6 +147,7 @@ impl Driver {
             history: config.history,
             dedupe_off: mutation.as_deref() == Some("dedupe_off"),
             jump_check_off: mutation.as_deref() == Some("jump_check_off"),
+            ..Rules::default()
         };
         let viewed = config.viewed.clone();
         let machine = Machine::new(rules, viewed, &config.positions, &config.last_ids);
@@ -150,6 +161,8 @@ impl Driver {
             timers: Timers::default(),
             calls: JoinSet::new(),
             pages: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
+            renewals: JoinSet::new(),
+            token_run: 0,
             sends: HashMap::new(),
             stored: HashMap::new(),
             last_key: 0,
@@ -160,10 +173,12 @@ impl Driver {
     }
 
     async fn start(&mut self) {
+        self.handle(self.token()).await;
         match self.shared.outbox.load().await {
             Ok(entries) => {
                 for entry in entries {
                     let key = self.next_key();
+                    let channel = entry.request.channel_id;
                     self.stored.insert(entry.nonce.clone(), key);
                     self.sends.insert(
                         key,
@@ -172,7 +187,12 @@ impl Driver {
                             answer: None,
                         },
                     );
-                    self.handle(Input::Send { key, stored: true }).await;
+                    self.handle(Input::Send {
+                        key,
+                        channel,
+                        stored: true,
+                    })
+                    .await;
                 }
                 self.handle(Input::Start).await;
             }
@@ -218,7 +238,7 @@ impl Driver {
                         return None;
                     }
                 }
-                let key = self.next_key();
+                let (key, channel) = (self.next_key(), entry.request.channel_id);
                 self.sends.insert(
                     key,
                     Waiting {
@@ -226,11 +246,15 @@ impl Driver {
                         answer: Some(answer),
                     },
                 );
-                Some(Input::Send { key, stored: false })
+                Some(Input::Send {
+                    key,
+                    channel,
+                    stored: false,
+                })
             }
             Some(Command::View(channels)) => Some(Input::View(channels)),
-            Some(Command::SetToken(token)) => {
-                self.config.token = token;
+            Some(Command::SetTokens(tokens)) => {
+                self.keep_tokens(tokens);
                 self.shared.readiness.send_if_modified(|readiness| {
                     let failed = matches!(readiness, Readiness::Failed(_));
                     if failed {
@@ -238,7 +262,7 @@ impl Driver {
                     }
                     failed
                 });
-                Some(Input::Token)
+                Some(self.token())
             }
             Some(Command::Cut) => {
                 self.cutter.cut();
@@ -293,6 +317,7 @@ impl Driver {
                 attempt,
             } => self.transmit(key, call_id, attempt),
             Action::Settle { key, result } => self.settle(key, result).await,
+            Action::Renew => self.renew(),
             Action::Page {
                 channel,
                 after,
@@ -374,6 +399,26 @@ impl Driver {
         self.connection = Connection::Opening(Box::pin(opening));
     }
 
+    /// Uses these tokens from now on, for calls on the open connection, too.
+    fn keep_tokens(&mut self, tokens: v1::Tokens) {
+        self.token_run += 1;
+        self.config.set_tokens(tokens);
+        if let Connection::Open(opened) = &self.connection
+            && opened.api.set_token(&self.config.token).is_err()
+        {
+            // The next connection says so to the program.
+            tracing::warn!("a token that can't be one");
+        }
+    }
+
+    /// What the machine is to know of the token.
+    fn token(&self) -> Input {
+        Input::Token {
+            renews: self.config.token_source.is_some() || !self.config.refresh_token.is_empty(),
+            lifetime: tokens::lifetime(self.config.token_expires_at),
+        }
+    }
+
     fn tap(&self, frame: &Sent) {
         if let Some(tap) = &self.config.tap {
             tap(Tapped::Sent(frame));
@@ -393,33 +438,6 @@ impl Driver {
             let lost = Error::connection("the server doesn't take what is sent");
             self.follow_ups.push_back(Input::Lost(lost));
         }
-    }
-
-    fn transmit(&mut self, key: u64, call_id: u32, attempt: i32) {
-        let Some(waiting) = self.sends.get(&key) else {
-            return;
-        };
-        let request = v1::SendMessageRequest {
-            attempt,
-            ..waiting.entry.request.clone()
-        };
-        if !self.config.listen_only {
-            self.send_frame(call_id, Sent::SendMessage(request));
-            return;
-        }
-        let Connection::Open(opened) = &self.connection else {
-            return;
-        };
-        let mut messages = opened.api.messages();
-        self.calls.spawn(async move {
-            let result = answer(messages.send_message(request))
-                .await
-                .and_then(|sent| {
-                    let none = || tonic::Status::unknown("the answer has no message").into();
-                    sent.message.ok_or_else(none)
-                });
-            Input::Answer { key, result }
-        });
     }
 
     async fn settle(&mut self, key: u64, result: Result<v1::Message, Error>) {
@@ -442,37 +460,5 @@ impl Driver {
             }
             (None, Ok(_)) => {}
         }
-    }
-
-    fn page(&mut self, channel: i64, after: i64, run: u64, failures: u32) {
-        let Connection::Open(opened) = &self.connection else {
-            return;
-        };
-        let mut messages = opened
-            .api
-            .messages()
-            .max_decoding_message_size(FRAME_BYTES_MAX);
-        let wait = match failures {
-            0 => Duration::ZERO,
-            failures => self.delay(Delay::Backoff(failures)),
-        };
-        let pages = self.pages.clone();
-        self.calls.spawn(async move {
-            tokio::time::sleep(wait).await;
-            let _permit = pages.acquire().await;
-            let request = v1::ListMessagesRequest {
-                channel_id: channel,
-                limit: PAGE,
-                anchor: Some(v1::list_messages_request::Anchor::After(after)),
-            };
-            match answer(messages.list_messages(request)).await {
-                Ok(page) => Input::Page { channel, run, page },
-                Err(error) => Input::PageFailed {
-                    channel,
-                    run,
-                    error,
-                },
-            }
-        });
     }
 }
