@@ -117,7 +117,8 @@ impl Machine {
             return Vec::new();
         }
         match input {
-            Input::Start => self.connect(),
+            Input::Start if self.state == State::Idle => self.connect(),
+            Input::Start => {}
             Input::Frame(frame) => {
                 // A frame that was under way when the connection was given up.
                 if self.is_connected() {

@@ -43,6 +43,8 @@ enum Step {
     Restart,
     /// The server can't send again what it should.
     Gap,
+    /// The program ends, and runs again with the position and the newest message that it kept.
+    Rerun,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -64,6 +66,16 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// With programs that run again. They keep one id: what changed below it in a gap is not for them,
+/// nor what was stored late.
+fn step_or_rerun() -> impl Strategy<Value = Step> {
+    let step = step().prop_map(|step| match step {
+        Step::Edit(_) | Step::Delete(_) | Step::Reserve => Step::Create(1),
+        step => step,
+    });
+    prop_oneof![9 => step, 1 => Just(Step::Rerun)]
+}
+
 /// The store, the bus and the network.
 #[derive(Default)]
 struct World {
@@ -78,6 +90,7 @@ struct World {
     /// Calls of the client: the run and the anchor.
     calls: VecDeque<(u64, i64)>,
     waits: Vec<Timer>,
+    held: Option<v1::Position>,
     program: Program,
 }
 
@@ -235,6 +248,7 @@ impl World {
                     timer: Timer::Connect,
                     ..
                 } => self.waits.push(Timer::Connect),
+                Action::Hold(_, position) => self.held = position,
                 Action::Emit(event) => self.program.take(event),
                 _ => {}
             }
@@ -265,8 +279,22 @@ impl World {
         true
     }
 
+    fn rerun(&mut self, machine: &mut Machine) {
+        self.give(machine, Input::Close);
+        self.waits.clear();
+        let held = v1::TopicPosition {
+            topic: Some(channel_topic(CHANNEL)),
+            position: self.held,
+        };
+        let last_id = self.program.had.keys().max().copied();
+        let last_ids: Vec<_> = last_id.map(|id| (CHANNEL, id)).into_iter().collect();
+        *machine = Machine::new(machine.rules.clone(), Vec::new(), &[held], &last_ids);
+        self.give(machine, Input::Start);
+    }
+
     fn step(&mut self, machine: &mut Machine, step: Step) {
         match step {
+            Step::Rerun => self.rerun(machine),
             Step::Create(above) => self.create(self.newest + above),
             Step::Reserve => {
                 self.newest += 1;
@@ -425,6 +453,13 @@ proptest! {
     fn the_program_has_all_since_it_came(steps in prop::collection::vec(step(), 0..120)) {
         let world = run(steps, Rules::default());
         check(&world, 102)?;
+    }
+
+    #[test]
+    fn a_program_that_runs_again_goes_on(steps in prop::collection::vec(step_or_rerun(), 0..120)) {
+        let world = run(steps, Rules { history: true, ..Rules::default() });
+        // Of what the last run had beyond its position, events come again.
+        prop_assert_eq!(&world.program.messages, &truth(&world, 0));
     }
 }
 

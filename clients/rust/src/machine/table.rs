@@ -1,10 +1,10 @@
 //! Runs `conformance/client-state-machine.yaml` against the machine. The file says what its words
 //! mean; here they are read and written.
 
-use super::{Machine, Rules};
+use super::{Action, Input, Machine, Rules, Timer};
 use serde::Deserialize;
-use std::collections::BTreeMap;
-use words::{read, write};
+use std::collections::{BTreeMap, BTreeSet};
+use words::{read, timer_name, write};
 
 mod words;
 
@@ -12,15 +12,27 @@ mod words;
 #[serde(deny_unknown_fields)]
 struct File {
     limits: BTreeMap<String, i64>,
-    timers: BTreeMap<String, String>,
+    timers: BTreeMap<String, Clock>,
     inputs: BTreeMap<String, String>,
     actions: BTreeMap<String, String>,
     machines: BTreeMap<String, Table>,
 }
 
+/// A timer, and in which states of which machine it runs; without, in all.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Clock {
+    #[serde(rename = "until")]
+    _until: String,
+    of: Option<String>,
+    #[serde(rename = "in", default)]
+    states: Vec<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
+    inputs: Vec<String>,
     states: BTreeMap<String, State>,
     transitions: Vec<Transition>,
 }
@@ -36,7 +48,7 @@ struct State {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Transition {
-    from: String,
+    from: States,
     #[serde(default)]
     rules: Vec<String>,
     #[serde(default)]
@@ -49,6 +61,22 @@ struct Transition {
     actions: Vec<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum States {
+    One(String),
+    Each(Vec<String>),
+}
+
+impl Transition {
+    fn states(&self) -> &[String] {
+        match &self.from {
+            States::One(state) => std::slice::from_ref(state),
+            States::Each(states) => states,
+        }
+    }
+}
+
 fn file() -> File {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -57,31 +85,87 @@ fn file() -> File {
     serde_yaml_ng::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-fn machine(rules: &[String]) -> Machine {
-    let mut chosen = Rules::default();
-    for rule in rules {
-        match rule.as_str() {
-            "viewed" => chosen.viewed_only = true,
-            "listen" => chosen.listen_only = true,
-            "history" => chosen.history = true,
-            other => panic!("no rule {other}"),
-        }
-    }
-    Machine::new(chosen, Vec::new(), &[], &[])
+/// The machine, and the timers that it has running.
+struct Run {
+    machine: Machine,
+    timers: BTreeSet<Timer>,
 }
 
-fn state(table: &str, machine: &Machine) -> String {
-    match table {
-        "connection" => format!("{:?}", machine.state()),
-        "channel" => machine
-            .channels
-            .get(&7)
-            .map_or("Unknown", |c| c.place_name())
-            .to_owned(),
-        "token" => machine.token.place_name(),
-        "send" => machine.sends.place_name(1).to_owned(),
-        other => panic!("no machine {other}"),
+impl Run {
+    fn new(rules: &[String]) -> Self {
+        let mut chosen = Rules::default();
+        for rule in rules {
+            match rule.as_str() {
+                "viewed" => chosen.viewed_only = true,
+                "listen" => chosen.listen_only = true,
+                "history" => chosen.history = true,
+                other => panic!("no rule {other}"),
+            }
+        }
+        Self {
+            machine: Machine::new(chosen, Vec::new(), &[], &[]),
+            timers: BTreeSet::new(),
+        }
     }
+
+    /// Takes an input and gives the actions that the table writes down.
+    fn handle(&mut self, text: &str) -> Vec<String> {
+        let input = read(text);
+        if let Input::Fired(timer) = &input {
+            self.timers.remove(timer);
+        }
+        let actions = self.machine.handle(input);
+        for action in &actions {
+            match action {
+                Action::Wait { timer, .. } => self.timers.insert(*timer),
+                Action::Cancel(timer) => self.timers.remove(timer),
+                _ => false,
+            };
+        }
+        actions.iter().filter_map(write).collect()
+    }
+
+    /// The state of one of the table's machines; of sends, that of the first.
+    fn state(&self, of: &str) -> String {
+        match of {
+            "connection" => format!("{:?}", self.machine.state()),
+            "channel" => self
+                .machine
+                .channels
+                .get(&7)
+                .map_or("Unknown", |c| c.place_name())
+                .to_owned(),
+            "token" => self.machine.token.place_name(),
+            "send" => self.machine.sends.place_name(1).to_owned(),
+            other => panic!("no machine {other}"),
+        }
+    }
+
+    /// No timer runs in a state that isn't one of its.
+    fn check_timers(&self, file: &File, told: &str) {
+        for timer in &self.timers {
+            let clock = &file.timers[timer_name(*timer)];
+            let state = match (clock.of.as_deref(), timer) {
+                (None, _) => continue,
+                (Some(_), Timer::Answer(key)) => self.machine.sends.place_name(*key).to_owned(),
+                (Some(of), _) => self.state(of),
+            };
+            assert!(
+                clock.states.iter().any(|s| camel(s) == state),
+                "{timer:?} in {state} after {told}"
+            );
+        }
+    }
+}
+
+/// In a state of a table, by its shortest way.
+fn reach(file: &File, name: &str, state: &str, rules: &[String]) -> Run {
+    let mut run = Run::new(rules);
+    for input in &file.machines[name].states[state].reach {
+        run.handle(input);
+    }
+    assert_eq!(run.state(name), camel(state), "{name}: the way to {state}");
+    run
 }
 
 #[test]
@@ -89,32 +173,49 @@ fn every_transition_is_the_machines() {
     let file = file();
     let mut ran = 0;
     for (name, table) in &file.machines {
-        for transition in &table.transitions {
-            let told = format!(
-                "{name}: {} on {} {}",
-                transition.from, transition.on, transition.when
-            );
-            let mut machine = machine(&transition.rules);
-            for input in &table.states[&transition.from].reach {
-                machine.handle(read(input));
-            }
-            assert_eq!(
-                state(name, &machine),
-                camel(&transition.from),
-                "before {told}"
-            );
+        let of = |t| Transition::states(t).iter().map(move |from| (t, from));
+        for (transition, from) in table.transitions.iter().flat_map(of) {
+            let told = format!("{name}: {from} on {} {}", transition.on, transition.when);
+            let mut run = reach(&file, name, from, &transition.rules);
             for input in &transition.given {
-                machine.handle(read(input));
+                run.handle(input);
+                run.check_timers(&file, &told);
             }
-            let actions = machine.handle(read(&transition.on));
-            let written: Vec<_> = actions.iter().filter_map(write).collect();
+            let written = run.handle(&transition.on);
             assert_eq!(written, transition.actions, "{told}");
-            assert_eq!(state(name, &machine), camel(&transition.to), "after {told}");
+            assert_eq!(run.state(name), camel(&transition.to), "after {told}");
+            run.check_timers(&file, &told);
             check_words(&file, transition);
             ran += 1;
         }
     }
     assert!(ran > 50, "{ran} transitions");
+}
+
+#[test]
+fn what_has_no_transition_does_nothing() {
+    let file = file();
+    let mut wrong = Vec::new();
+    for (name, table) in &file.machines {
+        let states = table.states.keys();
+        let pairs = states.flat_map(|s| table.inputs.iter().map(move |i| (s, i)));
+        for (state, input) in pairs {
+            let is_plain = |t: &&Transition| t.rules.is_empty() && t.given.is_empty();
+            let mut plain = table.transitions.iter().filter(is_plain);
+            if plain.any(|t| t.states().contains(state) && &t.on == input) {
+                continue;
+            }
+            let mut run = reach(&file, name, state, &[]);
+            let timers = run.timers.clone();
+            let written = run.handle(input);
+            let is_still = run.state(name) == camel(state) && run.timers.is_subset(&timers);
+            if !written.is_empty() || !is_still {
+                let to = run.state(name);
+                wrong.push(format!("{name}: {state} on {input}: to {to}, {written:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// Every word that a transition uses is explained, and every state reached by some other.
@@ -142,7 +243,7 @@ fn every_state_has_a_way_in() {
             let is_reached = table
                 .transitions
                 .iter()
-                .any(|t| &t.to == state && &t.from != state);
+                .any(|t| &t.to == state && !t.states().contains(state));
             assert!(is_first || is_reached, "{name} {state}");
         }
     }

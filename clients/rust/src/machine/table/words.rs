@@ -356,16 +356,25 @@ fn write_viewed(viewed: &v1::ViewedChannel) -> String {
     format!("c{}{position}", viewed.channel_id)
 }
 
-fn write_timer(timer: Timer) -> String {
+pub(super) fn timer_name(timer: Timer) -> &'static str {
     match timer {
-        Timer::Connect => "connect".to_owned(),
-        Timer::Handshake => "handshake".to_owned(),
-        Timer::Heartbeat => "heartbeat".to_owned(),
-        Timer::Renew => "renew".to_owned(),
-        Timer::Pace => "pace".to_owned(),
-        Timer::Steady => "steady".to_owned(),
-        Timer::Answer(key) => format!("answer.{key}"),
-        Timer::Resend(key) => format!("resend.{key}"),
+        Timer::Connect => "connect",
+        Timer::Handshake => "handshake",
+        Timer::Heartbeat => "heartbeat",
+        Timer::Renew => "renew",
+        Timer::Pace => "pace",
+        Timer::Steady => "steady",
+        Timer::Answer(_) => "answer",
+        Timer::Resend(_) => "resend",
+    }
+}
+
+fn write_timer(timer: Timer) -> String {
+    let name = timer_name(timer);
+    match timer {
+        Timer::Answer(key) => format!("{name}.{key}"),
+        Timer::Resend(channel) => format!("{name}.{channel}"),
+        _ => name.to_owned(),
     }
 }
 
