@@ -358,6 +358,18 @@ fn i7_a_connection_goes_on_from_what_its_client_presents() {
         event(9, 1),
     ];
     assert!(verdict(&frames(&viewed)).is_clean());
+    // What came while it told so is none the less had.
+    let view = |seq| {
+        [
+            snapshot(9, 0),
+            event(9, 1),
+            present(false, 9, seq),
+            event(9, 2),
+        ]
+    };
+    assert!(verdict(&frames(&view(0))).is_clean());
+    let again = |seq| frames(&[&view(seq)[..], &[event(9, 1)]].concat());
+    fails("I8", &again(1), &again(0));
 }
 
 #[test]

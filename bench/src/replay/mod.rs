@@ -164,6 +164,7 @@ impl Run<'_> {
         self.play(&show, &stages, &mut audience.watchers, &mut summary, &bar)
             .await?;
         let traveller = &mut audience.watchers[TRAVELLER];
+        traveller.look_at(None);
         traveller
             .come()
             .await
@@ -270,6 +271,8 @@ impl Run<'_> {
                 watcher.cut();
                 summary.cuts += 1;
             }
+            let views = summary.cuts / 2 % 2;
+            watchers[TRAVELLER].look_at(Some(usize::from(views == 1)));
         }
         if let Some(traveller) = watchers.get_mut(TRAVELLER) {
             if faults.is_away(done) {

@@ -35,6 +35,8 @@ pub(super) struct Watcher {
     url: String,
     token: String,
     channels: Vec<i64>,
+    /// Of delivery VIEWED: every other channel, which, or all.
+    looks_at: Option<usize>,
     recorder: Arc<Recorder>,
     /// What it has, over all its runs.
     had: Arc<Had>,
@@ -97,6 +99,7 @@ impl Watcher {
             url: url.to_owned(),
             token: token.to_owned(),
             channels: channels.to_vec(),
+            looks_at: None,
             recorder,
             had: Arc::default(),
             stats: Vec::new(),
@@ -117,7 +120,7 @@ impl Watcher {
         config.listen_only = self.way == Way::Listen;
         if self.way == Way::Viewed {
             config.delivery = v1::Delivery::Viewed;
-            config.viewed.clone_from(&self.channels);
+            config.viewed = self.viewed();
         }
         let comes_back = !self.positions.is_empty();
         config.positions = std::mem::take(&mut self.positions);
@@ -146,6 +149,20 @@ impl Watcher {
         self.stats.push(client.stats());
         self.positions = client.positions();
         Ok(())
+    }
+
+    /// Looks at other channels: at every other one, beginning with this; or at all.
+    pub(super) fn look_at(&mut self, half: Option<usize>) {
+        self.looks_at = half;
+        if let Some((client, _)) = self.run.as_ref().filter(|_| self.way == Way::Viewed) {
+            client.view(self.viewed());
+        }
+    }
+
+    fn viewed(&self) -> Vec<i64> {
+        let (first, step) = self.looks_at.map_or((0, 1), |half| (half, 2));
+        let viewed = self.channels.iter().skip(first).step_by(step);
+        viewed.copied().collect()
     }
 
     /// Drops the connection, as a network does.
