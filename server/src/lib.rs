@@ -1,6 +1,8 @@
 //! The Chirm server. Modules, outermost first:
 //!
+//! - [`cli`]: the commands; [`node`]: what wires the rest of this into a server.
 //! - [`rpc`]: the edge: translates, nothing else.
+//! - [`gateway`]: live sessions, and which topics they follow.
 //! - [`domain`]: the use cases: who may do what, and what it does.
 //! - [`frames`]: what encodes frames.
 //! - [`store`]: the seam to durable state.
@@ -13,6 +15,7 @@
 //! - [`config`]: the settings of a node.
 //! - [`telemetry`]: logs and metrics.
 //! - [`clock`]: time, as an argument.
+//! - [`mutation`]: deliberate bugs, for the tests of the replay's checker alone.
 
 pub mod bus;
 pub mod cli;

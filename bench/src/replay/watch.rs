@@ -5,7 +5,7 @@ use crate::history::{At, Record, Recorder, Seen, Source, hash};
 use anyhow::Result;
 use chirm_client::{Backoff, Client, Config, Event, Events, Stats, Tap, Tapped};
 use chirm_proto::v1;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,11 +14,6 @@ use tokio::task::JoinHandle;
 
 /// A pause between two rounds of the REST watcher over all channels.
 const ROUND_EVERY: Duration = Duration::from_millis(200);
-/// A send gets its id first and is stored then, within 5 s: so long may one below the newest
-/// message still come.
-const IN_FLIGHT_MS_MAX: i64 = 10_000;
-/// An id is milliseconds above these bits.
-const ID_TIME_SHIFT: u32 = 22;
 /// Watchers must come back soon after a kill, and give the server time to start.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(100),
@@ -47,27 +42,34 @@ pub(super) struct Watcher {
     positions: Vec<v1::TopicPosition>,
 }
 
-/// The messages that a watcher has, as a program keeps them: the replay's own size bounds them.
+/// The messages that a watcher has, by channel, and in which of its runs each came, as a program
+/// keeps them: the replay's own size bounds them.
 #[derive(Default)]
 struct Had {
     count: AtomicU64,
-    ids: Mutex<HashMap<i64, BTreeSet<i64>>>,
+    runs: Mutex<HashMap<i64, BTreeMap<i64, usize>>>,
 }
 
 impl Had {
-    /// Whether the message is new.
-    fn insert(&self, channel: i64, id: i64) -> bool {
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = ids.entry(channel).or_default().insert(id);
-        self.count.fetch_add(u64::from(is_new), Ordering::Relaxed);
-        is_new
+    /// In which run the message came first.
+    fn insert(&self, channel: i64, id: i64, run: usize) -> usize {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        *runs
+            .entry(channel)
+            .or_default()
+            .entry(id)
+            .or_insert_with(|| {
+                self.count.fetch_add(1, Ordering::Relaxed);
+                run
+            })
     }
 
-    /// Where to page from in each channel: sends that were in flight may lie below the newest.
+    /// The newest message of each channel.
     fn last_ids(&self) -> Vec<(i64, i64)> {
-        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        ids.iter()
-            .filter_map(|(channel, ids)| Some((*channel, before(*ids.last()?))))
+        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = runs.iter();
+        newest
+            .filter_map(|(channel, ids)| Some((*channel, *ids.last_key_value()?.0)))
             .collect()
     }
 }
@@ -122,7 +124,6 @@ impl Watcher {
             config.delivery = v1::Delivery::Viewed;
             config.viewed = self.viewed();
         }
-        let comes_back = !self.positions.is_empty();
         config.positions = std::mem::take(&mut self.positions);
         config.last_ids = self.had.last_ids();
         config.tap = Some(tap(self.name, self.recorder.clone()));
@@ -131,7 +132,7 @@ impl Watcher {
             name: self.name,
             recorder: self.recorder.clone(),
             had: self.had.clone(),
-            comes_back,
+            run: self.stats.len(),
         };
         let task = tokio::spawn(notes.take(events));
         client.ready().await?;
@@ -189,20 +190,17 @@ struct Notes {
     name: &'static str,
     recorder: Arc<Recorder>,
     had: Arc<Had>,
-    comes_back: bool,
+    run: usize,
 }
 
 impl Notes {
     async fn take(self, mut events: Events) {
         while let Some(event) = events.next().await {
-            if let Event::Message {
-                message, source, ..
-            } = &event
-            {
-                let is_new = self.had.insert(message.channel_id, message.id);
-                // A client that comes back knows what it is told alone, and pages from before that:
-                // what its program has is the program's to drop.
-                if !is_new && self.comes_back && *source == chirm_client::Source::Page {
+            if let Event::Message { message, .. } = &event {
+                let first = self.had.insert(message.channel_id, message.id, self.run);
+                // What an earlier run had beyond its positions comes again, and is the program's to
+                // drop; within a run the client's.
+                if first < self.run {
                     continue;
                 }
             }
@@ -211,11 +209,6 @@ impl Notes {
             }
         }
     }
-}
-
-/// An id so far before another that no send which was in flight then lies below it.
-fn before(id: i64) -> i64 {
-    (id - (IN_FLIGHT_MS_MAX << ID_TIME_SHIFT)).max(0)
 }
 
 fn record_of(name: &str, event: Event) -> Option<Record> {
@@ -402,13 +395,12 @@ impl Polling {
             after = after.max(page.last);
             self.newest.insert(channel, after);
             for message in page.messages {
-                if self.had.insert(channel, message.id) {
-                    self.recorder.record(Record::Recv {
-                        connection: NAMES[3].to_owned(),
-                        message,
-                        source: Source::Page,
-                    });
-                }
+                self.had.insert(channel, message.id, 0);
+                self.recorder.record(Record::Recv {
+                    connection: NAMES[3].to_owned(),
+                    message,
+                    source: Source::Page,
+                });
             }
             if !page.has_newer {
                 break;
@@ -423,15 +415,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_program_has_it_has_once_and_pages_from_before_its_newest() {
+    fn what_a_program_has_is_of_the_run_in_which_it_came_first() {
         let had = Had::default();
-        let newest = 20_000 << ID_TIME_SHIFT;
-        assert!(had.insert(1, newest) && had.insert(1, 5) && !had.insert(1, 5));
-        assert!(had.insert(2, 5));
+        assert_eq!((had.insert(1, 20, 0), had.insert(1, 5, 0)), (0, 0));
+        assert_eq!((had.insert(1, 5, 1), had.insert(2, 5, 1)), (0, 1));
         assert_eq!(had.count.load(Ordering::Relaxed), 3);
         let mut last_ids = had.last_ids();
         last_ids.sort_unstable();
-        assert_eq!(last_ids, [(1, 10_000 << ID_TIME_SHIFT), (2, 0)]);
+        assert_eq!(last_ids, [(1, 20), (2, 5)]);
     }
 
     #[test]
