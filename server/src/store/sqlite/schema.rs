@@ -109,6 +109,8 @@ pub(super) async fn writer(path: &Path) -> Result<SqliteConnection, sqlx::Error>
         .pragma("journal_size_limit", LOG_BYTES_KEPT)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .pragma("cache_size", WRITER_CACHE)
+        // What a savepoint keeps to undo itself: else it goes to a file from 64 KiB on.
+        .pragma("temp_store", "MEMORY")
         .thread_name(|_| "chirm-store-writer".to_owned())
         .connect()
         .await
