@@ -17,7 +17,7 @@ CHIRM := $(CARGO_TARGET_DIR)/quick/chirm
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
 
-# Two dependencies (ring, SQLite) are built with a C compiler; README's tours call curl and jq.
+# Three dependencies (ring, SQLite, mimalloc) are built with a C compiler; README's tours call curl and jq.
 needs:
 	@tools/needs.sh cc=gcc,libc6-dev curl=curl jq=jq
 
