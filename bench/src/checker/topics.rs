@@ -37,13 +37,10 @@ impl Topics {
         verdict: &mut Verdict,
     ) {
         let held = self.held.entry(watcher.to_owned()).or_default();
-        let before = if begins {
-            std::mem::take(held)
-        } else {
-            held.clone()
-        };
+        let before = begins.then(|| std::mem::take(held));
         for (topic, at) in positions {
-            let got = before.get(&topic).map(|got| got.at);
+            let got = before.as_ref().unwrap_or(held).get(&topic);
+            let got = got.map(|got| got.at);
             if got.is_none_or(|got| got.epoch == at.epoch && got.seq < at.seq) {
                 let text = format!(
                     "watcher {watcher} claims to hold {} of topic {topic}; it got {}",

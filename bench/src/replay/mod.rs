@@ -271,8 +271,7 @@ impl Run<'_> {
                 watcher.cut();
                 summary.cuts += 1;
             }
-            let views = summary.cuts / 2 % 2;
-            watchers[TRAVELLER].look_at(Some(usize::from(views == 1)));
+            watchers[TRAVELLER].look_elsewhere();
         }
         if let Some(traveller) = watchers.get_mut(TRAVELLER) {
             if faults.is_away(done) {

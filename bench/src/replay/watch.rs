@@ -152,10 +152,16 @@ impl Watcher {
         Ok(())
     }
 
-    /// Looks at other channels: at every other one, beginning with this; or at all.
+    /// Looks at one half of the channels, and then at the other.
+    pub(super) fn look_elsewhere(&mut self) {
+        let half = usize::from(self.looks_at != Some(1));
+        self.look_at(Some(half));
+    }
+
+    /// Looks at every other channel, beginning with this; or at all.
     pub(super) fn look_at(&mut self, half: Option<usize>) {
         self.looks_at = half;
-        if let Some((client, _)) = self.run.as_ref().filter(|_| self.way == Way::Viewed) {
+        if let Some((client, _)) = &self.run {
             client.view(self.viewed());
         }
     }

@@ -5,7 +5,7 @@ use crate::{
     server::{CHANNEL, Server, TOKEN},
 };
 use chirm_client::{
-    Advice, Client, Code, Config, Error, Event, SendOptions, TokenSource,
+    Advice, Client, Code, Config, Error, Event, Events, SendOptions, TokenSource,
     v1::{self, server_frame::Frame},
 };
 use std::sync::{
@@ -58,6 +58,16 @@ fn gap(seq: i64) -> Frame {
     })
 }
 
+/// The client has 101 and misses 102, whose page takes another token.
+async fn miss(server: &Server, events: &mut Events) {
+    ready(events).await;
+    server.create(101);
+    messages(events, 1).await;
+    server.take_token(RENEWED);
+    server.create_unsaid(102);
+    server.tell(&gap(2));
+}
+
 #[tokio::test]
 async fn a_page_refused_for_its_token_is_read_with_a_new_one() {
     let (server, address) = Server::start().await;
@@ -66,12 +76,7 @@ async fn a_page_refused_for_its_token_is_read_with_a_new_one() {
         token_source: Some(source.clone()),
         ..config(address)
     });
-    ready(&mut events).await;
-    server.create(101);
-    messages(&mut events, 1).await;
-    server.take_token(RENEWED);
-    server.create_unsaid(102);
-    server.tell(&gap(2));
+    miss(&server, &mut events).await;
     next(&mut events, |e| matches!(e, Event::TokensRenewed(_))).await;
     assert_eq!(messages(&mut events, 1).await[0].0, 102);
     // The connection stayed.
@@ -83,12 +88,7 @@ async fn a_page_refused_for_its_token_is_read_with_a_new_one() {
 async fn a_page_refused_for_its_token_asks_for_another_one() {
     let (server, address) = Server::start().await;
     let (client, mut events) = Client::start(config(address));
-    ready(&mut events).await;
-    server.create(101);
-    messages(&mut events, 1).await;
-    server.take_token(RENEWED);
-    server.create_unsaid(102);
-    server.tell(&gap(2));
+    miss(&server, &mut events).await;
     let lost = next(&mut events, |e| matches!(e, Event::Disconnected { .. })).await;
     assert!(
         matches!(lost, Event::Disconnected { reason } if reason.advice == Advice::Reauthenticate)
