@@ -164,7 +164,7 @@ impl Node {
         let store = Arc::new(Sqlite::open_with_clock(&path, relay, clock.clone()).await?);
         let highest = store.highest().await?;
         let store: store::Handle = store;
-        let bus = local::open(topics, highest, clock.clone());
+        let bus = local::open(topics, highest, config.gateway.grace, clock.clone());
         let domain = Domain::new(store.clone(), bus.clone(), config.clone(), clock.clone());
         domain
             .check_keys()

@@ -1,5 +1,5 @@
 //! The seam to what is shared and fast and may be forgotten: topics at positions, reservations of
-//! ids and nonces, the cache of sessions. Forgetting shows: a topic's epoch changes whenever its
+//! ids and nonces, the cache of sessions, who is here. Forgetting shows: a topic's epoch changes whenever its
 //! memory was, or may have been, lost. `local` is in process; `suite` holds every backend to the
 //! contracts of the traits here.
 
@@ -7,7 +7,7 @@ pub mod local;
 #[cfg(test)]
 mod suite;
 
-use crate::model::{Id, Position, Session, Signal, TopicKey, UnixMs};
+use crate::model::{Id, Position, Presence, Session, Signal, Status, TopicKey, Touched, UnixMs};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -195,6 +195,76 @@ pub trait SessionCache: Send + Sync + 'static {
     async fn revoke(&self, id: Id, now: UnixMs);
 }
 
+/// A live session, as presence knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Whose.
+    pub user: Id,
+    /// The session's number, unique on its node.
+    pub serial: u64,
+    /// Its credential's id.
+    pub credential: Id,
+    /// The device's name, perhaps empty. A new session of the same credential and device takes the
+    /// place of one that ended: no status of the old one is shown any longer.
+    pub name: String,
+}
+
+/// What a user sets of its presence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetPresence {
+    /// The session's status; None leaves it as it is.
+    pub status: Option<Status>,
+    /// The user's own words; None leaves them as they are.
+    pub text: Option<String>,
+}
+
+/// Whose status is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// One session's, by its number.
+    Session(u64),
+    /// All sessions of a credential.
+    Credential(Id),
+}
+
+/// What changed within a tick: numbered, so that a lost batch shows.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// One above the batch before; of another epoch: anything may have been missed.
+    pub position: (i64, i64),
+    /// Users whose presence is another now.
+    pub presences: Vec<Presence>,
+    /// What else changed, each once.
+    pub touched: Vec<Touched>,
+}
+
+/// Where batches come out. Bounded: what finds it full is lost, and the next one's number shows it.
+pub type Batches = tokio::sync::mpsc::Receiver<Arc<Batch>>;
+
+/// Who is here: sessions' statuses, aggregated by user. A user shows the most present status of its
+/// sessions. A session that ended counts for the grace still, so that a reconnect shows nothing;
+/// one that was not active for five minutes counts as idle. Changes are coalesced over a tick of one
+/// second. It may all be forgotten: sessions that live say it again.
+#[async_trait]
+pub trait Presences: Send + Sync + 'static {
+    /// A session begins.
+    async fn open(&self, device: Device, status: Status) -> Result<(), Error>;
+    /// Sets a status and the user's words. False: the user has no such session.
+    async fn set(&self, user: Id, whose: Whose, set: SetPresence) -> Result<bool, Error>;
+    /// The user did something by that. Best effort, and cheap.
+    fn active(&self, user: Id, whose: Whose);
+    /// A session ended, however it did.
+    async fn close(&self, user: Id, serial: u64) -> Result<(), Error>;
+    /// The presences of users as they are now, in the order asked.
+    async fn get(&self, users: &[Id]) -> Result<Vec<Presence>, Error>;
+    /// Tells what changed since the tick before. Whoever runs the node calls it each second.
+    async fn tick(&self) -> Result<(), Error>;
+    /// Tells those who keep lists of people of another change, after it was made.
+    fn touch(&self, touched: Touched);
+    /// A new feed of batches, from now on.
+    fn batches(&self) -> Batches;
+}
+
 /// All of a bus, shared.
 #[derive(Clone)]
 pub struct Handle {
@@ -204,4 +274,6 @@ pub struct Handle {
     pub reservations: Arc<dyn Reservations>,
     /// Sessions.
     pub sessions: Arc<dyn SessionCache>,
+    /// Who is here.
+    pub presences: Arc<dyn Presences>,
 }

@@ -37,7 +37,7 @@ async fn open_store(data: &Path) -> anyhow::Result<(Arc<Domain>, store::Handle)>
     let store: store::Handle = store;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let topics = LocalTopics::new(RingLimits::default(), clock.clone());
-    let bus = local::open(topics, highest, clock.clone());
+    let bus = local::open(topics, highest, std::time::Duration::ZERO, clock.clone());
     let config = Arc::new(Config::load(None, &[])?);
     let domain = Domain::new(store.clone(), bus, config, clock);
     Ok((domain, store))

@@ -2,9 +2,11 @@
 
 mod event;
 pub mod limits;
+mod presence;
 mod topic;
 
 pub use event::{EventBody, Signal};
+pub use presence::{Presence, Status, Touched};
 pub use topic::{Position, TopicKey, TopicKind};
 
 use std::collections::BTreeMap;

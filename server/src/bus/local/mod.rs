@@ -2,6 +2,7 @@
 //! every channel then has a new epoch. Servers' and users' topics are numbered by the store and
 //! only carried.
 
+mod presences;
 mod reservations;
 mod sessions;
 mod topics;
@@ -9,6 +10,7 @@ mod topics;
 #[cfg(test)]
 mod tests;
 
+pub use presences::LocalPresences;
 pub use reservations::LocalReservations;
 pub use sessions::LocalSessions;
 pub use topics::{LocalTopics, RingLimits};
@@ -17,13 +19,16 @@ use super::Handle;
 use crate::clock::Clock;
 use crate::model::Id;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Wires a local bus. `highest` is the highest id that the store has: minting starts above it.
+/// Wires a local bus. `highest` is the highest id that the store has: minting starts above it. A
+/// session that ended is shown as present for `grace` still.
 #[must_use]
-pub fn open(topics: LocalTopics, highest: Id, clock: Arc<dyn Clock>) -> Handle {
+pub fn open(topics: LocalTopics, highest: Id, grace: Duration, clock: Arc<dyn Clock>) -> Handle {
     Handle {
         topics: Arc::new(topics),
-        reservations: Arc::new(LocalReservations::new(highest, clock)),
+        reservations: Arc::new(LocalReservations::new(highest, clock.clone())),
         sessions: Arc::new(LocalSessions::new()),
+        presences: Arc::new(LocalPresences::new(grace, clock)),
     }
 }

@@ -1,7 +1,7 @@
 //! The contract suite, and what is the local bus's alone.
 
 use super::{LocalTopics, RingLimits};
-use crate::bus::suite::{Kept, Opened, Place, draft};
+use crate::bus::suite::{GRACE, Kept, Opened, Place, draft};
 use crate::bus::{Since, Topics as _};
 use crate::clock::ManualClock;
 use crate::model::{Id, TopicKey};
@@ -22,7 +22,7 @@ impl Place for Local {
         let topics = LocalTopics::new(limits, clock.clone());
         Opened {
             relay: Arc::new(topics.clone()),
-            handle: super::open(topics, highest, clock),
+            handle: super::open(topics, highest, GRACE, clock),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Holds a backend to the contracts of [`crate::bus`]. A backend says how it is opened ([`Place`])
 //! and names itself in `contract_suite!`; each test here is one sentence of a contract.
 
+pub(crate) mod presences;
 pub(crate) mod relayed;
 pub(crate) mod reservations;
 pub(crate) mod rings;
@@ -14,6 +15,9 @@ use crate::store::Relay;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long a session that ended is shown as present.
+pub(crate) const GRACE: Duration = Duration::from_secs(20);
 
 /// What a ring is told to keep: whichever bound is reached first.
 #[derive(Clone, Copy, Debug)]
@@ -148,6 +152,16 @@ macro_rules! contract_suite {
                 an_ended_session_stays_ended,
                 an_ended_session_is_remembered_for_a_minute,
                 an_ending_overtakes_what_is_put_meanwhile,
+            ]
+            presences: [
+                a_user_shows_the_most_present_of_its_sessions,
+                a_reconnect_within_the_grace_shows_nothing,
+                who_comes_back_hidden_is_hidden_at_once,
+                who_hides_tells_nothing,
+                who_does_nothing_for_five_minutes_is_idle,
+                changes_within_a_tick_are_one,
+                a_lost_batch_shows,
+                presence_equals_the_truth,
             ]
         }
     };

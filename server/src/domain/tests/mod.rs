@@ -76,7 +76,12 @@ impl World {
         let path = dir.path().join("store");
         let store = Sqlite::open_with_clock(&path, probe.clone(), clock.clone()).await;
         let store: store::Handle = Arc::new(store.unwrap());
-        let bus = local::open(topics, store.highest().await.unwrap(), clock.clone());
+        let bus = local::open(
+            topics,
+            store.highest().await.unwrap(),
+            std::time::Duration::from_secs(20),
+            clock.clone(),
+        );
         let domain = Domain::new(store, bus, config, clock.clone());
         Self {
             domain,
