@@ -4,7 +4,7 @@ use super::passwords::Verdict;
 use super::send::Change;
 use super::servers::request_reused;
 use super::{Caller, Domain, Error, Listed, Reason, pages};
-use crate::model::{EventBody, Id, Role, Session, TopicKey, User, limits};
+use crate::model::{EventBody, Id, Role, Session, TopicKey, Touched, User, limits};
 use crate::store::{self, Made, NewAccount, NewEvent};
 use std::sync::Arc;
 
@@ -134,6 +134,9 @@ impl Domain {
             changing.collect::<Vec<_>>(),
         );
         let departed = self.store.delete_account(user, events).await;
+        for server in roles.keys() {
+            self.touch(Touched::Member(*server, user));
+        }
         let departed = departed.map_err(|error| match error {
             store::Error::Conflict("owns a server") => owns_a_server(),
             other => other.into(),

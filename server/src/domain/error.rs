@@ -96,6 +96,8 @@ reasons! {
     NotFound = "NOT_FOUND", NotFound;
     /// An owner hands the server on, or deletes it.
     OwnerLeaves = "OWNER_LEAVES", FailedPrecondition;
+    /// The session has no open stream.
+    NotConnected = "NOT_CONNECTED", FailedPrecondition;
     /// Not with a channel of this type.
     WrongChannelType = "WRONG_CHANNEL_TYPE", FailedPrecondition;
     /// As many as are allowed exist.

@@ -6,7 +6,7 @@ use super::permissions::{Action, outranks};
 use super::servers::on_server;
 use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{
-    Ban, Channel, ChannelType, EventBody, Id, Member, Role, Server, TopicKey, User, limits,
+    Ban, Channel, ChannelType, EventBody, Id, Member, Role, Server, TopicKey, Touched, User, limits,
 };
 use crate::store::{self, NewEvent};
 use std::sync::Arc;
@@ -100,6 +100,7 @@ impl Domain {
             .store
             .add_member(member, invite, members_max, servers_max, events)
             .await;
+        self.touch(Touched::Member(id, user));
         let (member, _) = added.map_err(|error| match error {
             store::Error::Conflict("banned") => {
                 Error::new(Reason::Banned, "The user is banned from this server.")
@@ -164,6 +165,7 @@ impl Domain {
         let _changing = (self.roles.changing([user]), self.changing_of(&leaving));
         let events = leaving.events;
         let removed = self.store.remove_member(server, user, events).await;
+        self.touch(Touched::Member(server, user));
         if !removed.map_err(owner_stays)? {
             return Err(Error::not_found("member"));
         }
@@ -201,6 +203,7 @@ impl Domain {
             };
             let _changing = (domain.roles.changing([user]), domain.changing_of(&leaving));
             let banned = domain.store.ban(ban, leaving.events).await;
+            domain.touch(Touched::Member(server, user));
             banned.map_err(owner_stays)?;
             domain.tell_channels(&leaving.private).await
         })
@@ -282,7 +285,11 @@ impl Domain {
             let events = domain.role_events(&before, role).await?;
             let owner = domain.server_of(server).await?.owner_id;
             let _changing = domain.roles.changing([user, owner]);
-            Ok(domain.store.set_role(server, user, role, events).await?)
+            let changed = domain.store.set_role(server, user, role, events).await;
+            for user in [user, owner] {
+                domain.touch(Touched::Member(server, user));
+            }
+            Ok(changed?)
         })
         .await
     }

@@ -5,6 +5,7 @@
 //! - `sessions`, `tokens`: who calls.
 //! - `auth`, `passwords`, `jwt`: signing in; `accounts`; `programs`: bots and service keys.
 //! - `servers`, `members`, `invites`, `channels`, `users`: the nouns.
+//! - `presence`: who is here, and who may know.
 //! - `send`, `messages`: the send path; history, edits, deletes.
 //! - `turns`: in which order.
 //! - `throttle`: how fast. `pages`: how much at once.
@@ -27,6 +28,7 @@ mod messages;
 mod pages;
 mod passwords;
 pub mod permissions;
+mod presence;
 mod programs;
 mod send;
 mod servers;

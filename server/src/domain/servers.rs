@@ -4,7 +4,7 @@ use super::accounts::on_user;
 use super::permissions::Action;
 use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{
-    Channel, ChannelType, EventBody, Id, Member, Metadata, Role, Server, TopicKey, limits,
+    Channel, ChannelType, EventBody, Id, Member, Metadata, Role, Server, TopicKey, Touched, limits,
 };
 use crate::store::{self, NewEvent};
 use std::sync::Arc;
@@ -189,7 +189,9 @@ impl Domain {
                 domain.server_channels.changing([id]),
             );
             let deleted = on_server(id, EventBody::ServerDeleted(id));
-            Ok(domain.store.delete_server(id, vec![deleted]).await?)
+            let done = domain.store.delete_server(id, vec![deleted]).await;
+            domain.touch(Touched::Server(id));
+            Ok(done?)
         })
         .await
     }

@@ -2,7 +2,7 @@
 
 use super::tokens::{self, Use};
 use super::{Domain, Error, Reason};
-use crate::bus::Cached;
+use crate::bus::{Cached, Whose};
 use crate::model::{Id, Session, SessionKind, UnixMs};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -107,6 +107,9 @@ impl Domain {
     pub async fn admit(&self, token: &str) -> Result<Caller, Error> {
         let caller = self.authenticate(token).await?;
         self.throttle.call(&caller)?;
+        // Who only listens on its stream calls like this.
+        let whose = Whose::Credential(caller.session_id);
+        self.bus.presences.active(caller.user_id, whose);
         Ok(caller)
     }
 

@@ -2,7 +2,7 @@
 
 use super::accounts::on_user;
 use super::{Caller, Domain, Error};
-use crate::model::{EventBody, Id, Metadata, User};
+use crate::model::{EventBody, Id, Metadata, Touched, User};
 use std::sync::Arc;
 
 /// Profiles read at once.
@@ -51,7 +51,9 @@ impl Domain {
                 user.metadata = metadata;
             }
             let events = vec![on_user(user.id, EventBody::UserUpdated(user.clone()))];
-            domain.store.update_profile(user.clone(), events).await?;
+            let written = domain.store.update_profile(user.clone(), events).await;
+            domain.touch(Touched::User(id));
+            written?;
             Ok(user)
         })
         .await

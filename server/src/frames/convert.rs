@@ -1,7 +1,8 @@
 //! Plain data to protobuf.
 
 use crate::model::{
-    Channel, EventBody, Member, Message, Metadata, Position, Server, TopicKey, UnixMs, User,
+    Channel, EventBody, Member, Message, Metadata, Position, Presence, Server, Status, TopicKey,
+    UnixMs, User,
 };
 use chirm_proto::v1;
 use std::collections::HashMap;
@@ -109,6 +110,23 @@ pub fn member(member: &Member, profile: Option<&User>) -> v1::Member {
         role: member.role as i32,
         joined_at: timestamp(member.joined_at),
         user: profile.map(user),
+    }
+}
+
+/// A presence.
+#[must_use]
+pub fn presence(presence: &Presence) -> v1::Presence {
+    let status = match presence.status {
+        Status::Offline | Status::Invisible => v1::PresenceStatus::Offline,
+        Status::Idle => v1::PresenceStatus::Idle,
+        Status::Online => v1::PresenceStatus::Online,
+        Status::DoNotDisturb => v1::PresenceStatus::DoNotDisturb,
+    };
+    v1::Presence {
+        user_id: presence.user_id,
+        status: status as i32,
+        text: presence.text.clone(),
+        last_active_at: timestamp(presence.last_active_at),
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod convert;
 
-pub use convert::{channel, member, message, position, server, timestamp, topic, user};
+pub use convert::{channel, member, message, position, presence, server, timestamp, topic, user};
 
 use crate::model::{EventBody, Id, Position, TopicKey, UnixMs};
 use bytes::{BufMut, Bytes, BytesMut};

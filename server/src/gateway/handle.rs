@@ -31,6 +31,8 @@ pub(super) struct Asked {
     pub(super) view: Option<v1::View>,
     /// Attach to these anew.
     pub(super) behind: Vec<Behind>,
+    /// Word of people waits for room in the outbox.
+    pub(super) people: bool,
 }
 
 #[derive(Default)]
@@ -111,6 +113,12 @@ impl SessionHandle {
     /// Asks it to follow what the user now looks at.
     pub(super) fn view(&self, view: v1::View) {
         self.state().asked.view = Some(view);
+        self.woken.notify_one();
+    }
+
+    /// Word of people waits until there is room in its outbox.
+    pub(super) fn people(&self) {
+        self.state().asked.people = true;
         self.woken.notify_one();
     }
 

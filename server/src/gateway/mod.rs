@@ -3,6 +3,7 @@
 //! - `outbox`: what waits to be written to one client; the seam to transports.
 //! - `handle`: a live session as others see it.
 //! - `hub`: topics with their sessions; the fan-out.
+//! - `people`: presences and member lists: who is told of whom.
 //! - `session`: one session's life.
 //! - `registry`: all live sessions; replacing, draining.
 //! - `wire`: plain data to and from frames.
@@ -11,6 +12,7 @@ mod close;
 mod handle;
 mod hub;
 mod outbox;
+mod people;
 mod registry;
 mod session;
 #[cfg(test)]
@@ -20,7 +22,7 @@ mod wire;
 pub use close::Close;
 pub use outbox::{End, Outbox, OutboxLimits, Refused};
 pub use session::{InputError, Transport};
-pub use wire::{Input, Request, input};
+pub use wire::{Input, Request, input, set_presence};
 
 use crate::bus;
 use crate::config::Config;
@@ -29,6 +31,7 @@ use crate::store;
 use chirm_proto::google::rpc;
 use futures::Stream;
 use hub::Hub;
+use people::People;
 use registry::Registry;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) config: Arc<Config>,
     pub(crate) encode_error: EncodeError,
     hub: Hub,
+    people: People,
+    presences: Arc<dyn bus::Presences>,
     registry: Registry,
 }
 
@@ -73,6 +78,7 @@ impl Gateway {
             .min(16);
         let ring = config.limits.ring_events;
         let hub = Hub::start(shards, bus, store.clone(), ring);
+        let people = People::start(bus.presences.clone(), store.clone());
         let registry = Registry::default();
         Self(Arc::new(Inner {
             domain,
@@ -80,6 +86,8 @@ impl Gateway {
             config,
             encode_error,
             hub,
+            people,
+            presences: bus.presences.clone(),
             registry,
         }))
     }

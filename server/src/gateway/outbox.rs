@@ -142,8 +142,7 @@ impl Outbox {
                 if state.takes_no_more() {
                     return Err(Refused::Ended);
                 }
-                let room = state.queue.len() * 2 < self.limits.frames
-                    && state.bytes * 2 < self.limits.bytes;
+                let room = self.has_room(&state);
                 state.room_wanted = !room;
                 room
             };
@@ -155,6 +154,26 @@ impl Outbox {
             }
             drained.await;
         }
+    }
+
+    /// Waits until less than half of the limits waits, or the stream has ended.
+    pub async fn room(&self) {
+        loop {
+            let drained = self.drained.notified();
+            {
+                let mut state = self.lock();
+                let room = self.has_room(&state);
+                state.room_wanted = !room;
+                if room || state.takes_no_more() {
+                    return;
+                }
+            }
+            drained.await;
+        }
+    }
+
+    fn has_room(&self, state: &State) -> bool {
+        state.queue.len() * 2 < self.limits.frames && state.bytes * 2 < self.limits.bytes
     }
 
     /// Ends the stream after what waits, or, with `drop_waiting`, in place of it, with a last

@@ -1,9 +1,11 @@
 //! Between the gateway's plain data and the protocol's frames.
 
 use super::close::Ending;
-use crate::bus::Publication;
+use crate::bus::{Publication, SetPresence};
 use crate::frames;
-use crate::model::{Channel, Id, Message, Position, Role, Server, TopicKey, TopicKind, User};
+use crate::model::{
+    Channel, Id, Message, Position, Role, Server, Status, TopicKey, TopicKind, User,
+};
 use crate::store::OutboxEvent;
 use bytes::Bytes;
 use chirm_proto::google::rpc;
@@ -12,6 +14,8 @@ use std::time::Duration;
 
 /// Bit of [`v1::Intent::Typing`].
 pub(super) const INTENT_TYPING: u8 = 1;
+/// Bit of [`v1::Intent::Presence`].
+pub(super) const INTENT_PRESENCE: u8 = 4;
 /// Bit of [`v1::Intent::CustomEvents`].
 pub(super) const INTENT_CUSTOM: u8 = 2;
 
@@ -53,6 +57,8 @@ pub enum Request {
     Typing(Id),
     /// See MessageService.
     Custom(v1::SendCustomEventRequest),
+    /// See PresenceService.
+    Presence(v1::SetPresenceRequest),
     /// One of a service that this server doesn't have yet: refused.
     Unsupported(&'static str),
 }
@@ -73,7 +79,7 @@ pub fn input(frame: v1::ClientFrame) -> Input {
         Some(F::StartTyping(r)) => Input::Request(call, Request::Typing(r.channel_id)),
         Some(F::SendCustomEvent(r)) => Input::Request(call, Request::Custom(r)),
         Some(F::AckMessage(_)) => Input::Request(call, Request::Unsupported("ack_message")),
-        Some(F::SetPresence(_)) => Input::Request(call, Request::Unsupported("set_presence")),
+        Some(F::SetPresence(r)) => Input::Request(call, Request::Presence(r)),
     }
 }
 
@@ -98,6 +104,35 @@ pub(super) fn position(position: &v1::Position) -> Position {
         epoch: position.epoch,
         seq: position.seq,
     }
+}
+
+/// A status as received; None leaves it as it is.
+///
+/// # Errors
+/// It is none that can be set: why.
+pub(super) fn status(status: i32) -> Result<Option<Status>, String> {
+    match v1::PresenceStatus::try_from(status) {
+        Ok(v1::PresenceStatus::Unspecified) => Ok(None),
+        Ok(v1::PresenceStatus::Idle) => Ok(Some(Status::Idle)),
+        Ok(v1::PresenceStatus::Online) => Ok(Some(Status::Online)),
+        Ok(v1::PresenceStatus::DoNotDisturb) => Ok(Some(Status::DoNotDisturb)),
+        Ok(v1::PresenceStatus::Invisible) => Ok(Some(Status::Invisible)),
+        Ok(v1::PresenceStatus::Offline) => {
+            Err("OFFLINE is shown, never set; INVISIBLE is what hides".into())
+        }
+        Err(_) => Err(format!("{status} is no status")),
+    }
+}
+
+/// What a user sets of its presence.
+///
+/// # Errors
+/// The status is none that can be set: why.
+pub fn set_presence(request: v1::SetPresenceRequest) -> Result<SetPresence, String> {
+    Ok(SetPresence {
+        status: status(request.status)?,
+        text: request.text,
+    })
 }
 
 /// What `hello` tells.
@@ -237,6 +272,7 @@ pub(super) enum Outcome {
     Deleted,
     Typing,
     Custom,
+    Presence,
     Refused(Box<rpc::Status>),
 }
 
@@ -251,6 +287,7 @@ pub(super) fn result(call_id: u32, outcome: Outcome) -> Bytes {
         Outcome::Deleted => Answer::DeleteMessage(v1::DeleteMessageResponse {}),
         Outcome::Typing => Answer::StartTyping(v1::StartTypingResponse {}),
         Outcome::Custom => Answer::SendCustomEvent(v1::SendCustomEventResponse {}),
+        Outcome::Presence => Answer::SetPresence(v1::SetPresenceResponse {}),
         Outcome::Refused(status) => Answer::Error(*status),
     };
     frames::encode(Frame::Result(v1::Result {

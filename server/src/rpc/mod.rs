@@ -20,6 +20,7 @@ mod mask;
 mod message;
 mod pages;
 pub mod port;
+mod presence;
 pub mod rest;
 mod server;
 pub mod status;
@@ -36,9 +37,10 @@ use auth::Auth;
 use channel::Channels;
 use chirm_proto::v1::{
     admin_service_server, auth_service_server, channel_service_server, message_service_server,
-    server_service_server, user_service_server,
+    presence_service_server, server_service_server, user_service_server,
 };
 use message::Messages;
+use presence::Presences;
 use server::Servers;
 use std::sync::Arc;
 use tonic::service::Routes;
@@ -46,13 +48,14 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use user::Users;
 
 /// The services of the public port, as reflection lists them and health tells their state.
-pub const PUBLIC: [&str; 6] = [
+pub const PUBLIC: [&str; 7] = [
     "chirm.v1.GatewayService",
     auth_service_server::SERVICE_NAME,
     user_service_server::SERVICE_NAME,
     server_service_server::SERVICE_NAME,
     channel_service_server::SERVICE_NAME,
     message_service_server::SERVICE_NAME,
+    presence_service_server::SERVICE_NAME,
 ];
 
 /// Those of the listener for operators.
@@ -72,12 +75,15 @@ pub fn routes(
     let auth = auth_service_server::AuthServiceServer::new(Auth(domain.clone()));
     let users = user_service_server::UserServiceServer::new(Users(domain.clone()));
     let servers = server_service_server::ServerServiceServer::new(Servers(domain.clone()));
+    let presences = Presences(domain.clone());
+    let presences = presence_service_server::PresenceServiceServer::new(presences);
     let channels = channel_service_server::ChannelServiceServer::new(Channels(domain.clone()));
     let routes = Routes::new(messages.max_decoding_message_size(max))
         .add_service(auth.max_decoding_message_size(max))
         .add_service(users.max_decoding_message_size(max))
         .add_service(servers.max_decoding_message_size(max))
         .add_service(channels.max_decoding_message_size(max))
+        .add_service(presences.max_decoding_message_size(max))
         .add_service(health);
     Ok(Grpc::new(reflection(routes, &PUBLIC)?, max))
 }

@@ -207,6 +207,16 @@ pub trait Servers: Send + Sync {
         after: Id,
         limit: u32,
     ) -> Result<Vec<(Member, User)>, Error>;
+    /// Those of the users that are members, by their ids, with their users; at most 1,000.
+    async fn members_among(&self, server: Id, users: &[Id]) -> Result<Vec<(Member, User)>, Error>;
+    /// What lists of members are ordered by: of members with ids above `after`, ascending, at most
+    /// `limit`: role and display name.
+    async fn member_names(
+        &self,
+        server: Id,
+        after: Id,
+        limit: u32,
+    ) -> Result<Vec<(Id, Role, String)>, Error>;
     /// Sets a role; `Role::Owner` hands the server on (the old owner becomes admin).
     async fn set_role(
         &self,

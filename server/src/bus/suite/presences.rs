@@ -264,15 +264,11 @@ async fn random<P: Place>(seed: u64) {
         } {
             let user = rng.random_range(1..=USERS);
             serial += 1;
-            step(&watch, &mut rng, &mut live, user, serial, now).await;
-        }
-        for user in 1..=USERS {
-            if live
-                .values()
-                .any(|t| t.user == user && t.status == Status::Invisible)
-            {
+            if step(&watch, &mut rng, &mut live, user, serial, now).await {
                 hid.insert(user, now);
             }
+        }
+        for user in 1..=USERS {
             let shown = |t: &&Truth| t.user == user && t.status.shown() != Status::Offline;
             if live.values().any(|truth| shown(&truth)) {
                 here.entry(user).or_insert(now);
@@ -316,6 +312,7 @@ async fn random<P: Place>(seed: u64) {
     }
 }
 
+/// Whether the user may have hidden.
 async fn step(
     watch: &Watch,
     rng: &mut StdRng,
@@ -323,7 +320,7 @@ async fn step(
     user: Id,
     new: u64,
     active: u32,
-) {
+) -> bool {
     let statuses = [
         Status::Online,
         Status::Online,
@@ -360,4 +357,5 @@ async fn step(
             live.get_mut(&serial).unwrap().active = active;
         }
     }
+    status == Status::Invisible
 }

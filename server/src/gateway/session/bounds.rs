@@ -50,6 +50,8 @@ pub(super) fn check_identify(
         let detail = format!("identify.delivery: {} is none", identify.delivery);
         return Err(invalid(detail));
     }
+    wire::status(identify.presence)
+        .map_err(|problem| invalid(format!("identify.presence: {problem}")))?;
     let mut held = HashMap::new();
     if let Some(view) = &identify.view {
         check_view("identify.view", view)?;

@@ -4,12 +4,14 @@
 //! what waits, too.
 
 use super::close_of;
+use super::interest::Looking;
 use super::plan::Step;
 use crate::domain::{Caller, Visible};
 use crate::gateway::Inner;
 use crate::gateway::close::{Close, Ending};
 use crate::gateway::handle::{Behind, SessionHandle};
 use crate::gateway::hub::Mode;
+use crate::gateway::people::Interest;
 use crate::gateway::wire;
 use crate::model::{ChannelType, Id, Position, TopicKey, TopicKind};
 use bytes::Bytes;
@@ -63,12 +65,17 @@ pub(super) struct Follower {
     /// What `Ready` names, until it is sent.
     ready: Option<(Vec<Id>, Vec<Id>)>,
     looks: u32,
-    sync_until: Instant,
-    stalled_at: Option<Instant>,
+    pub(super) sync_until: Instant,
+    pub(super) stalled_at: Option<Instant>,
     pub(super) revalidate_at: Instant,
     checked_at: Instant,
     activity_at: Option<Instant>,
     recheck_at: Option<Instant>,
+    pub(super) looking: Looking,
+    /// Of whom it is told.
+    pub(super) interest: Interest,
+    /// Word of people waits to be sent.
+    pub(super) people_wait: bool,
 }
 
 impl Follower {
@@ -79,14 +86,6 @@ impl Follower {
         identify: &v1::Identify,
         mut held: HashMap<TopicKey, Position>,
     ) -> Self {
-        let intents = identify.intents().fold(0, |set, intent| {
-            set | match intent {
-                v1::Intent::Typing => wire::INTENT_TYPING,
-                v1::Intent::CustomEvents => wire::INTENT_CUSTOM,
-                v1::Intent::Presence | v1::Intent::Unspecified => 0,
-            }
-        });
-        handle.intents.store(intents, Ordering::Relaxed);
         let view = identify.view.iter().flat_map(|view| &view.channels);
         let now = Instant::now();
         let own = TopicKey::user(handle.user_id);
@@ -109,7 +108,11 @@ impl Follower {
             checked_at: now,
             activity_at: None,
             recheck_at: None,
+            looking: identify.view.as_ref().map(Looking::of).unwrap_or_default(),
+            interest: Interest::default(),
+            people_wait: false,
         };
+        follower.note_intents(identify);
         follower.follow(own, first, false);
         follower
     }
@@ -152,6 +155,10 @@ impl Follower {
                 self.take(topic, step).await?;
                 continue;
             }
+            if self.people_wait {
+                self.tell_people().await?;
+                continue;
+            }
             self.stalled_at = None;
             if self.ready.is_some() {
                 self.get_ready();
@@ -172,8 +179,11 @@ impl Follower {
         if asked.revoked {
             return Err(self.revoked().await);
         }
+        self.people_wait |= asked.people;
         if let Some(view) = asked.view {
+            self.looking = Looking::of(&view);
             self.view(view).await;
+            self.look().await?;
         }
         for behind in asked.behind {
             self.attach_anew(behind);
@@ -259,6 +269,7 @@ impl Follower {
                 direct.map(|channel| channel.id).collect(),
             );
         }
+        self.tell_interest(&visible).await?;
         if self.follow_new(&visible) {
             self.looks += 1;
             if self.looks > LOOKS_MAX {

@@ -3,10 +3,12 @@
 //!
 //! - `bounds`: the limits of what a client says about itself.
 //! - `reader`, `requests`: what it sends.
+//! - `interest`: of whom it is told.
 //! - `follower`: what it gets; `plan`: how a topic is brought from the position held to now.
 
 mod bounds;
 mod follower;
+mod interest;
 mod plan;
 mod reader;
 mod requests;
@@ -15,10 +17,12 @@ use super::Inner;
 use super::close::{Close, Ending};
 use super::handle::SessionHandle;
 use super::outbox::{End, Outbox};
+use super::people::Interest;
 use super::registry;
 use super::wire::{self, Input, Times};
+use crate::bus::Device;
 use crate::domain::{self, Caller, Reason};
-use crate::model::{Position, TopicKey, User};
+use crate::model::{Position, Status, TopicKey, User};
 use chirm_proto::v1;
 use follower::Follower;
 use futures::{Stream, StreamExt};
@@ -166,8 +170,25 @@ impl Session {
             caller: Arc::new(caller),
             held,
         };
+        session.appear(identify).await?;
         session.hello(&user);
         Ok(session)
+    }
+
+    /// The user is here.
+    async fn appear(&self, identify: &v1::Identify) -> Result<(), Ending> {
+        let device = Device {
+            user: self.handle.user_id,
+            serial: self.handle.serial,
+            credential: self.handle.session_id,
+            name: self.handle.device.clone(),
+        };
+        let status = wire::status(identify.presence).ok().flatten();
+        let open = self
+            .inner
+            .presences
+            .open(device, status.unwrap_or(Status::Online));
+        open.await.map_err(|_| Close::StoreUnavailable.into())
     }
 
     fn hello(&self, user: &User) {
@@ -204,6 +225,7 @@ impl Session {
             .hub
             .detach(follower.topics(), handle.serial)
             .await;
+        self.inner.people.follow(&handle, Interest::default()).await;
     }
 }
 
@@ -211,5 +233,14 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.inner.registry.leave(&self.handle);
         self.handle.outbox.finish(None, ok(), false);
+        let (inner, handle) = (self.inner.clone(), self.handle.clone());
+        // However it ended, in the middle of something too.
+        tokio::spawn(async move {
+            let closed = inner.presences.close(handle.user_id, handle.serial).await;
+            if let Err(error) = closed {
+                tracing::warn!(%error, "that a session ended could not be told");
+            }
+            inner.people.follow(&handle, Interest::default()).await;
+        });
     }
 }

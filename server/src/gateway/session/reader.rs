@@ -2,16 +2,21 @@
 
 use super::bounds;
 use super::requests::Requests;
-use crate::domain::Caller;
+use crate::bus::{SetPresence, Whose};
+use crate::domain::{self, Caller};
 use crate::gateway::Inner;
 use crate::gateway::close::{Close, Ending};
 use crate::gateway::handle::SessionHandle;
 use crate::gateway::session::InputError;
-use crate::gateway::wire::{self, Input};
+use crate::gateway::wire::{self, Input, Outcome, Request};
 use chirm_proto::v1;
 use futures::{Stream, StreamExt};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
+
+/// That the user is active is noted at most so often.
+const ACTIVE_EVERY: Duration = Duration::from_secs(15);
 
 /// Reads a stream beside what is sent on it: however long a client takes to be brought up to date,
 /// its heartbeats are heard.
@@ -24,6 +29,10 @@ pub(super) struct Reader {
     heard_at: Option<Instant>,
     /// The latest view that came too soon, and when it may be taken.
     view: Option<(v1::View, Instant)>,
+    /// Likewise the latest status.
+    presence: Option<(SetPresence, Instant)>,
+    /// When it was last noted that the user is active.
+    active_at: Option<Instant>,
 }
 
 impl Reader {
@@ -40,6 +49,8 @@ impl Reader {
             caller,
             heard_at: (!one_way).then(Instant::now),
             view: None,
+            presence: None,
+            active_at: None,
         }
     }
 
@@ -68,7 +79,7 @@ impl Reader {
                         return Err(bounds::too_large(&self.inner.config.limits));
                     }
                 },
-                () = wake => self.timers()?,
+                () = wake => self.timers().await?,
             }
         }
     }
@@ -95,10 +106,12 @@ impl Reader {
         let deadline = self.inner.config.gateway.deadline;
         let silent_at = self.heard_at.map(|at| at + deadline);
         let view_at = self.view.as_ref().map(|(_, at)| *at);
-        silent_at.into_iter().chain(view_at).min()
+        let presence_at = self.presence.as_ref().map(|(_, at)| *at);
+        let times = [silent_at, view_at, presence_at];
+        times.into_iter().flatten().min()
     }
 
-    fn timers(&mut self) -> Result<(), Ending> {
+    async fn timers(&mut self) -> Result<(), Ending> {
         let now = Instant::now();
         let deadline = self.inner.config.gateway.deadline;
         if self.heard_at.is_some_and(|at| now >= at + deadline) {
@@ -107,12 +120,52 @@ impl Reader {
         if let Some((view, _)) = self.view.take_if(|(_, at)| now >= *at) {
             self.handle.view(view);
         }
+        if let Some((set, _)) = self.presence.take_if(|(_, at)| now >= *at) {
+            let whose = Whose::Session(self.handle.serial);
+            let set = self.inner.domain.set_presence(&self.caller, whose, set);
+            if let Err(error) = set.await {
+                tracing::warn!(%error, "a status that came too soon could not be set");
+            }
+        }
         Ok(())
+    }
+
+    /// A status that comes too soon is taken as soon as the rate allows; the latest counts.
+    fn set_later(&mut self, call: u32, request: v1::SetPresenceRequest) {
+        let set = wire::set_presence(request);
+        let set = set.map_err(|problem| domain::Error::field("status", problem));
+        let checked = set.and_then(|set| {
+            self.inner.domain.check_presence(&set)?;
+            Ok(set)
+        });
+        let outcome = match checked {
+            Ok(set) => {
+                let at = Instant::now() + self.requests.over_for(0.0);
+                self.presence = Some((set, at));
+                Outcome::Presence
+            }
+            Err(error) => Outcome::Refused(Box::new((self.inner.encode_error)(&error))),
+        };
+        // A client that floods and doesn't read loses answers, not events.
+        let _ = self.handle.outbox.push(wire::result(call, outcome));
+    }
+
+    /// The user does something: it isn't idle.
+    fn note_active(&mut self) {
+        let now = Instant::now();
+        if self.active_at.is_none_or(|at| now - at >= ACTIVE_EVERY) {
+            self.active_at = Some(now);
+            let whose = Whose::Session(self.handle.serial);
+            self.inner.presences.active(self.handle.user_id, whose);
+        }
     }
 
     async fn input(&mut self, input: Input) -> Result<(), Ending> {
         self.heard();
         let within = self.requests.count_frame()?;
+        if matches!(input, Input::View(_) | Input::Request(..)) {
+            self.note_active();
+        }
         match input {
             Input::Heartbeat if within => {
                 // A full outbox is noticed by the next event; the client's deadline covers the
@@ -130,6 +183,17 @@ impl Reader {
                 } else {
                     self.view = Some((view, Instant::now() + self.requests.over_for(0.0)));
                 }
+            }
+            Input::Request(call, Request::Presence(request)) if !within => {
+                self.set_later(call, request);
+            }
+            Input::Request(call, Request::Presence(request)) => {
+                // What was to be taken later is over.
+                self.presence = None;
+                let (inner, handle, caller) = (&self.inner, &self.handle, &self.caller);
+                let request = Request::Presence(request);
+                let taken = self.requests.take(inner, handle, caller, call, request);
+                Box::pin(taken).await;
             }
             Input::Request(call, _) if !within => {
                 self.requests.refuse_rate(&self.inner, &self.handle, call);

@@ -1,5 +1,6 @@
 //! Requests on a stream: bounded, answered by `Result`, each refused on its own.
 
+use crate::bus::Whose;
 use crate::config::Limits;
 use crate::domain::{self, Accepted, Caller, CustomEvent, Reason, SendMessage};
 use crate::gateway::Inner;
@@ -118,6 +119,11 @@ impl Requests {
                     tokio::spawn(answer.give(Err(error)));
                 }
             },
+            // The last one said is the one that counts.
+            Request::Presence(_) => {
+                let outcome = answer.inner.handle(&answer.session, &caller, request).await;
+                tokio::spawn(answer.give(outcome));
+            }
             other => {
                 tokio::spawn(async move {
                     let outcome = answer.inner.handle(&answer.session, &caller, other).await;
@@ -216,6 +222,13 @@ impl Inner {
                 };
                 self.domain.send_custom_event(caller, event).await?;
                 Ok(Outcome::Custom)
+            }
+            Request::Presence(r) => {
+                let whose = Whose::Session(session.serial);
+                let set = wire::set_presence(r);
+                let set = set.map_err(|problem| domain::Error::field("status", problem))?;
+                self.domain.set_presence(caller, whose, set).await?;
+                Ok(Outcome::Presence)
             }
             Request::Unsupported(name) => {
                 tracing::debug!(name, user = session.user_id, "a request of later versions");

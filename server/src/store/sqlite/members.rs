@@ -3,9 +3,13 @@
 use super::rows::{self, Of};
 use super::writer::Tx;
 use super::{invites, users};
-use crate::model::{Ban, Id, Member, Role};
+use crate::model::{Ban, Id, Member, Role, User};
 use crate::store::Error;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::FromRow as _;
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+
+/// Members that are asked for by their ids at once.
+const AMONG_MAX: usize = 1_000;
 
 pub(super) async fn get(
     connection: &mut SqliteConnection,
@@ -19,6 +23,50 @@ pub(super) async fn get(
             .fetch_optional(connection)
             .await?;
     Ok(row.map(|row| row.0))
+}
+
+/// Those of the users that are members, by their ids.
+pub(super) async fn among(
+    read: &SqlitePool,
+    server: Id,
+    users: &[Id],
+) -> Result<Vec<(Member, User)>, sqlx::Error> {
+    let ids: Vec<Id> = users.iter().copied().take(AMONG_MAX).collect();
+    let rows: Vec<SqliteRow> = sqlx::query(
+        "SELECT m.*, u.* FROM json_each(?) j
+         JOIN members m ON m.server_id = ? AND m.user_id = j.value
+         JOIN users u ON u.id = m.user_id ORDER BY m.user_id",
+    )
+    .bind(serde_json::to_string(&ids).unwrap_or_default())
+    .bind(server)
+    .fetch_all(read)
+    .await?;
+    let of = |row: &SqliteRow| {
+        let member = Of::<Member>::from_row(row)?.0;
+        Ok((member, Of::<User>::from_row(row)?.0))
+    };
+    rows.iter().map(of).collect()
+}
+
+/// What lists of members are ordered by.
+pub(super) async fn names(
+    read: &SqlitePool,
+    server: Id,
+    after: Id,
+    limit: u32,
+) -> Result<Vec<(Id, Role, String)>, sqlx::Error> {
+    let rows: Vec<(Id, i32, String)> = sqlx::query_as(
+        "SELECT m.user_id, m.role, u.display_name FROM members m JOIN users u ON u.id = m.user_id
+         WHERE m.server_id = ? AND m.user_id > ? ORDER BY m.user_id LIMIT ?",
+    )
+    .bind(server)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(read)
+    .await?;
+    let rows = rows.into_iter();
+    rows.map(|(id, role, name)| Ok((id, rows::role(role)?, name)))
+        .collect()
 }
 
 /// The roles of a user in all its servers.

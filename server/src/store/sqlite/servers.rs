@@ -169,6 +169,19 @@ impl Servers for Sqlite {
         Ok(members)
     }
 
+    async fn members_among(&self, server: Id, users: &[Id]) -> Result<Vec<(Member, User)>, Error> {
+        Ok(members::among(&self.read, server, users).await?)
+    }
+
+    async fn member_names(
+        &self,
+        server: Id,
+        after: Id,
+        limit: u32,
+    ) -> Result<Vec<(Id, Role, String)>, Error> {
+        Ok(members::names(&self.read, server, after, limit).await?)
+    }
+
     async fn set_role(
         &self,
         server: Id,
