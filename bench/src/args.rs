@@ -4,11 +4,12 @@ use crate::fanout::{FanoutOptions, Transport};
 use crate::floor::{ChildOptions, FloorOptions};
 use crate::launch::Target;
 use crate::replay::ReplayOptions;
-use crate::report::Report;
 use crate::send::SendOptions;
 use crate::tracker::Pace;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use comfy_table::Table;
+use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -45,6 +46,10 @@ pub enum BenchCommand {
     Fanout(FanoutArgs),
     /// Durable sends: how many a second, how long one takes
     Send(SendArgs),
+    /// A large server: joining, the member list, what a change of status costs
+    Members(MembersArgs),
+    /// Everyone comes online at once, then one of whom many are told changes
+    Presence(PresenceArgs),
     /// What the same deliveries cost a process that does nothing but write them
     Floor(FloorArgs),
 }
@@ -120,6 +125,41 @@ pub struct SendArgs {
     json: bool,
 }
 
+/// `chirm bench members`.
+#[derive(Clone, Args)]
+pub struct MembersArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Members of the server
+    #[arg(long, default_value_t = 100_000)]
+    members: u32,
+    /// How many of them are connected; 300 at least
+    #[arg(long, default_value_t = 5_000)]
+    connected: u32,
+    /// Status changes a second
+    #[arg(long, default_value_t = 1_000)]
+    changes: u32,
+    /// Print only the JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// `chirm bench presence`.
+#[derive(Clone, Args)]
+pub struct PresenceArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Users, all of whom connect at once
+    #[arg(long, default_value_t = 5_000)]
+    users: u32,
+    /// Servers of 250 of them each; the first user is in all
+    #[arg(long, default_value_t = 100)]
+    servers: u32,
+    /// Print only the JSON object
+    #[arg(long)]
+    json: bool,
+}
+
 /// `chirm bench floor`. Takes the flags of a fan-out, so that one line serves both; what is the
 /// server's has no meaning here.
 #[derive(Clone, Args)]
@@ -156,6 +196,27 @@ impl BenchCommand {
                 let json = args.json;
                 (unless_stopped(crate::send(args.options())).await?, json)
             }
+            Self::Members(args) => {
+                let report = unless_stopped(crate::members(crate::MembersOptions {
+                    target: args.target.into(),
+                    members: args.members,
+                    connected: args.connected,
+                    changes: args.changes,
+                }));
+                let report = report.await?;
+                let clean = report.is_clean();
+                return say(report.table(), &report, args.json, clean);
+            }
+            Self::Presence(args) => {
+                let report = unless_stopped(crate::presence(crate::PresenceOptions {
+                    target: args.target.into(),
+                    users: args.users,
+                    servers: args.servers,
+                }));
+                let report = report.await?;
+                let clean = report.is_clean();
+                return say(report.table(), &report, args.json, clean);
+            }
             Self::Floor(args) => {
                 if let Some(child) = args.child()? {
                     tokio::task::spawn_blocking(move || crate::floor::child(child)).await??;
@@ -165,12 +226,7 @@ impl BenchCommand {
                 (unless_stopped(crate::floor(args.options()?)).await?, json)
             }
         };
-        print(&report, json);
-        Ok(if report.is_clean() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
+        say(report.table(), &report, json, report.is_clean())
     }
 }
 
@@ -186,11 +242,17 @@ async fn unless_stopped<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     }
 }
 
-fn print(report: &Report, json: bool) {
+/// Prints what was found: a table unless only `json` is wanted, and the JSON object last.
+fn say(table: Table, report: &impl Serialize, json: bool, clean: bool) -> Result<ExitCode> {
     if !json {
-        println!("{}", report.table());
+        println!("{table}");
     }
-    println!("{}", report.json());
+    println!("{}", serde_json::to_string(report)?);
+    Ok(if clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 impl FanoutArgs {

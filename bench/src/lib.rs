@@ -5,6 +5,7 @@
 //!   it.
 //! - [`fanout`](fn@fanout), [`send`](fn@send), [`floor`](fn@floor): the benches; [`report`] is
 //!   what they find, of [`latency`] and [`procfs`].
+//! - [`members`](fn@members), [`presence`](fn@presence): benches of who is told of whom.
 //! - [`replay`](fn@replay): real conversations with watchers, cuts and kills; [`checker`] says
 //!   which guarantees a run's [`history`] breaks.
 //! - [`wire`], [`link`], [`publish`], [`tracker`]: the load generator's own light client.
@@ -17,6 +18,7 @@ pub mod history;
 pub mod latency;
 pub mod launch;
 pub mod link;
+mod people;
 pub mod procfs;
 pub mod publish;
 mod replay;
@@ -30,6 +32,9 @@ pub use args::{BenchCommand, ReplayArgs};
 pub use fanout::{FanoutOptions, Transport, fanout};
 pub use floor::{FloorOptions, floor};
 pub use launch::Target;
+pub use people::{
+    MembersOptions, MembersReport, PresenceOptions, PresenceReport, members, presence,
+};
 pub use replay::{ReplayOptions, replay};
 pub use report::Report;
 pub use send::{SendOptions, send};

@@ -104,6 +104,10 @@ pub mod tag {
     pub const RESULT: u8 = 4 << 3 | 2;
     /// `event`.
     pub const EVENT: u8 = 5 << 3 | 2;
+    /// `presence_changed`.
+    pub const PRESENCE_CHANGED: u8 = 10 << 3 | 2;
+    /// `member_list_changed`.
+    pub const MEMBER_LIST_CHANGED: u8 = 12 << 3 | 2;
     /// `closing`.
     pub const CLOSING: u8 = 15 << 3 | 2;
 }
@@ -141,6 +145,10 @@ mod tests {
         assert_eq!(first(Frame::Ready(v1::Ready::default())), tag::READY);
         assert_eq!(first(Frame::Result(v1::Result::default())), tag::RESULT);
         assert_eq!(first(Frame::Event(v1::Event::default())), tag::EVENT);
+        let presence = Frame::PresenceChanged(v1::PresenceChanged::default());
+        assert_eq!(first(presence), tag::PRESENCE_CHANGED);
+        let list = Frame::MemberListChanged(v1::MemberListChanged::default());
+        assert_eq!(first(list), tag::MEMBER_LIST_CHANGED);
         assert_eq!(first(Frame::Closing(v1::Closing::default())), tag::CLOSING);
     }
 

@@ -2,17 +2,24 @@
 
 use anyhow::{Context, Result};
 use chirm_proto::v1::{
-    AddMemberRequest, ChannelType, CreateChannelRequest, CreateServerRequest, MintSessionRequest,
+    AddMemberRequest, BatchAddMembersRequest, ChannelType, CreateChannelRequest,
+    CreateServerRequest, JoinServerRequest, MintSessionRequest, NewMember,
     auth_service_client::AuthServiceClient, channel_service_client::ChannelServiceClient,
-    mint_session_request::Subject, server_service_client::ServerServiceClient,
+    join_server_request::By, mint_session_request::Subject, new_member::Subject as Whom,
+    server_service_client::ServerServiceClient,
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use indicatif::ProgressBar;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, metadata::MetadataValue};
 
 /// How many set-up calls are under way at once.
 const CALLS_AT_ONCE: usize = 64;
+/// Users of one bulk call, as many as the server takes.
+const BATCH: usize = 500;
+/// Bulk calls that are under way at once.
+const BATCHES_AT_ONCE: usize = 4;
 /// How long a call of the set-up may take.
 const CALL_WITHIN: Duration = Duration::from_secs(20);
 
@@ -128,6 +135,73 @@ impl Backend {
             .await
             .context("AddMember failed")?;
         Ok(())
+    }
+
+    /// Makes a session's user join an open server.
+    pub async fn join(&self, user: &Session, server_id: i64) -> Result<()> {
+        let request = JoinServerRequest {
+            by: Some(By::ServerId(server_id)),
+        };
+        ServerServiceClient::new(self.channel.clone())
+            .join_server(authorized(&user.token, request)?)
+            .await
+            .context("JoinServer failed")?;
+        Ok(())
+    }
+
+    /// Makes `count` users, by bulk calls, and members of a server.
+    pub async fn add_members(
+        &self,
+        server_id: i64,
+        prefix: &str,
+        count: u64,
+        bar: &ProgressBar,
+    ) -> Result<()> {
+        let member = |index: u64| NewMember {
+            subject: Some(Whom::ExternalId(format!("{prefix}-{index}"))),
+            display_name: String::new(),
+        };
+        let members: Vec<NewMember> = (0..count).map(member).collect();
+        stream::iter(members.chunks(BATCH))
+            .map(async |members| {
+                self.add_batch(server_id, members.to_vec()).await?;
+                bar.inc(members.len() as u64);
+                Ok(())
+            })
+            .buffer_unordered(BATCHES_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    /// Makes users that exist members of a server.
+    pub async fn add_known(&self, server_id: i64, users: &[i64]) -> Result<()> {
+        let member = |user: &i64| NewMember {
+            subject: Some(Whom::UserId(*user)),
+            display_name: String::new(),
+        };
+        self.add_batch(server_id, users.iter().map(member).collect())
+            .await
+    }
+
+    async fn add_batch(&self, server_id: i64, members: Vec<NewMember>) -> Result<()> {
+        let request = BatchAddMembersRequest { server_id, members };
+        ServerServiceClient::new(self.channel.clone())
+            .batch_add_members(authorized(&self.key, request)?)
+            .await
+            .context("BatchAddMembers failed")?;
+        Ok(())
+    }
+
+    /// Signs in the first `count` users of a prefix; those that aren't there come to be.
+    pub async fn sign_in(&self, prefix: &str, count: u64) -> Result<Vec<Session>> {
+        stream::iter(0..count)
+            .map(async |index| {
+                let name = format!("{prefix}-{index}");
+                self.mint(&name, &name).await
+            })
+            .buffered(CALLS_AT_ONCE)
+            .try_collect()
+            .await
     }
 
     /// Signs `count` users in and makes them members of a server.

@@ -1,7 +1,7 @@
 //! The handle that a program holds.
 
 use crate::{
-    config::{Config, SendOptions},
+    config::{Config, Looking, SendOptions},
     driver::{self, Command, Shared},
     error::Error,
     event::{Events, Stats},
@@ -17,6 +17,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// Commands that may wait for the connection's task.
 const COMMANDS_MAX: usize = 256;
+/// Characters of the words of a presence.
+const PRESENCE_TEXT_MAX: usize = 128;
 
 /// A connection that stays: it connects, and connects again, until it is closed or told by the
 /// server to stop. Clones are cheap and share it; it ends when the last is dropped.
@@ -129,6 +131,38 @@ impl Client {
     /// Says which channels the user looks at; replaces what was said before.
     pub fn view(&self, channels: Vec<i64>) {
         self.command(Command::View(channels));
+    }
+
+    /// Says which parts of member lists and which users the user looks at; replaces what was said
+    /// before.
+    pub fn look(&self, looking: Looking) {
+        self.command(Command::Look(looking));
+    }
+
+    /// Sets the status to appear with, and the user's own words (at most 128 characters; `None`
+    /// leaves them as they are). Both are said again on each new connection.
+    ///
+    /// # Errors
+    /// If the status is OFFLINE (INVISIBLE is what hides) or the text too long; nothing is said.
+    pub fn set_presence(
+        &self,
+        status: v1::PresenceStatus,
+        text: Option<String>,
+    ) -> Result<(), Error> {
+        if status == v1::PresenceStatus::Offline {
+            return Err(Error::config(
+                "OFFLINE is shown, never set; INVISIBLE is what hides",
+            ));
+        }
+        let chars = text.as_deref().map_or(0, |text| text.chars().count());
+        if chars > PRESENCE_TEXT_MAX {
+            let most = PRESENCE_TEXT_MAX;
+            return Err(Error::config(format!(
+                "text: {chars} characters; at most {most} are allowed"
+            )));
+        }
+        self.command(Command::SetPresence(status, text));
+        Ok(())
     }
 
     /// The positions of what the program has taken from [`Events`]: what to keep for a later run.

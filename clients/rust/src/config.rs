@@ -31,6 +31,12 @@ pub struct Config {
     pub delivery: v1::Delivery,
     /// The channels viewed from the start: at most 100.
     pub viewed: Vec<i64>,
+    /// The parts of member lists and the users looked at from the start: of at most 10 servers, 5
+    /// parts of 100 places each, and at most 100 users.
+    pub looking: Looking,
+    /// The status to appear with: ONLINE by default. It is kept over connections, until
+    /// [`crate::Client::set_presence`] changes it.
+    pub presence: v1::PresenceStatus,
     /// Names the device, at most 100 characters; a newer connection of the same device and user
     /// ends the older. Empty (the default): nothing is ended.
     pub device: String,
@@ -64,6 +70,16 @@ pub struct Config {
     pub tap: Option<Tap>,
 }
 
+/// What a user looks at besides channels. Presences need [`v1::Intent::Presence`] among
+/// [`Config::intents`]; parts of member lists come anyway, as [`crate::Event::MemberList`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Looking {
+    /// Parts of member lists.
+    pub lists: Vec<v1::MemberListView>,
+    /// Users whose presence is wanted wherever they are seen.
+    pub users: Vec<i64>,
+}
+
 /// See [`Config::tap`].
 pub type Tap = Arc<dyn Fn(Tapped<'_>) + Send + Sync>;
 
@@ -88,6 +104,8 @@ impl Config {
             token_source: None,
             delivery: v1::Delivery::All,
             viewed: Vec::new(),
+            looking: Looking::default(),
+            presence: v1::PresenceStatus::Unspecified,
             device: String::new(),
             intents: Vec::new(),
             positions: Vec::new(),
@@ -124,6 +142,7 @@ impl fmt::Debug for Config {
             .field("server", &self.server)
             .field("delivery", &self.delivery)
             .field("viewed", &self.viewed)
+            .field("looking", &self.looking)
             .field("device", &self.device)
             .field("positions", &self.positions.len())
             .field("history", &self.history)

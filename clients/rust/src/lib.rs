@@ -24,7 +24,7 @@ mod wire;
 pub use api::{Api, Authorized, Bearer};
 pub use chirm_proto::v1;
 pub use client::Client;
-pub use config::{Backoff, Config, SendOptions, Tap, Tapped};
+pub use config::{Backoff, Config, Looking, SendOptions, Tap, Tapped};
 pub use error::{Advice, Error};
 pub use event::{Event, Events, GapCause, Source, Stats};
 pub use outbox::{MemoryOutbox, OutboxEntry, OutboxStore};

@@ -12,6 +12,7 @@ mod channel;
 mod config;
 mod connection;
 mod credentials;
+mod crowd;
 mod folder;
 mod history;
 mod key;
@@ -26,6 +27,7 @@ mod server;
 mod settings;
 mod tail;
 mod user;
+mod who;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -63,6 +65,8 @@ enum Command {
     Send(send::Args),
     /// Follow channels as messages come.
     Tail(tail::Args),
+    /// Show who is here.
+    Who(who::Args),
     /// Read a channel's past.
     History(history::Args),
     /// Copy a server's data, while it runs or not.
@@ -112,6 +116,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Channel(args) => channel::run(args).await,
             Command::Send(args) => send::run(args).await,
             Command::Tail(args) => Box::pin(tail::run(args)).await,
+            Command::Who(args) => Box::pin(who::run(args)).await,
             Command::History(args) => history::run(args).await,
             Command::Backup(args) => backup::run(args).await,
             Command::Restore(args) => restore::run(args).await,

@@ -2,6 +2,14 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// A bar of things out of so many.
+pub(super) fn count(what: &'static str, total: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {per_sec} {eta}");
+    ProgressBar::new(total)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_message(what)
+}
+
 /// A bar of bytes out of `total`, or, if that isn't known, a count of bytes.
 pub(super) fn bytes(what: &'static str, total: Option<u64>) -> ProgressBar {
     let (bar, template) = match total {

@@ -1,6 +1,7 @@
 //! `chirm server`: communities, their members and invitations.
 
 use super::connection::Connection;
+use super::crowd;
 use super::output;
 use anyhow::Context as _;
 use chirm_client::Api;
@@ -75,6 +76,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make many users members, with a service key; those that are new come to be.
+    AddMembers {
+        /// The server's id.
+        server_id: i64,
+        /// One user a line: its id in your own system and, after a tab, its name; `-` reads
+        /// standard input. A file that was cut short may be read again from the start.
+        file: std::path::PathBuf,
+    },
     /// Make an invitation.
     Invite {
         /// The server's id.
@@ -117,6 +126,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
             output::line("left")
         }
         Command::Members { server_id, json } => members(&api, server_id, json).await,
+        Command::AddMembers { server_id, file } => crowd::add(&api, server_id, &file).await,
         Command::Invite {
             server_id,
             max_uses,

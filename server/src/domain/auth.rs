@@ -312,7 +312,7 @@ impl Domain {
     }
 
     /// The user of an integrator's own id; it comes to be on first sight.
-    async fn external_user(
+    pub(super) async fn external_user(
         &self,
         external_id: String,
         display_name: &str,

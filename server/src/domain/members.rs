@@ -82,7 +82,7 @@ impl Domain {
         .await
     }
 
-    async fn add(
+    pub(super) async fn add(
         &self,
         id: Id,
         user: Id,

@@ -4,7 +4,7 @@
 //! - `access`: callers, and what they may see.
 //! - `sessions`, `tokens`: who calls.
 //! - `auth`, `passwords`, `jwt`: signing in; `accounts`; `programs`: bots and service keys.
-//! - `servers`, `members`, `invites`, `channels`, `users`: the nouns.
+//! - `servers`, `members`, `crowds` (many at once), `invites`, `channels`, `users`: the nouns.
 //! - `presence`: who is here, and who may know.
 //! - `send`, `messages`: the send path; history, edits, deletes.
 //! - `turns`: in which order.
@@ -20,6 +20,7 @@ mod accounts;
 mod auth;
 mod cache;
 mod channels;
+mod crowds;
 mod error;
 mod invites;
 mod jwt;
@@ -44,6 +45,7 @@ mod tests;
 pub use access::Visible;
 pub use auth::{Register, SignedIn, Subject, Tokens};
 pub use channels::{ChannelChanges, NewChannel};
+pub use crowds::NewMember;
 pub use error::{Code, Error, Field, Reason};
 pub use invites::NewInvite;
 pub use messages::CustomEvent;

@@ -3,10 +3,13 @@
 use super::caller::{caller, refused};
 use super::mask::Mask;
 use super::pages;
-use crate::domain::{Domain, Error, NewInvite, NewServer, ServerChanges};
+use crate::domain::{Domain, Error, NewInvite, NewMember, NewServer, ServerChanges, Subject};
 use crate::frames;
 use crate::model::{Ban, Invite, Role};
-use chirm_proto::v1::{self, join_server_request::By, server_service_server::ServerService};
+use chirm_proto::v1::{
+    self, join_server_request::By, new_member::Subject as Whom,
+    server_service_server::ServerService,
+};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -197,6 +200,34 @@ impl ServerService for Servers {
             .map_err(refused)?;
         let member = Some(frames::member(&member, None));
         Ok(Response::new(v1::AddMemberResponse { member }))
+    }
+
+    async fn batch_add_members(
+        &self,
+        request: Request<v1::BatchAddMembersRequest>,
+    ) -> Result<Response<v1::BatchAddMembersResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let v1::BatchAddMembersRequest { server_id, members } = request.into_inner();
+        let members = members.into_iter().enumerate().map(|(index, member)| {
+            let subject = match member.subject {
+                Some(Whom::UserId(id)) => Subject::User(id),
+                Some(Whom::ExternalId(id)) => Subject::External(id),
+                None => {
+                    let field = format!("members[{index}].subject");
+                    let problem = "missing; user_id or external_id is required";
+                    return Err(refused(Error::field(field, problem)));
+                }
+            };
+            Ok(NewMember {
+                subject,
+                display_name: member.display_name,
+            })
+        });
+        let members = members.collect::<Result<_, _>>()?;
+        let added = self.0.add_members(&caller, server_id, members).await;
+        Ok(Response::new(v1::BatchAddMembersResponse {
+            user_ids: added.map_err(refused)?,
+        }))
     }
 
     async fn update_member(

@@ -1,11 +1,12 @@
 //! Runs the state machine: one task that owns the connection, the timers and what waits for the
-//! program. `calls`: what goes beside the stream.
+//! program. `calls`: what goes beside the stream; `people`: what the user looks at besides channels.
 
 mod calls;
+mod people;
 
 use crate::{
     client::Readiness,
-    config::{Config, Tapped},
+    config::{Config, Looking, Tapped},
     error::{Advice, Error},
     event::{Event, Item, Positions, Stats},
     machine::{Action, Delay, Input, Machine, Rules, Timer},
@@ -35,6 +36,8 @@ const FRAMES_MAX: usize = 512;
 pub(crate) enum Command {
     Send { entry: OutboxEntry, answer: Answer },
     View(Vec<i64>),
+    Look(Looking),
+    SetPresence(v1::PresenceStatus, Option<String>),
     SetTokens(v1::Tokens),
     Cut,
     Close,
@@ -76,6 +79,8 @@ struct Driver {
     /// Sends of an earlier run, by nonce.
     stored: HashMap<String, u64>,
     last_key: u64,
+    /// The user's own words, once they were said.
+    words: Option<String>,
     out: VecDeque<Item>,
     /// What the last actions led to at once.
     follow_ups: VecDeque<Input>,
@@ -166,6 +171,7 @@ impl Driver {
             sends: HashMap::new(),
             stored: HashMap::new(),
             last_key: 0,
+            words: None,
             out: VecDeque::new(),
             follow_ups: VecDeque::new(),
             finished: None,
@@ -252,7 +258,18 @@ impl Driver {
                     stored: false,
                 })
             }
-            Some(Command::View(channels)) => Some(Input::View(channels)),
+            Some(Command::View(channels)) => {
+                self.config.viewed.clone_from(&channels);
+                Some(Input::View(channels))
+            }
+            Some(Command::Look(looking)) => {
+                self.config.looking = looking;
+                Some(Input::View(self.config.viewed.clone()))
+            }
+            Some(Command::SetPresence(status, text)) => {
+                self.set_presence(status, text);
+                None
+            }
             Some(Command::SetTokens(tokens)) => {
                 self.keep_tokens(tokens);
                 self.shared.readiness.send_if_modified(|readiness| {
@@ -282,6 +299,9 @@ impl Driver {
     }
 
     async fn handle(&mut self, input: Input) {
+        if matches!(input, Input::Frame(Received::Hello(_))) {
+            self.greet();
+        }
         self.follow_ups.push_front(input);
         while let Some(input) = self.follow_ups.pop_front() {
             for action in self.machine.handle(input) {
@@ -305,10 +325,7 @@ impl Driver {
             }
             Action::Heartbeat => self.send_frame(0, Sent::Heartbeat(v1::Heartbeat {})),
             Action::View(channels) => {
-                let view = v1::View {
-                    channels,
-                    ..v1::View::default()
-                };
+                let view = self.view(channels);
                 self.send_frame(0, Sent::View(view));
             }
             Action::Transmit {
@@ -381,10 +398,8 @@ impl Driver {
                 .collect(),
             device: self.config.device.clone(),
             positions,
-            view: Some(v1::View {
-                channels: view,
-                ..v1::View::default()
-            }),
+            view: Some(self.view(view)),
+            presence: self.config.presence as i32,
             ..v1::Identify::default()
         };
         self.cutter = Arc::default();

@@ -267,10 +267,8 @@ async fn random<P: Place>(seed: u64) {
             if step(&watch, &mut rng, &mut live, user, serial, now).await {
                 hid.insert(user, now);
             }
-        }
-        for user in 1..=USERS {
-            let shown = |t: &&Truth| t.user == user && t.status.shown() != Status::Offline;
-            if live.values().any(|truth| shown(&truth)) {
+            let shown = |t: &Truth| t.user == user && t.status.shown() != Status::Offline;
+            if live.values().any(shown) {
                 here.entry(user).or_insert(now);
                 away.remove(&user);
             } else {

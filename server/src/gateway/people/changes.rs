@@ -18,6 +18,7 @@ pub(super) type Told = HashMap<u64, Vec<usize>>;
 
 fn tell(told: &mut Told, serial: u64, index: usize) {
     let indexes = told.entry(serial).or_default();
+    // A user of several common servers is told once.
     if indexes.last() != Some(&index) {
         indexes.push(index);
     }
@@ -34,10 +35,11 @@ impl Task {
         }
         let mut told = Told::new();
         let mut presences = batch.presences.clone();
+        // First who is a member of what: that decides who is told.
+        self.touch(&batch.touched, &mut presences, &mut told).await;
         for (index, presence) in batch.presences.iter().enumerate() {
             self.changed(presence, index, &mut told);
         }
-        self.touch(&batch.touched, &mut presences, &mut told).await;
         self.flush().await;
         self.send(&presences, told);
         self.load_next();

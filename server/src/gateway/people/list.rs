@@ -201,7 +201,8 @@ impl List {
 
     /// What is at the places from `start` on, `count` of them at most.
     pub(super) fn places(&self, start: usize, count: usize) -> Vec<Place> {
-        let mut places = Vec::with_capacity(count);
+        let most = (self.len() + GROUPS.len()).saturating_sub(start);
+        let mut places = Vec::with_capacity(count.min(most));
         // The group's heading is at `at`, its members follow; `before` members come before them.
         let (mut at, mut before) = (0, 0);
         for (group, &members) in self.counts.iter().enumerate() {

@@ -2,6 +2,7 @@
 //! that read as fast or as slowly as a test wants.
 
 pub(crate) mod lossy;
+mod people;
 mod sessions;
 mod simulation;
 
@@ -52,12 +53,7 @@ impl World {
         let relay = Arc::new(topics.clone());
         let store = Sqlite::open(&dir.path().join("store"), relay).await;
         let store: store::Handle = Arc::new(store.expect("opens"));
-        let mut bus = local::open(
-            topics.clone(),
-            0,
-            std::time::Duration::from_secs(20),
-            clock.clone(),
-        );
+        let mut bus = local::open(topics.clone(), 0, config.gateway.grace, clock.clone());
         let topics = Arc::new(LossyTopics::new(topics));
         bus.topics = topics.clone();
         let config = Arc::new(config);
