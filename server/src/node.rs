@@ -106,6 +106,7 @@ pub async fn run_announced(
     }
     upkeep.abort();
     reporting.abort();
+    node.domain.flush_own_sends().await;
     node.store.close().await;
     Ok(())
 }

@@ -105,6 +105,7 @@ impl Domain {
                 let message = "One of the two users blocks the other.";
                 return Err(Error::new(Reason::Blocked, message));
             }
+            self.refuse_unwanted(caller, *user).await?;
         }
         members.insert(caller.user_id);
         self.channel_from(new, String::new(), members)

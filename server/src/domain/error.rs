@@ -90,6 +90,8 @@ reasons! {
     Banned = "BANNED", PermissionDenied;
     /// One of the two users blocks the other.
     Blocked = "BLOCKED", PermissionDenied;
+    /// The user takes no direct messages from the caller.
+    DirectRefused = "DIRECT_REFUSED", PermissionDenied;
     /// Accounts aren't made here, or by invitation only.
     RegistrationClosed = "REGISTRATION_CLOSED", PermissionDenied;
     /// It doesn't exist, or the caller may not see it.

@@ -5,7 +5,7 @@ use super::send::Change;
 use super::{Caller, Domain, Error};
 use crate::bus::{Transient, TransientKind};
 use crate::frames;
-use crate::model::{Channel, Id, Message, limits};
+use crate::model::{Channel, Id, Mentions, Message, limits};
 use crate::store::{Anchor, Page};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -85,25 +85,30 @@ impl Domain {
             return Err(Error::denied("Only its author edits a message."));
         }
         self.throttle.transient(caller, channel.id)?;
-        self.complete_in_time(|domain| async move { domain.write_edit(message, content).await })
-            .await
+        let mentions = self.mentions_in(caller, &channel, &content).await?;
+        self.complete_in_time(|domain| async move {
+            domain.write_edit(message, content, mentions).await
+        })
+        .await
     }
 
     async fn write_edit(
         self: &Arc<Self>,
         mut message: Message,
         content: String,
+        mentions: Mentions,
     ) -> Result<Message, Error> {
         let above = message.id.max(message.revision);
         message.revision = self.bus.reservations.mint(above)?;
         message.edited_at = self.now();
-        message.mentions = limits::mentions(&content);
+        message.mentions.clone_from(&mentions.users);
+        message.groups = mentions.groups;
         message.content = content;
         let written = self.store.edit(
             message.channel_id,
             message.id,
             message.content.clone(),
-            message.mentions.clone(),
+            mentions,
             message.revision,
             message.edited_at,
         );

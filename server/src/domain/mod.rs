@@ -5,8 +5,9 @@
 //! - `sessions`, `tokens`: who calls.
 //! - `auth`, `passwords`, `jwt`: signing in; `accounts`; `programs`: bots and service keys.
 //! - `servers`, `members`, `crowds` (many at once), `invites`, `channels`, `users`: the nouns.
+//! - `settings`: what users set for themselves. `read_states`: what they have read.
 //! - `presence`: who is here, and who may know.
-//! - `send`, `messages`: the send path; history, edits, deletes.
+//! - `send`, `messages`: the send path; history, edits, deletes. `mentions`: whom they mention.
 //! - `turns`: in which order.
 //! - `throttle`: how fast. `pages`: how much at once.
 //! - `cache`: what is remembered of the store.
@@ -25,15 +26,18 @@ mod error;
 mod invites;
 mod jwt;
 mod members;
+mod mentions;
 mod messages;
 mod pages;
 mod passwords;
 pub mod permissions;
 mod presence;
 mod programs;
+mod read_states;
 mod send;
 mod servers;
 mod sessions;
+mod settings;
 mod throttle;
 mod tokens;
 mod turns;
@@ -52,15 +56,17 @@ pub use messages::CustomEvent;
 pub use pages::Listed;
 pub use permissions::Action;
 pub use programs::NewKey;
+pub use read_states::UnreadPage;
 pub use send::{Accepted, DEADLINE, SendMessage};
 pub use servers::{NewServer, ServerChanges};
 pub use sessions::Caller;
+pub use settings::SettingsChanges;
 pub use users::ProfileChanges;
 
 use crate::bus;
 use crate::clock::Clock;
 use crate::config::{Config, Limits};
-use crate::model::{Channel, Id, Role, UnixMs};
+use crate::model::{Channel, Id, Role, UnixMs, UserSettings};
 use crate::store::{self, NewEvent};
 use cache::Cache;
 use std::collections::BTreeMap;
@@ -97,6 +103,7 @@ pub struct Domain {
     direct_channels: Cache<Id, Channels>,
     roles: Cache<Id, Roles>,
     blocks: Cache<(Id, Id), bool>,
+    settings: Cache<Id, UserSettings>,
     throttle: throttle::Throttle,
     passwords: passwords::Passwords,
     jwt: Arc<jwt::Verifier>,
@@ -106,6 +113,8 @@ pub struct Domain {
     turns: turns::Turns,
     follow_ups: Arc<Semaphore>,
     mentions: Arc<Semaphore>,
+    own_sends: read_states::OwnSends,
+    flushing: Mutex<()>,
     ids_ahead: AtomicBool,
 }
 
@@ -131,12 +140,15 @@ impl Domain {
             direct_channels: Cache::new(CACHE_ENTRIES),
             roles: Cache::new(CACHE_ENTRIES),
             blocks: Cache::new(CACHE_ENTRIES),
+            settings: Cache::new(CACHE_ENTRIES),
             seen: sessions::Seen::default(),
             locks: std::array::from_fn(|_| RwLock::new(())),
             members: (0..MEMBER_STRIPES).map(|_| Mutex::new(())).collect(),
             turns: turns::Turns::new(),
             follow_ups: Arc::new(Semaphore::new(FOLLOW_UPS_MAX)),
             mentions: Arc::new(Semaphore::new(MENTIONS_MAX)),
+            own_sends: read_states::OwnSends::default(),
+            flushing: Mutex::new(()),
             ids_ahead: AtomicBool::new(false),
         })
     }

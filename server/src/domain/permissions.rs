@@ -45,6 +45,8 @@ actions! {
     DeleteOwn = "delete own";
     /// Delete others' messages.
     DeleteOthers = "delete others'";
+    /// Mention all who see a channel, as `<@everyone>`.
+    MentionEveryone = "mention everyone";
     /// Change or delete a channel of a server.
     ManageChannel = "change, delete channel";
     /// Let users into a PRIVATE channel and take them out.
@@ -74,7 +76,7 @@ pub fn allows(role: Option<Role>, place: Place, action: Action) -> bool {
         Place::Channel {
             kind: ChannelType::Direct,
             member,
-        } => member && matches!(action, Action::See | Action::Write | Action::DeleteOwn),
+        } => member && direct_action(action),
         Place::Channel { kind, member } => {
             let Some(role) = role else { return false };
             let seen = kind != ChannelType::Private || member || role >= Role::Admin;
@@ -99,9 +101,18 @@ fn server_action(action: Action) -> Option<Role> {
         Action::Write
         | Action::DeleteOwn
         | Action::DeleteOthers
+        | Action::MentionEveryone
         | Action::ManageChannel
         | Action::ManageChannelMembers => return None,
     })
+}
+
+/// Whether those in a DIRECT channel may do that there.
+fn direct_action(action: Action) -> bool {
+    matches!(
+        action,
+        Action::See | Action::Write | Action::DeleteOwn | Action::MentionEveryone
+    )
 }
 
 /// The least role for an action in a seen channel of a server; none: not a matter of such channels.
@@ -109,7 +120,7 @@ fn channel_action(kind: ChannelType, action: Action) -> Option<Role> {
     Some(match action {
         Action::Write if kind == ChannelType::Announcement => Role::Moderator,
         Action::See | Action::Write | Action::DeleteOwn => Role::Member,
-        Action::DeleteOthers => Role::Moderator,
+        Action::DeleteOthers | Action::MentionEveryone => Role::Moderator,
         Action::ManageChannel => Role::Admin,
         Action::ManageChannelMembers if kind == ChannelType::Private => Role::Admin,
         _ => return None,

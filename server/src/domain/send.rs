@@ -10,7 +10,9 @@ use super::turns::{Latest, Turn};
 use super::{Caller, Domain, Error, Reason};
 use crate::bus::{Draft, Reserve, Reserved};
 use crate::frames;
-use crate::model::{Channel, ChannelType, EventBody, Id, Message, Metadata, TopicKey, limits};
+use crate::model::{
+    Channel, ChannelType, EventBody, Id, Mentions, Message, Metadata, TopicKey, limits,
+};
 use crate::mutation;
 use crate::store::{self, Inserted, Insertion};
 use sha2::{Digest as _, Sha256};
@@ -122,6 +124,7 @@ impl Domain {
             let message = "reply_to isn't a message of this channel.";
             return Err(Error::new(Reason::ReplyNotFound, message));
         }
+        let mentions = self.mentions_in(caller, &channel, &send.content).await?;
         let (content_hash, author) = (hash(&send), caller.user_id);
         let reserve = Reserve {
             channel: channel.id,
@@ -133,7 +136,7 @@ impl Domain {
         // No await from here on: what is queued is also seen through.
         Ok(match self.place(reserve).await? {
             Place::New(id, mut latest) => {
-                let message = message_of(id, author, send);
+                let message = message_of(id, author, send, mentions);
                 let stage = Stage::Queued(self.queue(&message), Turn::after(&mut latest));
                 Accepted { message, stage }
             }
@@ -206,7 +209,8 @@ impl Domain {
             .map_err(|problem| Error::field("content", problem))
     }
 
-    /// Two users of which one blocks the other don't write to each other.
+    /// Two users of which one blocks the other don't write to each other, and nobody writes to who
+    /// doesn't want it.
     pub(super) async fn refuse_blocked(
         &self,
         caller: &Caller,
@@ -221,7 +225,8 @@ impl Domain {
             return Err(Error::new(Reason::Blocked, message));
         }
         debug_assert!(a == caller.user_id || b == caller.user_id, "authorised");
-        Ok(())
+        let other = if a == caller.user_id { b } else { a };
+        self.refuse_unwanted(caller, other).await
     }
 
     /// The second part: waits until it is durable, publishes it, acknowledges. Run it in a task of
@@ -237,6 +242,7 @@ impl Domain {
             Err(error) => self.settle(Change::Created, &message, error).await?,
         };
         metrics::counter!("chirm_messages_sent_total").increment(1);
+        self.read_own(message.author_id, message.channel_id, message.id);
         turn.come().await;
         self.publish(Change::Created, message.clone()).await?;
         drop(turn);
@@ -371,12 +377,13 @@ impl Domain {
     }
 }
 
-fn message_of(id: Id, author_id: Id, send: SendMessage) -> Message {
+fn message_of(id: Id, author_id: Id, send: SendMessage, mentions: Mentions) -> Message {
     Message {
         id,
         channel_id: send.channel_id,
         author_id,
-        mentions: limits::mentions(&send.content),
+        mentions: mentions.users,
+        groups: mentions.groups,
         content: send.content,
         reply_to: send.reply_to,
         nonce: send.nonce,

@@ -100,6 +100,7 @@ pub(super) struct Throttle {
     creates: Rate<Id>,
     sends: Rate<(Id, Id)>,
     transients: Rate<(Id, Id)>,
+    reads: Rate<(Id, Id)>,
     sign_ins: Limiter<(Option<IpAddr>, String)>,
     addresses: Limiter<IpAddr>,
     exchanges: Limiter<IpAddr>,
@@ -114,6 +115,7 @@ impl Throttle {
             creates: Rate::new(limits.creates_per_minute, MINUTE, limits),
             sends: Rate::new(count, window, limits),
             transients: Rate::new(count.saturating_mul(2), window, limits),
+            reads: Rate::new(count.saturating_mul(2), window, limits),
             sign_ins: Limiter::new(SIGN_INS, MINUTE),
             addresses: Limiter::new(ADDRESS_SIGN_INS, MINUTE),
             exchanges: Limiter::new(ADDRESS_EXCHANGES, MINUTE),
@@ -138,6 +140,11 @@ impl Throttle {
     /// An edit, typing or a custom event.
     pub(super) fn transient(&self, caller: &Caller, channel: Id) -> Result<(), Error> {
         self.open(&self.transients, caller, (caller.user_id, channel))
+    }
+
+    /// An acknowledgement or a mute.
+    pub(super) fn read(&self, caller: &Caller, channel: Id) -> Result<(), Error> {
+        self.open(&self.reads, caller, (caller.user_id, channel))
     }
 
     /// A sign-in or sign-up under a name from an address.
@@ -174,6 +181,7 @@ impl Throttle {
         self.creates.forget_idle();
         self.sends.forget_idle();
         self.transients.forget_idle();
+        self.reads.forget_idle();
         self.sign_ins.limiter.retain_recent();
         self.addresses.limiter.retain_recent();
         self.exchanges.limiter.retain_recent();

@@ -1,8 +1,8 @@
 //! Plain data to protobuf.
 
 use crate::model::{
-    Channel, EventBody, Member, Message, Metadata, Position, Presence, Server, Status, TopicKey,
-    UnixMs, User,
+    Channel, EventBody, MUTED_FOR_EVER, Member, Message, Metadata, Position, Presence, ReadState,
+    Server, Status, TopicKey, UnixMs, User, UserSettings,
 };
 use chirm_proto::v1;
 use std::collections::HashMap;
@@ -56,6 +56,8 @@ pub fn message(message: &Message) -> v1::Message {
         deleted: message.deleted,
         mentions: message.mentions.clone(),
         metadata: metadata(&message.metadata),
+        mention_roles: message.groups.roles().map(|role| role as i32).collect(),
+        mention_everyone: message.groups.everyone(),
     }
 }
 
@@ -130,6 +132,28 @@ pub fn presence(presence: &Presence) -> v1::Presence {
     }
 }
 
+/// A read state.
+#[must_use]
+pub fn read_state(state: &ReadState) -> v1::ReadState {
+    let ends = state.muted_until != MUTED_FOR_EVER;
+    v1::ReadState {
+        channel_id: state.channel_id,
+        last_read_id: state.last_read_id,
+        last_message_id: state.last_message_id,
+        mention_count: state.mention_count,
+        muted: state.muted_until != 0,
+        muted_until: timestamp(state.muted_until).filter(|_| ends),
+    }
+}
+
+/// A user's settings.
+#[must_use]
+pub fn settings(settings: &UserSettings) -> v1::UserSettings {
+    v1::UserSettings {
+        direct_messages: settings.direct_messages as i32,
+    }
+}
+
 pub(super) fn event(body: &EventBody) -> v1::event::Event {
     use v1::event::Event as E;
     match body {
@@ -176,6 +200,12 @@ pub(super) fn event(body: &EventBody) -> v1::event::Event {
         EventBody::Mentioned(channel_id, message_id) => E::Mentioned(v1::Mentioned {
             channel_id: *channel_id,
             message_id: *message_id,
+        }),
+        EventBody::ReadStateChanged(state) => E::ReadStateChanged(v1::ReadStateChanged {
+            read_state: Some(read_state(state)),
+        }),
+        EventBody::UserSettingsUpdated(s) => E::UserSettingsUpdated(v1::UserSettingsUpdated {
+            settings: Some(settings(s)),
         }),
     }
 }

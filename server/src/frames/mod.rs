@@ -3,7 +3,10 @@
 
 mod convert;
 
-pub use convert::{channel, member, message, position, presence, server, timestamp, topic, user};
+pub use convert::{
+    channel, member, message, position, presence, read_state, server, settings, timestamp, topic,
+    user,
+};
 
 use crate::model::{EventBody, Id, Position, TopicKey, UnixMs};
 use bytes::{BufMut, Bytes, BytesMut};

@@ -4,9 +4,9 @@ use super::close::Ending;
 use crate::bus::{Publication, SetPresence};
 use crate::frames;
 use crate::model::{
-    Channel, Id, Message, Position, Role, Server, Status, TopicKey, TopicKind, User,
+    Channel, Id, Message, Position, ReadState, Role, Server, Status, TopicKey, TopicKind, User,
 };
-use crate::store::OutboxEvent;
+use crate::store::{OutboxEvent, UserSnapshot};
 use bytes::Bytes;
 use chirm_proto::google::rpc;
 use chirm_proto::v1::{self, result::Result as Answer, server_frame::Frame};
@@ -59,6 +59,8 @@ pub enum Request {
     Custom(v1::SendCustomEventRequest),
     /// See PresenceService.
     Presence(v1::SetPresenceRequest),
+    /// See ReadStateService.
+    Ack(v1::AckMessageRequest),
     /// One of a service that this server doesn't have yet: refused.
     Unsupported(&'static str),
 }
@@ -78,7 +80,7 @@ pub fn input(frame: v1::ClientFrame) -> Input {
         Some(F::DeleteMessage(r)) => Input::Request(call, Request::Delete(r)),
         Some(F::StartTyping(r)) => Input::Request(call, Request::Typing(r.channel_id)),
         Some(F::SendCustomEvent(r)) => Input::Request(call, Request::Custom(r)),
-        Some(F::AckMessage(_)) => Input::Request(call, Request::Unsupported("ack_message")),
+        Some(F::AckMessage(r)) => Input::Request(call, Request::Ack(r)),
         Some(F::SetPresence(r)) => Input::Request(call, Request::Presence(r)),
     }
 }
@@ -205,11 +207,11 @@ fn snapshot(topic: TopicKey, position: Position, state: v1::snapshot::State) -> 
     }))
 }
 
-pub(super) fn channel_snapshot(channel: &Channel, position: Position, last: Id) -> Bytes {
+pub(super) fn channel_snapshot(channel: &Channel, position: Position, read: &ReadState) -> Bytes {
     let state = v1::ChannelState {
         channel: Some(frames::channel(channel)),
-        last_message_id: last,
-        read_state: None,
+        last_message_id: read.last_message_id,
+        read_state: Some(frames::read_state(read)),
     };
     snapshot(
         TopicKey::channel(channel.id),
@@ -247,20 +249,16 @@ pub(super) fn server_snapshot(
     )
 }
 
-pub(super) fn user_snapshot(
-    user: &User,
-    server_ids: Vec<Id>,
-    channel_ids: Vec<Id>,
-    position: Position,
-) -> Bytes {
+pub(super) fn user_snapshot(of: &UserSnapshot) -> Bytes {
     let state = v1::UserState {
-        user: Some(frames::user(user)),
-        server_ids,
-        channel_ids,
+        user: Some(frames::user(&of.user)),
+        server_ids: of.servers.iter().map(|(id, _)| *id).collect(),
+        channel_ids: of.channels.iter().map(|channel| channel.id).collect(),
+        settings: Some(frames::settings(&of.settings)),
     };
     snapshot(
-        TopicKey::user(user.id),
-        position,
+        TopicKey::user(of.user.id),
+        of.position,
         v1::snapshot::State::User(state),
     )
 }
@@ -273,6 +271,7 @@ pub(super) enum Outcome {
     Typing,
     Custom,
     Presence,
+    Acked(ReadState),
     Refused(Box<rpc::Status>),
 }
 
@@ -288,6 +287,9 @@ pub(super) fn result(call_id: u32, outcome: Outcome) -> Bytes {
         Outcome::Typing => Answer::StartTyping(v1::StartTypingResponse {}),
         Outcome::Custom => Answer::SendCustomEvent(v1::SendCustomEventResponse {}),
         Outcome::Presence => Answer::SetPresence(v1::SetPresenceResponse {}),
+        Outcome::Acked(state) => Answer::AckMessage(v1::AckMessageResponse {
+            read_state: Some(frames::read_state(&state)),
+        }),
         Outcome::Refused(status) => Answer::Error(*status),
     };
     frames::encode(Frame::Result(v1::Result {

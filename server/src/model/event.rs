@@ -1,6 +1,6 @@
 //! What happens to topics.
 
-use super::{Channel, Id, Member, Message, Server, TopicKey, User};
+use super::{Channel, Id, Member, Message, ReadState, Server, TopicKey, User, UserSettings};
 
 /// What happened to a topic. `frames::encode_body` makes its bytes.
 #[derive(Clone, Debug)]
@@ -37,6 +37,10 @@ pub enum EventBody {
     UserUpdated(User),
     /// User: somebody mentioned it: channel and message.
     Mentioned(Id, Id),
+    /// User: it read on, or muted a channel.
+    ReadStateChanged(ReadState),
+    /// User: its settings changed.
+    UserSettingsUpdated(UserSettings),
 }
 
 /// What an event asks of the gateways besides its delivery.
@@ -70,7 +74,9 @@ impl EventBody {
             | EventBody::MessageDeleted(_)
             | EventBody::ServerUpdated(_)
             | EventBody::UserUpdated(_)
-            | EventBody::Mentioned(..) => Signal::None,
+            | EventBody::Mentioned(..)
+            | EventBody::ReadStateChanged(_)
+            | EventBody::UserSettingsUpdated(_) => Signal::None,
         }
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! Each answers the value to keep, or what is wrong with it, the actual size included.
 
-use super::{Id, Metadata};
-use std::collections::BTreeSet;
+use super::Metadata;
 use unicode_normalization::UnicodeNormalization;
 
 /// Characters of a server's or channel's description.
@@ -18,8 +17,6 @@ pub const PASSWORD_CHARS: std::ops::RangeInclusive<usize> = 8..=256;
 pub const EXTERNAL_ID_CHARS_MAX: usize = 128;
 /// Characters of a metadata key, and of a custom event's name.
 pub const KEY_CHARS_MAX: usize = 64;
-/// Users that a message can mention.
-pub const MENTIONS_MAX: usize = 100;
 
 /// A name of a user, server or channel: NFC, trimmed, 1 to `max` characters, nothing invisible or
 /// turning the direction of text.
@@ -191,27 +188,6 @@ pub fn external_id(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The users that a content mentions as `<@id>`, each once, in order; at most [`MENTIONS_MAX`].
-#[must_use]
-pub fn mentions(content: &str) -> Vec<Id> {
-    let mut seen = BTreeSet::new();
-    let mut found = Vec::new();
-    for part in content.split("<@").skip(1) {
-        let Some((digits, _)) = part.split_once('>') else {
-            continue;
-        };
-        let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-        match digits.parse::<Id>() {
-            Ok(id) if plain && id > 0 && seen.insert(id) => found.push(id),
-            _ => continue,
-        }
-        if found.len() == MENTIONS_MAX {
-            break;
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,16 +234,6 @@ mod tests {
         assert!(
             content(&"😀".repeat(5_000), 4_000, 16_384).is_err_and(|e| e.contains("20000 bytes"))
         );
-    }
-
-    #[test]
-    fn mentions_are_parsed_once_each() {
-        assert_eq!(
-            mentions("<@12> hi <@7><@12> <@x> <@-1> <@+4> <@0> <@99999999999999999999> <@3"),
-            [12, 7]
-        );
-        let many: String = (1..500).map(|i| format!("<@{i}>")).collect();
-        assert_eq!(mentions(&many).len(), MENTIONS_MAX);
     }
 
     #[test]

@@ -2,11 +2,15 @@
 
 mod event;
 pub mod limits;
+mod mention;
 mod presence;
+mod read_state;
 mod topic;
 
 pub use event::{EventBody, Signal};
+pub use mention::{Groups, Mentions};
 pub use presence::{Presence, Status, Touched};
+pub use read_state::{DirectMessages, MUTED_FOR_EVER, ReadState, UserSettings};
 pub use topic::{Position, TopicKey, TopicKind};
 
 use std::collections::BTreeMap;
@@ -178,6 +182,8 @@ pub struct Message {
     pub deleted: bool,
     /// Users mentioned.
     pub mentions: Vec<Id>,
+    /// Roles and everyone mentioned.
+    pub groups: Groups,
     /// What the integrator attached.
     pub metadata: Metadata,
 }

@@ -21,6 +21,7 @@ mod message;
 mod pages;
 pub mod port;
 mod presence;
+mod read_state;
 pub mod rest;
 mod server;
 pub mod status;
@@ -37,10 +38,11 @@ use auth::Auth;
 use channel::Channels;
 use chirm_proto::v1::{
     admin_service_server, auth_service_server, channel_service_server, message_service_server,
-    presence_service_server, server_service_server, user_service_server,
+    presence_service_server, read_state_service_server, server_service_server, user_service_server,
 };
 use message::Messages;
 use presence::Presences;
+use read_state::ReadStates;
 use server::Servers;
 use std::sync::Arc;
 use tonic::service::Routes;
@@ -48,7 +50,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use user::Users;
 
 /// The services of the public port, as reflection lists them and health tells their state.
-pub const PUBLIC: [&str; 7] = [
+pub const PUBLIC: [&str; 8] = [
     "chirm.v1.GatewayService",
     auth_service_server::SERVICE_NAME,
     user_service_server::SERVICE_NAME,
@@ -56,6 +58,7 @@ pub const PUBLIC: [&str; 7] = [
     channel_service_server::SERVICE_NAME,
     message_service_server::SERVICE_NAME,
     presence_service_server::SERVICE_NAME,
+    read_state_service_server::SERVICE_NAME,
 ];
 
 /// Those of the listener for operators.
@@ -78,12 +81,14 @@ pub fn routes(
     let presences = Presences(domain.clone());
     let presences = presence_service_server::PresenceServiceServer::new(presences);
     let channels = channel_service_server::ChannelServiceServer::new(Channels(domain.clone()));
+    let reads = read_state_service_server::ReadStateServiceServer::new(ReadStates(domain.clone()));
     let routes = Routes::new(messages.max_decoding_message_size(max))
         .add_service(auth.max_decoding_message_size(max))
         .add_service(users.max_decoding_message_size(max))
         .add_service(servers.max_decoding_message_size(max))
         .add_service(channels.max_decoding_message_size(max))
         .add_service(presences.max_decoding_message_size(max))
+        .add_service(reads.max_decoding_message_size(max))
         .add_service(health);
     Ok(Grpc::new(reflection(routes, &PUBLIC)?, max))
 }

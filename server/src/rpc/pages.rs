@@ -54,9 +54,14 @@ impl Place for String {
 /// The token of the page after this one; empty after the last.
 pub(super) fn next<T, P: Place>(page: &Listed<T>, place: impl Fn(&T) -> P) -> String {
     match page.items.last() {
-        Some(last) if page.more => URL_SAFE_NO_PAD.encode(place(last).write()),
+        Some(last) if page.more => token(&place(last)),
         _ => String::new(),
     }
+}
+
+/// The token of the page after a place.
+pub(super) fn token(place: &impl Place) -> String {
+    URL_SAFE_NO_PAD.encode(place.write())
 }
 
 /// The place that a page goes on from; None for the first.

@@ -2,8 +2,10 @@
 
 use super::caller::{caller, refused};
 use super::mask::Mask;
-use crate::domain::{Domain, ProfileChanges};
+use super::pages;
+use crate::domain::{Domain, Error, ProfileChanges, SettingsChanges};
 use crate::frames;
+use crate::model::DirectMessages;
 use chirm_proto::v1::{self, user_service_server::UserService};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -93,4 +95,63 @@ impl UserService for Users {
         self.0.unblock_user(&caller, other).await.map_err(refused)?;
         Ok(Response::new(v1::UnblockUserResponse {}))
     }
+
+    async fn list_blocks(
+        &self,
+        request: Request<v1::ListBlocksRequest>,
+    ) -> Result<Response<v1::ListBlocksResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let request = request.into_inner();
+        let after = pages::from(&request.page_token)?.unwrap_or(0);
+        let page = self.0.list_blocks(&caller, after, request.page_size).await;
+        let page = page.map_err(refused)?;
+        Ok(Response::new(v1::ListBlocksResponse {
+            users: page.items.iter().map(frames::user).collect(),
+            next_page_token: pages::next(&page, |user| user.id),
+        }))
+    }
+
+    async fn get_settings(
+        &self,
+        request: Request<v1::GetSettingsRequest>,
+    ) -> Result<Response<v1::GetSettingsResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let settings = self.0.get_settings(&caller).await.map_err(refused)?;
+        Ok(Response::new(v1::GetSettingsResponse {
+            settings: Some(frames::settings(&settings)),
+        }))
+    }
+
+    async fn update_settings(
+        &self,
+        request: Request<v1::UpdateSettingsRequest>,
+    ) -> Result<Response<v1::UpdateSettingsResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let v1::UpdateSettingsRequest {
+            settings,
+            update_mask,
+        } = request.into_inner();
+        let direct = settings.unwrap_or_default().direct_messages;
+        let mask = Mask::new(update_mask, &["direct_messages"])?;
+        let direct = mask.pick("direct_messages", direct, direct != 0);
+        let changes = SettingsChanges {
+            direct_messages: direct.map(direct_messages).transpose()?,
+        };
+        let settings = self.0.update_settings(&caller, changes).await;
+        let settings = settings.map_err(refused)?;
+        Ok(Response::new(v1::UpdateSettingsResponse {
+            settings: Some(frames::settings(&settings)),
+        }))
+    }
+}
+
+/// UNSPECIFIED means the default.
+fn direct_messages(number: i32) -> Result<DirectMessages, Status> {
+    if number == v1::DirectMessages::Unspecified as i32 {
+        return Ok(DirectMessages::default());
+    }
+    DirectMessages::from_i32(number).ok_or_else(|| {
+        let problem = format!("{number}; EVERYONE, SHARED_SERVERS or NOBODY is");
+        refused(Error::field("settings.direct_messages", problem))
+    })
 }

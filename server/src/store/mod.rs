@@ -8,15 +8,17 @@
 //! and, after the commit, hands them to the [`Relay`] in the order of their positions.
 
 mod accounts;
+mod read_states;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
 
 pub use accounts::{Account, Departed, Join, Made, NewAccount, Sessions, Users};
+pub use read_states::{ReadOf, ReadStates, Settings};
 
 use crate::model::{
-    Ban, Channel, EventBody, Id, Invite, Member, Message, Position, Role, Server, Signal, TopicKey,
-    UnixMs, User,
+    Ban, Channel, EventBody, Id, Invite, Member, Mentions, Message, Position, Role, Server, Signal,
+    TopicKey, UnixMs, User, UserSettings,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -138,7 +140,7 @@ pub trait Messages: Send + Sync {
         channel: Id,
         id: Id,
         content: String,
-        mentions: Vec<Id>,
+        mentions: Mentions,
         revision: i64,
         edited_at: UnixMs,
     ) -> Result<Message, Error>;
@@ -350,6 +352,8 @@ pub struct UserSnapshot {
     pub servers: Vec<(Id, Role)>,
     /// Its direct channels and the private channels that it is a named member of.
     pub channels: Vec<Channel>,
+    /// What it set for itself.
+    pub settings: UserSettings,
 }
 
 /// Upkeep.
@@ -370,11 +374,20 @@ pub trait Upkeep: Send + Sync {
 
 /// All of a backend.
 pub trait Store:
-    Messages + Servers + Channels + Users + Sessions + Outbox + Upkeep + 'static
+    Messages + Servers + Channels + Users + Sessions + ReadStates + Settings + Outbox + Upkeep + 'static
 {
 }
 impl<T> Store for T where
-    T: Messages + Servers + Channels + Users + Sessions + Outbox + Upkeep + 'static
+    T: Messages
+        + Servers
+        + Channels
+        + Users
+        + Sessions
+        + ReadStates
+        + Settings
+        + Outbox
+        + Upkeep
+        + 'static
 {
 }
 

@@ -2,14 +2,15 @@
 
 use super::close_of;
 use super::follower::Follower;
-use crate::domain::Reason;
+use crate::domain::{Reason, Visible};
 use crate::gateway::close::{Close, Ending};
 use crate::gateway::hub::{self, Attach, Attached};
 use crate::gateway::wire;
-use crate::model::{Channel, ChannelType, Id, Position, TopicKey, TopicKind};
+use crate::model::{Channel, ChannelType, Id, Position, ReadState, TopicKey, TopicKind};
 use bytes::Bytes;
+use std::collections::HashMap;
 
-/// Channels whose newest ids are read at once.
+/// Channels whose newest messages and read states are read at once.
 const SNAPSHOT_BATCH: usize = 100;
 
 /// How a topic comes to be live: what is counted.
@@ -204,16 +205,15 @@ impl Follower {
         }
         let visible = self.inner.domain.visible(self.handle.user_id).await;
         let visible = visible.map_err(|error| close_of(&error))?;
-        let ids: Vec<Id> = topics.iter().map(|topic| topic.id).collect();
-        let newest = self.inner.store.newest(&ids).await;
-        let newest = newest.map_err(|_| Close::StoreUnavailable)?;
+        let read = self.read_states(&topics, &visible).await?;
         let mut gone = Vec::new();
-        for ((topic, position), last) in topics.into_iter().zip(positions).zip(newest).rev() {
-            let Some(channel) = visible.channels.get(&topic.id) else {
+        for (topic, position) in topics.into_iter().zip(positions).rev() {
+            let seen = visible.channels.get(&topic.id).zip(read.get(&topic.id));
+            let Some((channel, read)) = seen else {
                 gone.push(topic);
                 continue;
             };
-            let snapshot = Step::Send(wire::channel_snapshot(channel, position, last));
+            let snapshot = Step::Send(wire::channel_snapshot(channel, position, read));
             let steps = [snapshot, Step::go_on(position, false, By::Snapshot)];
             self.first(topic, steps.into_iter());
         }
@@ -222,6 +222,24 @@ impl Follower {
             self.handle.recheck();
         }
         Ok(())
+    }
+
+    /// How far the user has read those of the channels that it sees, and their newest messages.
+    async fn read_states(
+        &self,
+        topics: &[TopicKey],
+        visible: &Visible,
+    ) -> Result<HashMap<Id, ReadState>, Ending> {
+        let seen = topics
+            .iter()
+            .filter_map(|topic| visible.channels.get(&topic.id));
+        let role = |channel: &Channel| visible.servers.get(&channel.server_id).copied();
+        let seen: Vec<_> = seen
+            .map(|channel| (channel.clone(), role(channel)))
+            .collect();
+        let user = self.handle.user_id;
+        let read = self.inner.domain.read_states_of(user, &seen).await;
+        read.map_err(|error| close_of(&error).into())
     }
 
     async fn server_snapshot(&mut self, topic: TopicKey) -> Result<(), Ending> {
@@ -253,11 +271,7 @@ impl Follower {
             Err(error) if error.reason == Reason::NotFound => return Err(self.revoked().await),
             Err(error) => return Err(close_of(&error).into()),
         };
-        let position = snapshot.position;
-        let servers = snapshot.servers.iter().map(|(id, _)| *id).collect();
-        let channels = snapshot.channels.iter().map(|c| c.id).collect();
-        let frame = wire::user_snapshot(&snapshot.user, servers, channels, position);
-        self.send_snapshot(topic, frame, position);
+        self.send_snapshot(topic, wire::user_snapshot(&snapshot), snapshot.position);
         Ok(())
     }
 

@@ -230,6 +230,11 @@ impl Inner {
                 self.domain.set_presence(caller, whose, set).await?;
                 Ok(Outcome::Presence)
             }
+            Request::Ack(r) => {
+                let domain = &self.domain;
+                let acked = domain.ack_message(caller, r.channel_id, r.message_id);
+                acked.await.map(Outcome::Acked)
+            }
             Request::Unsupported(name) => {
                 tracing::debug!(name, user = session.user_id, "a request of later versions");
                 let message = format!("this server doesn't have {name} yet");

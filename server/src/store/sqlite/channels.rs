@@ -3,7 +3,7 @@
 use super::requests::{self, Kind};
 use super::rows::{Of, metadata_json};
 use super::writer::Tx;
-use super::{Sqlite, outbox};
+use super::{Sqlite, outbox, read_states};
 use crate::model::{Channel, ChannelType, Id};
 use crate::store::{Channels, Error, NewEvent};
 use async_trait::async_trait;
@@ -178,6 +178,7 @@ impl Channels for Sqlite {
                 if done.rows_affected() == 0 {
                     return Ok(false);
                 }
+                read_states::forget(tx, channel, user).await?;
                 outbox::publish(tx, events).await?;
                 Ok(true)
             })

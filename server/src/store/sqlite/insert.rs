@@ -3,6 +3,7 @@
 //! Nearly all are new, so they are first inserted as if all were: only when some weren't is it
 //! undone and found out, one by one, which of them repeats another.
 
+use super::mentions;
 use super::rows::{Of, mentions_json, metadata_json, nonce_bytes};
 use super::writer::Insert;
 use crate::model::Message;
@@ -19,10 +20,10 @@ const SIZES: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 /// changes.
 static INSERT: LazyLock<Vec<String>> = LazyLock::new(|| {
     let text = |size: &usize| {
-        let rows = vec!["(?,?,?,?,?,?,?,?)"; *size].join(",");
+        let rows = vec!["(?,?,?,?,?,?,?,?,?)"; *size].join(",");
         format!(
             "INSERT OR IGNORE INTO messages (channel_id, id, author_id, nonce, content, reply_to, \
-             mentions, metadata, revision, edited_at, deleted) \
+             mentions, metadata, mention_groups, revision, edited_at, deleted) \
              SELECT *, 0, 0, 0 FROM (VALUES {rows}) \
              WHERE EXISTS (SELECT 1 FROM channels WHERE id = column1)"
         )
@@ -54,8 +55,13 @@ pub(super) async fn insert(
         outcomes.resize_with(messages.len(), || Ok(Inserted::New));
     } else {
         execute(connection, "ROLLBACK TO inserts").await?;
-        for message in messages {
+        for message in &messages {
             outcomes.push(insert_one(connection, message).await?);
+        }
+    }
+    for (message, outcome) in messages.iter().zip(&outcomes) {
+        if matches!(outcome, Ok(Inserted::New)) {
+            mentions::add(connection, message).await?;
         }
     }
     execute(connection, "RELEASE inserts").await?;
@@ -86,7 +92,8 @@ async fn insert_all(
                 .bind(message.content.as_str())
                 .bind(message.reply_to)
                 .bind(mentions_json(&message.mentions))
-                .bind(metadata_json(&message.metadata));
+                .bind(metadata_json(&message.metadata))
+                .bind(message.groups.bits());
         }
         inserted += query.execute(&mut *connection).await?.rows_affected();
     }

@@ -1,8 +1,8 @@
 //! Messages: reading, pages, edits, deletes.
 
 use super::rows::{Of, mentions_json};
-use super::{Sqlite, failure};
-use crate::model::{Id, Message, UnixMs};
+use super::{Sqlite, failure, mentions};
+use crate::model::{Id, Mentions, Message, UnixMs};
 use crate::store::{Anchor, Erased, Error, Insertion, Messages, Page};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
@@ -27,18 +27,21 @@ impl Messages for Sqlite {
         channel: Id,
         id: Id,
         content: String,
-        mentions: Vec<Id>,
+        mentions: Mentions,
         revision: i64,
         edited_at: UnixMs,
     ) -> Result<Message, Error> {
         self.change(move |tx| {
             Box::pin(async move {
-                sqlx::query(
-                    "UPDATE messages SET content = ?, mentions = ?, revision = ?, edited_at = ?
+                let before = get(&mut tx.connection, channel, id).await?;
+                let done = sqlx::query(
+                    "UPDATE messages SET content = ?, mentions = ?, mention_groups = ?,
+                     revision = ?, edited_at = ?
                      WHERE channel_id = ? AND id = ? AND deleted = 0 AND revision < ?",
                 )
                 .bind(content)
-                .bind(mentions_json(&mentions))
+                .bind(mentions_json(&mentions.users))
+                .bind(mentions.groups.bits())
                 .bind(revision)
                 .bind(edited_at)
                 .bind(channel)
@@ -47,7 +50,12 @@ impl Messages for Sqlite {
                 .execute(&mut tx.connection)
                 .await?;
                 let now = get(&mut tx.connection, channel, id).await?;
-                now.ok_or(Error::NotFound("message"))
+                let now = now.ok_or(Error::NotFound("message"))?;
+                if let Some(before) = before.filter(|_| done.rows_affected() == 1) {
+                    mentions::remove(&mut tx.connection, &before).await?;
+                    mentions::add(&mut tx.connection, &now).await?;
+                }
+                Ok(now)
             })
         })
         .await
@@ -56,9 +64,12 @@ impl Messages for Sqlite {
     async fn delete(&self, channel: Id, id: Id, revision: i64) -> Result<Message, Error> {
         self.change(move |tx| {
             Box::pin(async move {
+                if let Some(before) = get(&mut tx.connection, channel, id).await? {
+                    mentions::remove(&mut tx.connection, &before).await?;
+                }
                 sqlx::query(
-                    "UPDATE messages SET content = '', mentions = NULL, metadata = NULL,
-                     deleted = 1, revision = max(revision, ?)
+                    "UPDATE messages SET content = '', mentions = NULL, mention_groups = 0,
+                     metadata = NULL, deleted = 1, revision = max(revision, ?)
                      WHERE channel_id = ? AND id = ? AND deleted = 0",
                 )
                 .bind(revision)
@@ -207,9 +218,12 @@ async fn erase(
 ) -> Result<Vec<Message>, sqlx::Error> {
     let mut erased = Vec::with_capacity(messages.len());
     for (channel, id) in messages {
+        if let Some(before) = get(connection, channel, id).await? {
+            mentions::remove(connection, &before).await?;
+        }
         let row: Option<Of<Message>> = sqlx::query_as(
-            "UPDATE messages SET content = '', mentions = NULL, metadata = NULL, deleted = 1,
-             revision = revision + 1
+            "UPDATE messages SET content = '', mentions = NULL, mention_groups = 0,
+             metadata = NULL, deleted = 1, revision = revision + 1
              WHERE channel_id = ? AND id = ? AND deleted = 0 RETURNING *",
         )
         .bind(channel)

@@ -5,15 +5,18 @@ mod channels;
 mod insert;
 mod invites;
 mod members;
+mod mentions;
 mod messages;
 mod offline;
 mod outbox;
 mod purge;
+mod read_states;
 mod requests;
 mod rows;
 mod schema;
 mod servers;
 mod sessions;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod upkeep;

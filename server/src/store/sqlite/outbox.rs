@@ -3,7 +3,7 @@
 use super::channels::CHANNELS_OF_SERVER;
 use super::rows::Of;
 use super::writer::Tx;
-use super::{DAY_MS, Sqlite, members};
+use super::{DAY_MS, Sqlite, members, settings};
 use crate::frames;
 use crate::model::{Channel, Id, Position, Server, Signal, TopicKey, UnixMs, User};
 use crate::store::{Error, NewEvent, Outbox, OutboxEvent, ServerSnapshot, UserSnapshot};
@@ -199,6 +199,7 @@ impl Outbox for Sqlite {
             user,
             servers,
             channels: channels.into_iter().map(|row| row.0).collect(),
+            settings: settings::get(&mut snapshot, id).await?,
         }))
     }
 

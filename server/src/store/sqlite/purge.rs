@@ -1,4 +1,5 @@
-//! Removes the messages of channels that are gone, a few at a time, between the others' writes.
+//! Removes the messages of channels that are gone, and what is known of their reading, a few at a
+//! time, between the others' writes.
 
 use super::writer::{Tx, Writer};
 use crate::model::Id;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Messages a transaction.
+/// Rows of a table a transaction.
 const ROWS: i64 = 500;
 
 /// Between two transactions, so that others' writes hardly wait.
@@ -50,7 +51,19 @@ async fn step(tx: &mut Tx) -> Result<bool, Error> {
     .bind(ROWS)
     .execute(&mut tx.connection)
     .await?;
-    if done.rows_affected() == 0 {
+    let mut removed = done.rows_affected();
+    for statement in [
+        "DELETE FROM mentions WHERE channel_id = ?1 AND (user_id, message_id) IN
+         (SELECT user_id, message_id FROM mentions WHERE channel_id = ?1 LIMIT ?2)",
+        "DELETE FROM group_mentions WHERE channel_id = ?1 AND message_id IN
+         (SELECT message_id FROM group_mentions WHERE channel_id = ?1 LIMIT ?2)",
+        "DELETE FROM read_states WHERE channel_id = ?1 AND user_id IN
+         (SELECT user_id FROM read_states WHERE channel_id = ?1 LIMIT ?2)",
+    ] {
+        let done = sqlx::query(statement).bind(channel).bind(ROWS);
+        removed += done.execute(&mut tx.connection).await?.rows_affected();
+    }
+    if removed == 0 {
         sqlx::query("DELETE FROM purges WHERE channel_id = ?")
             .bind(channel)
             .execute(&mut tx.connection)

@@ -1,8 +1,8 @@
 //! From rows to the model and back.
 
 use crate::model::{
-    Ban, Channel, ChannelType, Id, Invite, Member, Message, Metadata, Role, Server, Session,
-    SessionKind, User,
+    Ban, Channel, ChannelType, Groups, Id, Invite, Member, Message, Metadata, Role, Server,
+    Session, SessionKind, User,
 };
 use crate::store::Account;
 use sqlx::sqlite::SqliteRow;
@@ -100,6 +100,7 @@ impl FromRow<'_, SqliteRow> for Of<Message> {
             edited_at: row.try_get("edited_at")?,
             deleted: row.try_get("deleted")?,
             mentions: mentions(row)?,
+            groups: Groups::from_bits(row.try_get("mention_groups")?),
             metadata: metadata(row)?,
         }))
     }

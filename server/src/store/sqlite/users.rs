@@ -318,6 +318,9 @@ async fn delete(tx: &mut Tx, user: Id) -> Result<Departed, Error> {
          WHERE id IN (SELECT server_id FROM members WHERE user_id = ?1)",
         "DELETE FROM members WHERE user_id = ?1",
         "DELETE FROM blocks WHERE user_id = ?1 OR other_id = ?1",
+        "DELETE FROM read_states WHERE user_id = ?1",
+        "DELETE FROM mentions WHERE user_id = ?1",
+        "DELETE FROM user_settings WHERE user_id = ?1",
     ] {
         sqlx::query(statement)
             .bind(user)

@@ -20,6 +20,7 @@ pub(crate) async fn a_message_is_read_as_it_was_written<P: Place>() {
         let message = Message {
             reply_to: 99,
             mentions: vec![3, i64::MAX],
+            groups: Mentions::of("<@everyone> <@&owner>").groups,
             metadata: metadata(),
             content: "Zeilen\n\u{1f600} '\"".into(),
             ..message(CHANNEL, id, OWNER, nonce)
@@ -183,12 +184,13 @@ pub(crate) async fn the_highest_revision_wins<P: Place>() {
         ..message(CHANNEL, 100, OWNER, NONCE)
     };
     world.store.insert(first.clone()).await.unwrap();
+    let mentions = Mentions::of("<@5> <@&admin>");
     let edit = |content: &str, revision| {
         world.store.edit(
             CHANNEL,
             100,
             content.into(),
-            vec![5],
+            mentions.clone(),
             revision,
             revision * 10,
         )
@@ -196,6 +198,7 @@ pub(crate) async fn the_highest_revision_wins<P: Place>() {
     let expected = Message {
         content: "nine".into(),
         mentions: vec![5],
+        groups: mentions.groups,
         revision: 9,
         edited_at: 90,
         ..first
@@ -211,6 +214,7 @@ pub(crate) async fn deleted_is_final_and_leaves_no_content<P: Place>() {
     let first = Message {
         metadata: metadata(),
         mentions: vec![5],
+        groups: Mentions::of("<@everyone>").groups,
         reply_to: 99,
         ..message(CHANNEL, 100, OWNER, NONCE)
     };
@@ -219,6 +223,7 @@ pub(crate) async fn deleted_is_final_and_leaves_no_content<P: Place>() {
         content: String::new(),
         metadata: Metadata::new(),
         mentions: vec![],
+        groups: Default::default(),
         revision: 9,
         deleted: true,
         ..first
@@ -230,7 +235,7 @@ pub(crate) async fn deleted_is_final_and_leaves_no_content<P: Place>() {
     );
     let edit = world
         .store
-        .edit(CHANNEL, 100, "back".into(), vec![], 99, 99)
+        .edit(CHANNEL, 100, "back".into(), Mentions::default(), 99, 99)
         .await;
     assert_eq!(edit.unwrap(), expected);
     assert_eq!(world.store.get(CHANNEL, 100).await.unwrap(), Some(expected));
@@ -240,7 +245,7 @@ pub(crate) async fn what_is_not_there_cannot_be_changed<P: Place>() {
     let world = World::<P>::new().await;
     let edit = world
         .store
-        .edit(CHANNEL, 100, "x".into(), vec![], 9, 9)
+        .edit(CHANNEL, 100, "x".into(), Mentions::default(), 9, 9)
         .await;
     assert!(matches!(edit, Err(Error::NotFound("message"))), "{edit:?}");
     let delete = world.store.delete(CHANNEL, 100, 9).await;

@@ -5,6 +5,7 @@ pub(crate) mod channels;
 pub(crate) mod events;
 pub(crate) mod messages;
 pub(crate) mod pages;
+pub(crate) mod read_states;
 pub(crate) mod servers;
 pub(crate) mod sessions;
 pub(crate) mod users;
@@ -12,8 +13,8 @@ pub(crate) mod users;
 use super::{Account, Handle, Inserted, NewEvent, OutboxEvent, Relay};
 use crate::clock::{Clock, ManualClock};
 use crate::model::{
-    Channel, ChannelType, EventBody, Id, Member, Message, Metadata, Role, SNOWFLAKE_EPOCH_MS,
-    Server, Session, SessionKind, TopicKey, User,
+    Channel, ChannelType, EventBody, Id, Member, Mentions, Message, Metadata, Role,
+    SNOWFLAKE_EPOCH_MS, Server, Session, SessionKind, TopicKey, User,
 };
 use std::sync::{Arc, Mutex};
 
@@ -296,6 +297,19 @@ macro_rules! contract_suite {
                 a_refresh_needs_the_hash_it_replaces,
                 a_session_long_over_is_removed,
                 service_keys_are_listed,
+            ]
+            read_states: [
+                a_channel_is_read_up_to_when_its_user_joined,
+                reading_never_goes_backwards_and_is_told,
+                what_was_sent_is_noted_without_a_word,
+                states_come_in_the_order_asked,
+                a_mention_counts_until_it_is_read_edited_out_or_deleted,
+                mentions_of_groups_count_by_rank,
+                mentions_are_counted_to_a_thousand,
+                a_mute_is_kept_and_told,
+                read_states_go_with_who_no_longer_sees_the_channel,
+                settings_are_kept_and_told,
+                blocks_are_listed_by_id,
             ]
             events: [
                 positions_rise_by_one_and_are_relayed_in_order,
