@@ -128,6 +128,30 @@ pub(crate) fn read_state() -> v1::ReadState {
         last_read_id: 399,
         last_message_id: 401,
         mention_count: 1,
+        ..Default::default()
+    }
+}
+
+pub(crate) fn muted() -> v1::ReadState {
+    v1::ReadState {
+        muted: true,
+        muted_until: time(1_735_693_200, 0),
+        ..read_state()
+    }
+}
+
+pub(crate) fn mentioning() -> v1::Message {
+    v1::Message {
+        content: "<@everyone> <@&moderator> <@&admin>".to_owned(),
+        mention_roles: vec![v1::Role::Moderator.into(), v1::Role::Admin.into()],
+        mention_everyone: true,
+        ..message()
+    }
+}
+
+pub(crate) fn settings() -> v1::UserSettings {
+    v1::UserSettings {
+        direct_messages: v1::DirectMessages::SharedServers.into(),
     }
 }
 

@@ -168,6 +168,9 @@ fn channel_events() -> Vec<Sample> {
     let updated = v1::MessageUpdated {
         message: Some(edited()),
     };
+    let mentioning = v1::MessageCreated {
+        message: Some(mentioning()),
+    };
     let gone = v1::MessageDeleted {
         message: Some(deleted()),
     };
@@ -180,6 +183,11 @@ fn channel_events() -> Vec<Sample> {
             "message_created",
             channel_topic(),
             Body::MessageCreated(created),
+        ),
+        event(
+            "message_mentioning_groups",
+            channel_topic(),
+            Body::MessageCreated(mentioning),
         ),
         event(
             "message_updated",
@@ -254,6 +262,12 @@ fn user_events() -> Vec<Sample> {
     let moved = v1::ReadStateChanged {
         read_state: Some(read_state()),
     };
+    let muted = v1::ReadStateChanged {
+        read_state: Some(muted()),
+    };
+    let set = v1::UserSettingsUpdated {
+        settings: Some(settings()),
+    };
     let mentioned = v1::Mentioned {
         channel_id: 201,
         message_id: 401,
@@ -271,6 +285,16 @@ fn user_events() -> Vec<Sample> {
             "read_state_changed",
             user_topic(),
             Body::ReadStateChanged(moved),
+        ),
+        event(
+            "read_state_muted",
+            user_topic(),
+            Body::ReadStateChanged(muted),
+        ),
+        event(
+            "user_settings_updated",
+            user_topic(),
+            Body::UserSettingsUpdated(set),
         ),
         event("mentioned", user_topic(), Body::Mentioned(mentioned)),
         event(
@@ -306,6 +330,7 @@ fn snapshots() -> Vec<Sample> {
         user: Some(user()),
         server_ids: vec![101],
         channel_ids: vec![202],
+        settings: Some(settings()),
     };
     vec![
         snapshot(

@@ -7,5 +7,6 @@ mod cli;
 mod client;
 mod gateway;
 mod limits;
+mod read_states;
 mod support;
 mod world;

@@ -9,8 +9,10 @@ mod messages;
 mod pages;
 mod programs;
 mod rates;
+mod read_states;
 mod refresh;
 mod servers;
+mod settings;
 
 use super::*;
 use crate::bus::local::{self, LocalTopics, RingLimits};

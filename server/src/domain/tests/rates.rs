@@ -91,3 +91,24 @@ async fn what_is_made_and_joined_is_limited_together() {
     let invite = || domain.create_invite(&service, new_invite(server, 1, 0));
     assert_eq!(until_refused(invite).await, 1, "its third in all");
 }
+
+#[tokio::test]
+async fn acknowledgements_and_mutes_are_limited_by_channel_and_user() {
+    let world = World::with(|config| {
+        config.limits.enabled = true;
+        config.limits.send_window = Duration::from_secs(86_400);
+    })
+    .await;
+    let owner = world.user("owner").await;
+    let (_, one) = world.server(&owner, &[]).await;
+    let (_, two) = world.server(&owner, &[]).await;
+    let domain = &world.domain;
+    for channel in [one, two] {
+        let id = world.send(&owner, channel, "x").await.unwrap();
+        for _ in 0..4 {
+            domain.mute_channel(&owner, channel, 0).await.unwrap();
+        }
+        let acked = until_refused(|| domain.ack_message(&owner, channel, id)).await;
+        assert_eq!(acked, 6);
+    }
+}

@@ -5,9 +5,12 @@ mod calls;
 mod frames;
 mod positions;
 mod readers;
+mod reads;
 mod sends;
 mod tokens;
 mod values;
+
+pub(crate) use calls::rest;
 
 use crate::support::TestNode;
 use crate::world::User;
