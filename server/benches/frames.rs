@@ -1,7 +1,7 @@
 //! What encoding an event costs: once a message, never once a recipient.
 
 use chirm_server::frames;
-use chirm_server::model::{EventBody, Message, Metadata, Position, TopicKey};
+use chirm_server::model::{EventBody, Groups, Message, Metadata, Position, TopicKey};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 
@@ -19,6 +19,7 @@ fn body() -> EventBody {
         edited_at: 0,
         deleted: false,
         mentions: Vec::new(),
+        groups: Groups::default(),
         metadata: Metadata::default(),
     })
 }

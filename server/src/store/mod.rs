@@ -374,20 +374,15 @@ pub trait Upkeep: Send + Sync {
 
 /// All of a backend.
 pub trait Store:
-    Messages + Servers + Channels + Users + Sessions + ReadStates + Settings + Outbox + Upkeep + 'static
+    Messages + Servers + Channels + Users + Sessions + Outbox + Upkeep + 'static
+where
+    Self: ReadStates + Settings,
 {
 }
-impl<T> Store for T where
-    T: Messages
-        + Servers
-        + Channels
-        + Users
-        + Sessions
-        + ReadStates
-        + Settings
-        + Outbox
-        + Upkeep
-        + 'static
+impl<T> Store for T
+where
+    T: Messages + Servers + Channels + Users + Sessions + Outbox + Upkeep + 'static,
+    T: ReadStates + Settings,
 {
 }
 

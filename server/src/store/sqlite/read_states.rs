@@ -12,7 +12,8 @@ use sqlx::sqlite::SqliteConnection;
 const MENTIONS_REMOVED: i64 = 1_000;
 
 /// The states of a user (?1) in channels (?2: a list of [channel, role, read at least], as JSON).
-/// What it has read is worked out once, and the rest from that. ?3: where Snowflakes' time begins;
+/// What it has read is worked out once, and the rest from that. ?3: where Snowflakes' time begins:
+/// the first id of the millisecond in which the user joined is unread;
 /// ?4: so many mentions are looked at and counted.
 const STATES: &str = "
 WITH asked AS MATERIALIZED (
@@ -23,7 +24,7 @@ state AS MATERIALIZED (
     SELECT a.place, c.id, a.role, coalesce(r.muted_until, 0) AS muted,
         max(a.least, coalesce(r.last_read_id, 0),
             (SELECT value FROM meta WHERE name = 'unread_from'),
-            coalesce((SELECT max(joined_at - ?3, 0) << 22 FROM members
+            coalesce((SELECT (max(joined_at - ?3, 0) << 22) - 1 FROM members
                       WHERE server_id = c.server_id AND user_id = ?1), 0)) AS read
     FROM asked a JOIN channels c ON c.id = a.channel
     LEFT JOIN read_states r ON r.user_id = ?1 AND r.channel_id = c.id
