@@ -61,8 +61,6 @@ pub enum Request {
     Presence(v1::SetPresenceRequest),
     /// See ReadStateService.
     Ack(v1::AckMessageRequest),
-    /// One of a service that this server doesn't have yet: refused.
-    Unsupported(&'static str),
 }
 
 /// Takes a decoded frame apart.

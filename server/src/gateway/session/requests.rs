@@ -235,11 +235,6 @@ impl Inner {
                 let acked = domain.ack_message(caller, r.channel_id, r.message_id);
                 acked.await.map(Outcome::Acked)
             }
-            Request::Unsupported(name) => {
-                tracing::debug!(name, user = session.user_id, "a request of later versions");
-                let message = format!("this server doesn't have {name} yet");
-                Err(domain::Error::new(Reason::NotImplemented, message))
-            }
         }
     }
 }

@@ -139,8 +139,7 @@ async fn the_limit_is_the_one_that_is_set() {
 async fn what_is_not_there_yet_is_told_from_what_never_was() {
     let (node, ann, _) = world().await;
     for path in [
-        "/chirm.v1.PresenceService/SetPresence",
-        "/chirm.v1.PresenceService/BatchGetPresence",
+        "/chirm.v1.PresenceService/Nothing",
         "/chirm.v1.ReadStateService/Nothing",
         "/chirm.v1.MessageService/Nothing",
         "/chirm.v1.GatewayService/Nothing",
@@ -151,7 +150,7 @@ async fn what_is_not_there_yet_is_told_from_what_never_was() {
         assert_eq!(reason(&status), "NOT_IMPLEMENTED", "{path}");
     }
     for (call, expected, reason) in [
-        ("PUT /v1/presence/@me", 501, "NOT_IMPLEMENTED"),
+        ("GET /v1/read-states/7", 405, "METHOD_NOT_ALLOWED"),
         ("GET /v1/nothing", 404, "PATH_NOT_FOUND"),
     ] {
         let (status, error) = rest(&ann, &node, call, "").await;
