@@ -2,7 +2,7 @@
 //!
 //! # Map
 //! - [`Client`], [`Events`], [`Event`]: the connection that stays, and what comes of it.
-//! - [`Api`]: unary calls.
+//! - [`Api`]: unary calls. `reading` has those for what was read, mutes and settings.
 //! - [`Config`], [`Backoff`], [`SendOptions`], [`OutboxStore`], [`TokenSource`]: what can be
 //!   chosen.
 //! - `machine`: what the client does, as a pure state machine; `driver` runs it; `stream` and
@@ -16,6 +16,7 @@ mod error;
 mod event;
 mod machine;
 mod outbox;
+mod reading;
 mod stream;
 mod timers;
 mod tokens;

@@ -1,7 +1,8 @@
 //! The command line. One file a command; each has its arguments and `run`.
 //!
 //! - `serve`, `config`: the server itself. `key`, `backup`, `restore`: its operation.
-//! - `user`, `bot`, `server`, `channel`, `send`, `tail`, `history`: a client like any other.
+//! - `user`, `bot`, `server`, `channel`, `send`, `tail`, `history`, `dm`, `unread`: a client
+//!   like any other.
 //! - `replay`, `bench`: proof and figures, from the crate chirm-bench.
 //! - `connection`, `credentials`, `output`, `prompt`: what client commands share; `operator`,
 //!   `folder`, `progress`: what those of operators do.
@@ -13,6 +14,7 @@ mod config;
 mod connection;
 mod credentials;
 mod crowd;
+mod dm;
 mod folder;
 mod history;
 mod key;
@@ -26,6 +28,7 @@ mod serve;
 mod server;
 mod settings;
 mod tail;
+mod unread;
 mod user;
 mod who;
 
@@ -69,6 +72,12 @@ enum Command {
     Who(who::Args),
     /// Read a channel's past.
     History(history::Args),
+    /// Write to others directly, or follow what they write.
+    Dm(dm::Args),
+    /// List channels with something unread.
+    Unread(unread::Args),
+    /// Mark a channel as read.
+    Ack(unread::AckArgs),
     /// Copy a server's data, while it runs or not.
     Backup(backup::Args),
     /// Put a backup in place as a data folder.
@@ -118,6 +127,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Tail(args) => Box::pin(tail::run(args)).await,
             Command::Who(args) => Box::pin(who::run(args)).await,
             Command::History(args) => history::run(args).await,
+            Command::Dm(args) => dm::run(args).await,
+            Command::Unread(args) => unread::run(args).await,
+            Command::Ack(args) => unread::ack(args).await,
             Command::Backup(args) => backup::run(args).await,
             Command::Restore(args) => restore::run(args).await,
             Command::Replay(args) => return Box::pin(args.run()).await,

@@ -43,24 +43,46 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let api = args.connection.authorized().await?;
-    let content = match args.text {
-        Some(text) if text != "-" => text,
-        _ => from_standard_input()?,
-    };
     let request = v1::SendMessageRequest {
         channel_id: args.channel_id,
-        content,
-        nonce: args
-            .nonce
-            .unwrap_or_else(|| uuid::Uuid::now_v7().to_string()),
+        content: content(args.text)?,
+        nonce: args.nonce.unwrap_or_else(new_nonce),
         reply_to: args.reply_to,
         ..Default::default()
     };
-    let message = send(&api, request)
-        .await?
-        .message
-        .context("the server answered without one")?;
-    if args.json {
+    print(send(&api, request).await?, args.json)
+}
+
+/// Sends a text to a channel, `-` standing for standard input, as `chirm send` does.
+pub(super) async fn text(
+    api: &Api,
+    channel_id: i64,
+    text: String,
+    json: bool,
+) -> anyhow::Result<()> {
+    let request = v1::SendMessageRequest {
+        channel_id,
+        content: content(Some(text))?,
+        nonce: new_nonce(),
+        ..Default::default()
+    };
+    print(send(api, request).await?, json)
+}
+
+fn content(text: Option<String>) -> anyhow::Result<String> {
+    match text {
+        Some(text) if text != "-" => Ok(text),
+        _ => from_standard_input(),
+    }
+}
+
+fn new_nonce() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+fn print(sent: v1::SendMessageResponse, json: bool) -> anyhow::Result<()> {
+    let message = sent.message.context("the server answered without one")?;
+    if json {
         return output::json("Message", &message);
     }
     output::line(&message.id.to_string())

@@ -28,6 +28,23 @@ pub(super) struct Args {
     json: bool,
 }
 
+impl Args {
+    /// For one channel.
+    pub(super) fn of(
+        connection: Connection,
+        channel_id: i64,
+        count: Option<u64>,
+        json: bool,
+    ) -> Self {
+        Self {
+            connection,
+            channel_ids: vec![channel_id],
+            count,
+            json,
+        }
+    }
+}
+
 /// Runs the command.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let api = args.connection.authorized().await?;

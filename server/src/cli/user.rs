@@ -14,6 +14,17 @@ pub(super) struct Args {
     command: Command,
 }
 
+/// Who may write to somebody directly.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Direct {
+    /// Whoever isn't blocked.
+    Everyone,
+    /// Who is in a server with you.
+    SharedServers,
+    /// Nobody but service keys.
+    Nobody,
+}
+
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Make an account and sign in. The password is asked for, or read from standard input.
@@ -54,6 +65,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show your settings, or change what is given.
+    Settings {
+        /// Who may write to you directly.
+        #[arg(long, value_enum)]
+        direct: Option<Direct>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Change the password; ends the other sessions. Asked for: the old one, then the new one.
     Password,
 }
@@ -72,6 +92,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         Command::Logout => logout(&connection).await,
         Command::Show { user_id, json } => show(&connection, user_id, json).await,
         Command::Exchange { json } => exchange(&connection, json).await,
+        Command::Settings { direct, json } => settings(&connection, direct, json).await,
         Command::Password => change_password(&connection).await,
     }
 }
@@ -170,6 +191,32 @@ async fn show(connection: &Connection, user_id: Option<i64>, json: bool) -> anyh
     } else {
         output::line(&described(&user))
     }
+}
+
+async fn settings(
+    connection: &Connection,
+    direct: Option<Direct>,
+    json: bool,
+) -> anyhow::Result<()> {
+    let api = connection.authorized().await?;
+    let settings = match direct {
+        None => api.settings().await?,
+        Some(direct) => {
+            let direct = match direct {
+                Direct::Everyone => v1::DirectMessages::Everyone,
+                Direct::SharedServers => v1::DirectMessages::SharedServers,
+                Direct::Nobody => v1::DirectMessages::Nobody,
+            };
+            api.allow_direct(direct).await?
+        }
+    };
+    if json {
+        return output::json("UserSettings", &settings);
+    }
+    let direct = settings.direct_messages().as_str_name();
+    let direct = direct.trim_start_matches("DIRECT_MESSAGES_");
+    let direct = direct.to_lowercase().replace('_', "-");
+    output::line(&format!("direct messages  {direct}"))
 }
 
 async fn change_password(connection: &Connection) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 use super::accounts::on_user;
 use super::{Caller, Domain, Error};
-use crate::model::{EventBody, Id, Metadata, Touched, User};
+use crate::model::{EventBody, Id, Metadata, Touched, User, limits};
 use std::sync::Arc;
 
 /// Profiles read at once.
@@ -22,6 +22,14 @@ impl Domain {
     pub async fn get_user(&self, id: Id) -> Result<User, Error> {
         let user = self.store.users(&[id]).await?.pop();
         user.ok_or_else(|| Error::not_found("user"))
+    }
+
+    /// The user of a name, or of one that looks like it.
+    pub async fn lookup_user(&self, name: &str) -> Result<User, Error> {
+        let name = self.check_name("username", name)?;
+        let found = self.store.account_by_name(&limits::name_key(&name)).await?;
+        let account = found.ok_or_else(|| Error::not_found("user"))?;
+        Ok(account.user)
     }
 
     /// Profiles of those that exist, in the order asked.

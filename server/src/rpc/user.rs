@@ -76,6 +76,18 @@ impl UserService for Users {
         Ok(Response::new(v1::BatchGetUsersResponse { users }))
     }
 
+    async fn lookup_user(
+        &self,
+        request: Request<v1::LookupUserRequest>,
+    ) -> Result<Response<v1::LookupUserResponse>, Status> {
+        caller(&self.0, &request).await?;
+        let name = request.into_inner().username;
+        let user = self.0.lookup_user(&name).await.map_err(refused)?;
+        Ok(Response::new(v1::LookupUserResponse {
+            user: Some(frames::user(&user)),
+        }))
+    }
+
     async fn block_user(
         &self,
         request: Request<v1::BlockUserRequest>,

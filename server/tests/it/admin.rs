@@ -281,6 +281,8 @@ async fn reflection_lists_what_is_served_there() {
             "chirm.v1.ChannelService",
             "chirm.v1.GatewayService",
             "chirm.v1.MessageService",
+            "chirm.v1.PresenceService",
+            "chirm.v1.ReadStateService",
             "chirm.v1.ServerService",
             "chirm.v1.UserService",
             "grpc.health.v1.Health",

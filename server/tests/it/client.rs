@@ -163,3 +163,44 @@ async fn sends_beyond_a_streams_rate_keep_their_order_and_the_connection() {
     let (sent, connects) = send_stored(&limits, 640).await;
     assert_eq!((sent, connects), (numbers(640), 1));
 }
+
+#[tokio::test]
+async fn what_was_read_reaches_the_other_device() {
+    let node = TestNode::start(&[]).await;
+    let bob = User::mint(&node, "bob").await;
+    let ann = register(&node, "ann").await;
+    let api = Api::connect(&node.url(), &ann.access_token).expect("a URL");
+    let (server, channel) = bob.create_server("s").await;
+    let by = Some(v1::join_server_request::By::ServerId(server));
+    let join = v1::JoinServerRequest { by };
+    api.servers().join_server(join).await.expect("joins");
+    let message = bob.send(channel, "<@everyone>").await;
+    let (client, mut events) = Client::start(Config::signed_in(node.url(), ann));
+    let of_channel = |event: &Event| event.read_state().is_some_and(|s| s.channel_id == channel);
+    let shown = next(&mut events, of_channel).await;
+    let shown = *shown.read_state().expect("wanted");
+    assert_eq!(
+        (shown.last_message_id, shown.mention_count),
+        (message.id, 1)
+    );
+    assert_eq!(api.unread(false).await.expect("lists"), [shown]);
+    let read = api.ack(channel, message.id).await.expect("acknowledges");
+    assert_eq!((read.last_read_id, read.mention_count), (message.id, 0));
+    let told = next(&mut events, of_channel).await;
+    assert_eq!(told.read_state(), Some(&read));
+    assert_eq!(api.unread(true).await.expect("lists"), []);
+    let muted = api.mute(channel, None).await.expect("mutes");
+    assert_eq!(api.unread(true).await.expect("lists"), [muted]);
+    assert!(!api.unmute(channel).await.expect("unmutes").muted);
+    let refused = api.ack(channel, message.id + 1).await.unwrap_err();
+    assert_eq!(refused.reason, "FIELD_INVALID");
+    let set = api
+        .allow_direct(v1::DirectMessages::Nobody)
+        .await
+        .expect("sets");
+    assert_eq!(api.settings().await.expect("reads"), set);
+    let told = next(&mut events, |event| event.settings() == Some(&set)).await;
+    assert!(matches!(told, Event::Topic(_)));
+    client.close().await;
+    node.stop().await;
+}

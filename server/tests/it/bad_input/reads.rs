@@ -14,6 +14,7 @@ const ACK: &str = "/chirm.v1.ReadStateService/AckMessage";
 const MUTE: &str = "/chirm.v1.ReadStateService/MuteChannel";
 const UNREAD: &str = "/chirm.v1.ReadStateService/ListUnread";
 const BLOCKS: &str = "/chirm.v1.UserService/ListBlocks";
+const LOOKUP: &str = "/chirm.v1.UserService/LookupUser";
 const SETTINGS: &str = "/chirm.v1.UserService/UpdateSettings";
 
 fn encoded(message: impl Message) -> Bytes {
@@ -30,6 +31,10 @@ fn ack(channel_id: i64, message_id: i64) -> v1::AckMessageRequest {
 fn mute(channel_id: i64, seconds: i64, nanos: i32) -> Bytes {
     let until = Some(prost_types::Timestamp { seconds, nanos });
     encoded(v1::MuteChannelRequest { channel_id, until })
+}
+
+fn lookup(username: String) -> Bytes {
+    encoded(v1::LookupUserRequest { username })
 }
 
 fn settings(number: i32, path: &str) -> Bytes {
@@ -71,6 +76,9 @@ async fn what_cannot_be_read_muted_or_set_is_named() {
         (UNREAD, encoded(unread(0, "nonsense")), "page_token"),
         (BLOCKS, encoded(blocks(1_001, "")), "page_size"),
         (BLOCKS, encoded(blocks(0, "nonsense")), "page_token"),
+        (LOOKUP, lookup(String::new()), "username"),
+        (LOOKUP, lookup("x".repeat(101)), "username"),
+        (LOOKUP, lookup("ab\u{202e}cd".to_owned()), "username"),
         (
             SETTINGS,
             settings(77, "direct_messages"),

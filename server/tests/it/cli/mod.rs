@@ -3,6 +3,7 @@
 mod conversation;
 mod disk;
 mod operation;
+mod people;
 mod refusals;
 
 use serde_json::Value;

@@ -39,6 +39,7 @@ const TEXTS: &[&str] = &[
     "Login.device 0..100",
     "Login.password any!",
     "Login.username any!",
+    "LookupUser?username 1..100!",
     "MintSession.device 0..100",
     "MintSession.displayName 0..100",
     "MintSession.externalId 0..128",
