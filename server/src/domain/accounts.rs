@@ -148,7 +148,7 @@ impl Domain {
         Ok(())
     }
 
-    /// Erases a user: its account, and the content of its messages. Answers how many those were.
+    /// Erases a user: its account, its reactions, and the content of its messages. Answers how many those were.
     /// It takes as long as the store is large, and goes on when nobody waits for it any more.
     pub async fn erase_user(self: &Arc<Self>, caller: &Caller, user: Id) -> Result<u64, Error> {
         caller.require_admin()?;
@@ -158,7 +158,7 @@ impl Domain {
             if !account.user.deleted {
                 domain.remove_account(user).await?;
             }
-            let erased = domain.erase_messages(user).await;
+            let erased = domain.erase_marks_and_messages(user).await;
             match &erased {
                 Ok(messages) => tracing::info!(user, messages, "a user is erased"),
                 Err(error) => tracing::error!(%error, user, "a user isn't erased; repeat the call"),
@@ -166,6 +166,11 @@ impl Domain {
             erased
         })
         .await
+    }
+
+    async fn erase_marks_and_messages(self: &Arc<Self>, user: Id) -> Result<u64, Error> {
+        self.erase_reactions(user).await?;
+        self.erase_messages(user).await
     }
 
     /// Each step is told before the next is taken: what is erased is soon gone from screens, too.

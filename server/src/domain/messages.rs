@@ -2,6 +2,7 @@
 
 use super::permissions::Action;
 use super::send::Change;
+use super::turns::Turn;
 use super::{Caller, Domain, Error};
 use crate::bus::{Transient, TransientKind};
 use crate::frames;
@@ -35,7 +36,10 @@ impl Domain {
         id: Id,
     ) -> Result<Message, Error> {
         self.authorise(caller, channel, Action::See).await?;
-        self.existing(channel, id).await
+        let mut message = self.existing(channel, id).await?;
+        self.mark_own(caller, std::slice::from_mut(&mut message))
+            .await?;
+        Ok(message)
     }
 
     /// A page of history, ascending. `limit` 0 means 50.
@@ -63,10 +67,10 @@ impl Domain {
         }
         self.authorise(caller, channel, Action::See).await?;
         let limit = if limit == 0 { PAGE } else { limit };
-        Ok(self
-            .store
-            .page(channel, anchor, limit.unsigned_abs())
-            .await?)
+        let page = self.store.page(channel, anchor, limit.unsigned_abs());
+        let mut page = page.await?;
+        self.mark_own(caller, &mut page.messages).await?;
+        Ok(page)
     }
 
     /// Replaces the content of the caller's own message.
@@ -98,24 +102,31 @@ impl Domain {
         content: String,
         mentions: Mentions,
     ) -> Result<Message, Error> {
-        let above = message.id.max(message.revision);
-        message.revision = self.bus.reservations.mint(above)?;
-        message.edited_at = self.now();
-        message.mentions.clone_from(&mentions.users);
-        message.groups = mentions.groups;
-        message.content = content;
-        let written = self.store.edit(
-            message.channel_id,
-            message.id,
-            message.content.clone(),
-            mentions,
-            message.revision,
-            message.edited_at,
-        );
+        // The event carries what stands on the message, which the latest event says: so it comes in
+        // the order in which that was written.
+        let (written, mut turn) = {
+            let mut latest = self.turns.hold(message.channel_id).await;
+            let above = message.id.max(message.revision);
+            message.revision = self.bus.reservations.mint(above)?;
+            message.edited_at = self.now();
+            message.mentions.clone_from(&mentions.users);
+            message.groups = mentions.groups;
+            message.content = content;
+            let written = self.store.edit(
+                message.channel_id,
+                message.id,
+                message.content.clone(),
+                mentions,
+                message.revision,
+                message.edited_at,
+            );
+            (written, Turn::after(&mut latest))
+        };
         let row = match written.await {
             Ok(row) => row,
             Err(error) => self.settle(Change::Updated, &message, error).await?,
         };
+        turn.come().await;
         self.publish(Change::Updated, row.clone()).await?;
         if row.deleted {
             return Err(Error::not_found("message"));
@@ -214,7 +225,7 @@ impl Domain {
             .await?)
     }
 
-    async fn existing(&self, channel: Id, id: Id) -> Result<Message, Error> {
+    pub(super) async fn existing(&self, channel: Id, id: Id) -> Result<Message, Error> {
         let message = self
             .store
             .get(channel, id)

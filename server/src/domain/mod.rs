@@ -8,6 +8,7 @@
 //! - `settings`: what users set for themselves. `read_states`: what they have read.
 //! - `presence`: who is here, and who may know.
 //! - `send`, `messages`: the send path; history, edits, deletes. `mentions`: whom they mention.
+//! - `reactions`, `pins`, and `marks`: what stands on messages, and how it is written.
 //! - `turns`: in which order.
 //! - `throttle`: how fast. `pages`: how much at once.
 //! - `cache`: what is remembered of the store.
@@ -25,14 +26,17 @@ mod crowds;
 mod error;
 mod invites;
 mod jwt;
+mod marks;
 mod members;
 mod mentions;
 mod messages;
 mod pages;
 mod passwords;
 pub mod permissions;
+mod pins;
 mod presence;
 mod programs;
+mod reactions;
 mod read_states;
 mod send;
 mod servers;
@@ -56,6 +60,7 @@ pub use messages::CustomEvent;
 pub use pages::Listed;
 pub use permissions::Action;
 pub use programs::NewKey;
+pub use reactions::OnMessage;
 pub use read_states::UnreadPage;
 pub use send::{Accepted, DEADLINE, SendMessage};
 pub use servers::{NewServer, ServerChanges};

@@ -1,7 +1,7 @@
 //! Pages of lists: so many items, and so many bytes, that any client takes them.
 
 use super::Error;
-use crate::model::{Ban, Channel, Invite, Member, Metadata, Server, Session, User};
+use crate::model::{Ban, Channel, Invite, Member, Metadata, Pin, Server, Session, User};
 use std::sync::Arc;
 
 /// Items of a page at most.
@@ -74,6 +74,15 @@ fn metadata_bytes(metadata: &Metadata) -> usize {
 impl Bulk for User {
     fn bytes(&self) -> usize {
         FIXED + self.username.len() + self.display_name.len() + metadata_bytes(&self.metadata)
+    }
+}
+
+impl Bulk for Pin {
+    fn bytes(&self) -> usize {
+        let message = &self.message;
+        let reactions = message.reactions.iter().map(|kind| kind.emoji.len() + 16);
+        let lists = 9 * message.mentions.len() + reactions.sum::<usize>();
+        2 * FIXED + message.content.len() + lists + metadata_bytes(&message.metadata)
     }
 }
 

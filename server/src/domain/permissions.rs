@@ -47,6 +47,10 @@ actions! {
     DeleteOthers = "delete others'";
     /// Mention all who see a channel, as `<@everyone>`.
     MentionEveryone = "mention everyone";
+    /// React to messages, and take one's own reactions back.
+    React = "react";
+    /// Pin messages and unpin them.
+    Pin = "pin";
     /// Change or delete a channel of a server.
     ManageChannel = "change, delete channel";
     /// Let users into a PRIVATE channel and take them out.
@@ -91,6 +95,14 @@ pub fn outranks(role: Option<Role>, other: Option<Role>) -> bool {
     role.is_some() && role > other
 }
 
+/// Whether those in a DIRECT channel may.
+fn direct_action(action: Action) -> bool {
+    matches!(
+        action,
+        Action::See | Action::Write | Action::DeleteOwn | Action::React | Action::Pin
+    )
+}
+
 /// The least role for an action on a server as such; none: not a matter of servers.
 fn server_action(action: Action) -> Option<Role> {
     Some(match action {
@@ -102,6 +114,8 @@ fn server_action(action: Action) -> Option<Role> {
         | Action::DeleteOwn
         | Action::DeleteOthers
         | Action::MentionEveryone
+        | Action::React
+        | Action::Pin
         | Action::ManageChannel
         | Action::ManageChannelMembers => return None,
     })
@@ -119,8 +133,8 @@ fn direct_action(action: Action) -> bool {
 fn channel_action(kind: ChannelType, action: Action) -> Option<Role> {
     Some(match action {
         Action::Write if kind == ChannelType::Announcement => Role::Moderator,
-        Action::See | Action::Write | Action::DeleteOwn => Role::Member,
-        Action::DeleteOthers | Action::MentionEveryone => Role::Moderator,
+        Action::See | Action::Write | Action::DeleteOwn | Action::React => Role::Member,
+        Action::DeleteOthers | Action::Pin | Action::MentionEveryone => Role::Moderator,
         Action::ManageChannel => Role::Admin,
         Action::ManageChannelMembers if kind == ChannelType::Private => Role::Admin,
         _ => return None,

@@ -313,14 +313,44 @@ impl Domain {
         }
     }
 
-    /// Asks the store again, ever slower, until the change's fate is known; what was written is
-    /// published then.
+    /// What was written is published when the store tells it.
     fn follow_up(self: &Arc<Self>, change: Change, wanted: Message) {
+        self.follow_up_by(wanted.id, move |domain| {
+            let wanted = wanted.clone();
+            async move {
+                let (channel, id) = (wanted.channel_id, wanted.id);
+                domain.store.get(channel, id).await?;
+                // What stands on it is told in the order in which it was written.
+                let _turn = domain.take_turn(channel).await;
+                match domain.store.get(channel, id).await? {
+                    Some(row) if change.is_in(&row, wanted.revision) => {
+                        let _ = domain.publish(change, row).await;
+                    }
+                    _ => domain.give_back(change, &wanted).await,
+                }
+                Ok(())
+            }
+        });
+    }
+
+    /// A turn of a channel's that came: all that was queued in it before is published.
+    pub(super) async fn take_turn(&self, channel: Id) -> Turn {
+        let mut turn = Turn::after(&mut *self.turns.hold(channel).await);
+        turn.come().await;
+        turn
+    }
+
+    /// Asks the store about a message again, ever slower, until it answers and the fate of a change
+    /// is known.
+    pub(super) fn follow_up_by<F>(
+        self: &Arc<Self>,
+        id: Id,
+        ask: impl Fn(Arc<Self>) -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<(), store::Error>> + Send,
+    {
         let Ok(permit) = self.follow_ups.clone().try_acquire_owned() else {
-            tracing::error!(
-                id = wanted.id,
-                "too many writes of unknown outcome to follow them up"
-            );
+            tracing::error!(id, "too many writes of unknown outcome to follow them up");
             return;
         };
         let domain = self.clone();
@@ -331,16 +361,11 @@ impl Domain {
                 tokio::time::sleep(wait).await;
                 waited += wait;
                 wait = (wait * 2).min(Duration::from_secs(30));
-                match domain.store.get(wanted.channel_id, wanted.id).await {
-                    Ok(Some(row)) if change.is_in(&row, wanted.revision) => {
-                        let _ = domain.publish(change, row).await;
-                        return;
-                    }
-                    Ok(_) => return domain.give_back(change, &wanted).await,
-                    Err(_) => {}
+                if ask(domain.clone()).await.is_ok() {
+                    return;
                 }
             }
-            tracing::error!(id = wanted.id, "the outcome of a write stays unknown");
+            tracing::error!(id, "the outcome of a write stays unknown");
         });
     }
 

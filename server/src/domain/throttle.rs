@@ -137,7 +137,7 @@ impl Throttle {
         self.open(&self.sends, caller, (caller.user_id, channel))
     }
 
-    /// An edit, typing or a custom event.
+    /// An edit, a reaction, a pin, typing or a custom event.
     pub(super) fn transient(&self, caller: &Caller, channel: Id) -> Result<(), Error> {
         self.open(&self.transients, caller, (caller.user_id, channel))
     }

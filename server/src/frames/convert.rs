@@ -1,8 +1,9 @@
 //! Plain data to protobuf.
 
 use crate::model::{
-    Channel, EventBody, MUTED_FOR_EVER, Member, Message, Metadata, Position, Presence, ReadState,
-    Server, Status, TopicKey, UnixMs, User, UserSettings,
+    Channel, EventBody, Id, MUTED_FOR_EVER, Mark, Member, Message, Metadata, Pin, Position,
+    Presence, Reaction, ReadState, Server, Status, TopicKey, UnixMs, User, UserSettings,
+    id_time_ms,
 };
 use chirm_proto::v1;
 use std::collections::HashMap;
@@ -56,8 +57,30 @@ pub fn message(message: &Message) -> v1::Message {
         deleted: message.deleted,
         mentions: message.mentions.clone(),
         metadata: metadata(&message.metadata),
+        reactions: message.reactions.iter().map(reaction).collect(),
+        pinned: message.pinned,
         mention_roles: message.groups.roles().map(|role| role as i32).collect(),
         mention_everyone: message.groups.everyone(),
+    }
+}
+
+/// A kind of reaction.
+#[must_use]
+pub fn reaction(reaction: &Reaction) -> v1::Reaction {
+    v1::Reaction {
+        emoji: reaction.emoji.clone(),
+        count: reaction.count,
+        own: reaction.own,
+    }
+}
+
+/// A pinned message.
+#[must_use]
+pub fn pin(pin: &Pin) -> v1::Pin {
+    v1::Pin {
+        message: Some(message(&pin.message)),
+        pinned_by: pin.user_id,
+        pinned_at: timestamp(id_time_ms(pin.id)),
     }
 }
 
@@ -166,6 +189,7 @@ pub(super) fn event(body: &EventBody) -> v1::event::Event {
         EventBody::MessageDeleted(m) => E::MessageDeleted(v1::MessageDeleted {
             message: Some(message(m)),
         }),
+        EventBody::Marked(channel, message, mark) => marked(*channel, *message, mark),
         EventBody::ChannelCreated(c) => E::ChannelCreated(v1::ChannelCreated {
             channel: Some(channel(c)),
         }),
@@ -206,6 +230,49 @@ pub(super) fn event(body: &EventBody) -> v1::event::Event {
         }),
         EventBody::UserSettingsUpdated(s) => E::UserSettingsUpdated(v1::UserSettingsUpdated {
             settings: Some(settings(s)),
+        }),
+    }
+}
+
+fn marked(channel_id: Id, message_id: Id, mark: &Mark) -> v1::event::Event {
+    use v1::event::Event as E;
+    match mark {
+        Mark::ReactionAdded {
+            user_id,
+            emoji,
+            count,
+        } => E::ReactionAdded(v1::ReactionAdded {
+            channel_id,
+            message_id,
+            user_id: *user_id,
+            emoji: emoji.clone(),
+            count: *count,
+        }),
+        Mark::ReactionRemoved {
+            user_id,
+            emoji,
+            count,
+        } => E::ReactionRemoved(v1::ReactionRemoved {
+            channel_id,
+            message_id,
+            user_id: *user_id,
+            emoji: emoji.clone(),
+            count: *count,
+        }),
+        Mark::ReactionsCleared(emoji) => E::ReactionsCleared(v1::ReactionsCleared {
+            channel_id,
+            message_id,
+            emoji: emoji.clone(),
+        }),
+        Mark::Pinned(user_id) => E::MessagePinned(v1::MessagePinned {
+            channel_id,
+            message_id,
+            user_id: *user_id,
+        }),
+        Mark::Unpinned(user_id) => E::MessageUnpinned(v1::MessageUnpinned {
+            channel_id,
+            message_id,
+            user_id: *user_id,
         }),
     }
 }

@@ -4,8 +4,8 @@
 mod convert;
 
 pub use convert::{
-    channel, member, message, position, presence, read_state, server, settings, timestamp, topic,
-    user,
+    channel, member, message, pin, position, presence, reaction, read_state, server, settings,
+    timestamp, topic, user,
 };
 
 use crate::model::{EventBody, Id, Position, TopicKey, UnixMs};

@@ -4,7 +4,8 @@ use super::close::Ending;
 use crate::bus::{Publication, SetPresence};
 use crate::frames;
 use crate::model::{
-    Channel, Id, Message, Position, ReadState, Role, Server, Status, TopicKey, TopicKind, User,
+    Channel, Id, Message, Position, Reaction, ReadState, Role, Server, Status, TopicKey, TopicKind,
+    User,
 };
 use crate::store::{OutboxEvent, UserSnapshot};
 use bytes::Bytes;
@@ -61,6 +62,10 @@ pub enum Request {
     Presence(v1::SetPresenceRequest),
     /// See ReadStateService.
     Ack(v1::AckMessageRequest),
+    /// See MessageService.
+    React(v1::AddReactionRequest),
+    /// See MessageService.
+    Unreact(v1::RemoveReactionRequest),
 }
 
 /// Takes a decoded frame apart.
@@ -80,6 +85,8 @@ pub fn input(frame: v1::ClientFrame) -> Input {
         Some(F::SendCustomEvent(r)) => Input::Request(call, Request::Custom(r)),
         Some(F::AckMessage(r)) => Input::Request(call, Request::Ack(r)),
         Some(F::SetPresence(r)) => Input::Request(call, Request::Presence(r)),
+        Some(F::AddReaction(r)) => Input::Request(call, Request::React(r)),
+        Some(F::RemoveReaction(r)) => Input::Request(call, Request::Unreact(r)),
     }
 }
 
@@ -270,6 +277,8 @@ pub(super) enum Outcome {
     Custom,
     Presence,
     Acked(ReadState),
+    Reacted(Reaction),
+    Unreacted(Reaction),
     Refused(Box<rpc::Status>),
 }
 
@@ -285,6 +294,12 @@ pub(super) fn result(call_id: u32, outcome: Outcome) -> Bytes {
         Outcome::Typing => Answer::StartTyping(v1::StartTypingResponse {}),
         Outcome::Custom => Answer::SendCustomEvent(v1::SendCustomEventResponse {}),
         Outcome::Presence => Answer::SetPresence(v1::SetPresenceResponse {}),
+        Outcome::Reacted(r) => Answer::AddReaction(v1::AddReactionResponse {
+            reaction: Some(frames::reaction(&r)),
+        }),
+        Outcome::Unreacted(r) => Answer::RemoveReaction(v1::RemoveReactionResponse {
+            reaction: Some(frames::reaction(&r)),
+        }),
         Outcome::Acked(state) => Answer::AckMessage(v1::AckMessageResponse {
             read_state: Some(frames::read_state(&state)),
         }),

@@ -11,6 +11,8 @@ pub enum EventBody {
     MessageUpdated(Message),
     /// Channel: a deleted message.
     MessageDeleted(Message),
+    /// Channel: what stands on a message changed, not the message itself: channel and message.
+    Marked(Id, Id, Mark),
     /// Server: a new open channel.
     ChannelCreated(Channel),
     /// Server (open channels) or the channel itself.
@@ -43,6 +45,35 @@ pub enum EventBody {
     UserSettingsUpdated(UserSettings),
 }
 
+/// What changed on a message: its reactions, or whether it is pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// A user reacted.
+    ReactionAdded {
+        /// Who.
+        user_id: Id,
+        /// How.
+        emoji: String,
+        /// How many react so now.
+        count: i32,
+    },
+    /// A user's reaction is gone.
+    ReactionRemoved {
+        /// Whose.
+        user_id: Id,
+        /// Which kind.
+        emoji: String,
+        /// How many react so now.
+        count: i32,
+    },
+    /// All reactions of a kind are gone; of every kind, if it is empty.
+    ReactionsCleared(String),
+    /// A user pinned it.
+    Pinned(Id),
+    /// A user unpinned it.
+    Unpinned(Id),
+}
+
 /// What an event asks of the gateways besides its delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -72,6 +103,7 @@ impl EventBody {
             | EventBody::MessageCreated(_)
             | EventBody::MessageUpdated(_)
             | EventBody::MessageDeleted(_)
+            | EventBody::Marked(..)
             | EventBody::ServerUpdated(_)
             | EventBody::UserUpdated(_)
             | EventBody::Mentioned(..)

@@ -17,6 +17,16 @@ pub const PASSWORD_CHARS: std::ops::RangeInclusive<usize> = 8..=256;
 pub const EXTERNAL_ID_CHARS_MAX: usize = 128;
 /// Characters of a metadata key, and of a custom event's name.
 pub const KEY_CHARS_MAX: usize = 64;
+/// Characters of a reaction.
+pub const EMOJI_CHARS_MAX: usize = 64;
+/// Bytes of a reaction.
+pub const EMOJI_BYTES_MAX: usize = 256;
+/// Kinds of reactions of a message.
+pub const REACTIONS_MAX: usize = 20;
+/// Pinned messages of a channel.
+pub const PINS_MAX: u32 = 50;
+/// Users that a message can mention.
+pub const MENTIONS_MAX: usize = 100;
 
 /// A name of a user, server or channel: NFC, trimmed, 1 to `max` characters, nothing invisible or
 /// turning the direction of text.
@@ -95,6 +105,42 @@ fn is_hidden(c: char) -> bool {
             | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
             | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
             | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// A reaction: NFC, 1 to 64 characters without spaces. Emoji are made of characters that don't
+/// show by themselves (joiners, variation selectors, tags), so those are allowed beside one that
+/// does.
+pub fn emoji(text: &str) -> Result<String, String> {
+    let (chars_max, bytes_max) = (EMOJI_CHARS_MAX, EMOJI_BYTES_MAX);
+    // The length is bounded before the work of normalising is.
+    if text.len() > bytes_max {
+        return Err(format!(
+            "{} bytes; at most {bytes_max} are allowed",
+            text.len()
+        ));
+    }
+    let emoji: String = text.nfc().collect();
+    let chars = emoji.chars().count();
+    if chars == 0 || chars > chars_max || emoji.len() > bytes_max {
+        return Err(format!(
+            "{chars} characters; 1 to {chars_max}, {bytes_max} bytes, are allowed"
+        ));
+    }
+    let joins =
+        |c: char| matches!(c, '\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0020}'..='\u{e007f}');
+    if let Some(c) = emoji
+        .chars()
+        .find(|c| c.is_whitespace() || (is_hidden(*c) && !joins(*c)))
+    {
+        return Err(format!(
+            "U+{:04X} is a space, or a control, invisible or direction-changing character",
+            u32::from(c)
+        ));
+    }
+    if emoji.chars().all(joins) {
+        return Err(format!("{chars} characters, none of which shows"));
+    }
+    Ok(emoji)
 }
 
 /// A text that may be empty, of at most `max` characters, as it is.
@@ -220,6 +266,42 @@ mod tests {
             assert_eq!(name_key(other), key, "{other}");
         }
         assert_ne!(name_key("anna"), name_key("hanna"));
+    }
+
+    #[test]
+    fn a_reaction_is_an_emoji_or_a_word() {
+        for good in [
+            "\u{1f44d}",
+            "\u{2764}\u{fe0f}",
+            "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}",
+            "\u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e007f}",
+            "1\u{fe0f}\u{20e3}",
+            ":party_parrot:",
+            "game/icon?7",
+        ] {
+            assert_eq!(emoji(good).as_deref(), Ok(good));
+        }
+        assert_eq!(emoji("e\u{301}").as_deref(), Ok("é"), "one look, one kind");
+        assert_eq!(emoji(&"\u{1f44d}".repeat(64)).map(|e| e.len()), Ok(256));
+        for bad in [
+            "",
+            " ",
+            "a b",
+            "a\n",
+            "\u{0}",
+            "\u{202e}x",
+            "\u{200b}x",
+            "\u{200d}",
+            "\u{fe0f}",
+        ] {
+            assert!(emoji(bad).is_err(), "{bad:?}");
+        }
+        let long = emoji(&"x".repeat(65));
+        assert!(long.is_err_and(|problem| problem.starts_with("65 characters")));
+        let large = emoji(&"\u{1f44d}".repeat(65));
+        assert!(large.is_err_and(|problem| problem.starts_with("260 bytes")));
+        // Some characters grow when they are normalised.
+        assert!(emoji(&"\u{1d160}".repeat(64)).is_err());
     }
 
     #[test]

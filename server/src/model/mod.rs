@@ -7,7 +7,7 @@ mod presence;
 mod read_state;
 mod topic;
 
-pub use event::{EventBody, Signal};
+pub use event::{EventBody, Mark, Signal};
 pub use mention::{Groups, Mentions};
 pub use presence::{Presence, Status, Touched};
 pub use read_state::{DirectMessages, MUTED_FOR_EVER, ReadState, UserSettings};
@@ -186,6 +186,34 @@ pub struct Message {
     pub groups: Groups,
     /// What the integrator attached.
     pub metadata: Metadata,
+    /// The kinds of reactions, the one that came first in front.
+    pub reactions: Vec<Reaction>,
+    /// Whether it stands in the channel's list of pins.
+    pub pinned: bool,
+}
+
+/// A kind of reaction to a message.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Reaction {
+    /// Its name in the store, never used again for another kind.
+    pub kind: Id,
+    /// As [`limits::emoji`] has it.
+    pub emoji: String,
+    /// How many users reacted so.
+    pub count: i32,
+    /// Whether the caller did; false where there is none.
+    pub own: bool,
+}
+
+/// A message's place in its channel's list of pins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Snowflake: made when it was pinned.
+    pub id: Id,
+    /// Who pinned it.
+    pub user_id: Id,
+    /// The message.
+    pub message: Message,
 }
 
 /// A way into a server.

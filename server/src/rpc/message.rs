@@ -1,8 +1,10 @@
 //! `MessageService`.
 
 use super::caller::{caller, refused};
-use crate::domain::{CustomEvent, Domain, SendMessage};
+use super::pages;
+use crate::domain::{CustomEvent, Domain, OnMessage, SendMessage};
 use crate::frames;
+use crate::model::Id;
 use crate::store::Anchor;
 use chirm_proto::v1::{
     self, list_messages_request::Anchor as Where, message_service_server::MessageService,
@@ -144,5 +146,130 @@ impl MessageService for Messages {
             .await
             .map_err(refused)?;
         Ok(Response::new(v1::SendCustomEventResponse {}))
+    }
+
+    async fn add_reaction(
+        &self,
+        request: Request<v1::AddReactionRequest>,
+    ) -> Result<Response<v1::AddReactionResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let v1::AddReactionRequest {
+            channel_id,
+            message_id,
+            emoji,
+        } = request.into_inner();
+        let on = on_message(channel_id, message_id, emoji);
+        let reaction = self.0.add_reaction(&caller, on).await.map_err(refused)?;
+        let reaction = Some(frames::reaction(&reaction));
+        Ok(Response::new(v1::AddReactionResponse { reaction }))
+    }
+
+    async fn remove_reaction(
+        &self,
+        request: Request<v1::RemoveReactionRequest>,
+    ) -> Result<Response<v1::RemoveReactionResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let v1::RemoveReactionRequest {
+            channel_id,
+            message_id,
+            emoji,
+            user_id,
+        } = request.into_inner();
+        let on = on_message(channel_id, message_id, emoji);
+        let reaction = self.0.remove_reaction(&caller, on, user_id).await;
+        let reaction = Some(frames::reaction(&reaction.map_err(refused)?));
+        Ok(Response::new(v1::RemoveReactionResponse { reaction }))
+    }
+
+    async fn clear_reactions(
+        &self,
+        request: Request<v1::ClearReactionsRequest>,
+    ) -> Result<Response<v1::ClearReactionsResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let v1::ClearReactionsRequest {
+            channel_id,
+            message_id,
+            emoji,
+        } = request.into_inner();
+        let on = on_message(channel_id, message_id, emoji);
+        self.0.clear_reactions(&caller, on).await.map_err(refused)?;
+        Ok(Response::new(v1::ClearReactionsResponse {}))
+    }
+
+    async fn list_reactions(
+        &self,
+        request: Request<v1::ListReactionsRequest>,
+    ) -> Result<Response<v1::ListReactionsResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let v1::ListReactionsRequest {
+            channel_id,
+            message_id,
+            emoji,
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let after = pages::from(&page_token)?.unwrap_or_default();
+        let on = on_message(channel_id, message_id, emoji);
+        let page = self.0.list_reactions(&caller, on, after, page_size).await;
+        let page = page.map_err(refused)?;
+        Ok(Response::new(v1::ListReactionsResponse {
+            next_page_token: pages::next(&page, |user| user.id),
+            users: page.items.iter().map(frames::user).collect(),
+        }))
+    }
+
+    async fn pin_message(
+        &self,
+        request: Request<v1::PinMessageRequest>,
+    ) -> Result<Response<v1::PinMessageResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let v1::PinMessageRequest {
+            channel_id,
+            message_id,
+        } = request.into_inner();
+        let pinned = self.0.pin_message(&caller, channel_id, message_id).await;
+        pinned.map_err(refused)?;
+        Ok(Response::new(v1::PinMessageResponse {}))
+    }
+
+    async fn unpin_message(
+        &self,
+        request: Request<v1::UnpinMessageRequest>,
+    ) -> Result<Response<v1::UnpinMessageResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let v1::UnpinMessageRequest {
+            channel_id,
+            message_id,
+        } = request.into_inner();
+        let unpinned = self.0.unpin_message(&caller, channel_id, message_id).await;
+        unpinned.map_err(refused)?;
+        Ok(Response::new(v1::UnpinMessageResponse {}))
+    }
+
+    async fn list_pins(
+        &self,
+        request: Request<v1::ListPinsRequest>,
+    ) -> Result<Response<v1::ListPinsResponse>, Status> {
+        let caller = caller(&self.0, &request).await?;
+        let v1::ListPinsRequest {
+            channel_id,
+            page_size,
+            page_token,
+        } = request.into_inner();
+        let before = pages::from(&page_token)?.unwrap_or(Id::MAX);
+        let page = self.0.list_pins(&caller, channel_id, before, page_size);
+        let page = page.await.map_err(refused)?;
+        Ok(Response::new(v1::ListPinsResponse {
+            next_page_token: pages::next(&page, |pin| pin.id),
+            pins: page.items.iter().map(frames::pin).collect(),
+        }))
+    }
+}
+
+fn on_message(channel_id: Id, message_id: Id, emoji: String) -> OnMessage {
+    OnMessage {
+        channel_id,
+        message_id,
+        emoji,
     }
 }

@@ -8,12 +8,14 @@
 //! and, after the commit, hands them to the [`Relay`] in the order of their positions.
 
 mod accounts;
+mod marks;
 mod read_states;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
 
 pub use accounts::{Account, Departed, Join, Made, NewAccount, Sessions, Users};
+pub use marks::{Marks, ReactedTo, Reactor, Tally};
 pub use read_states::{ReadOf, ReadStates, Settings};
 
 use crate::model::{
@@ -88,6 +90,9 @@ pub enum Inserted {
 /// An insertion that is queued: its end. Dropping it undoes nothing.
 pub type Insertion = BoxFuture<'static, Result<Inserted, Error>>;
 
+/// A change that is queued: its end. Dropping it undoes nothing.
+pub type Queued<T> = BoxFuture<'static, Result<T, Error>>;
+
 /// A page's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
@@ -134,8 +139,8 @@ pub trait Messages: Send + Sync {
     /// channel queued one after the other, no read sees the second without the first.
     fn insert(&self, message: Message) -> Insertion;
     /// Writes a new content at a revision, unless the row is deleted or has a higher revision.
-    /// Answers the row as it now is.
-    async fn edit(
+    /// Answers the row as it now is. It is queued when this returns.
+    fn edit(
         &self,
         channel: Id,
         id: Id,
@@ -143,9 +148,9 @@ pub trait Messages: Send + Sync {
         mentions: Mentions,
         revision: i64,
         edited_at: UnixMs,
-    ) -> Result<Message, Error>;
-    /// Deletes softly: content, metadata and mentions go, the row stays. Idempotent. Answers the
-    /// row.
+    ) -> Queued<Message>;
+    /// Deletes softly: content, metadata, mentions, reactions and pin go, the row stays.
+    /// Idempotent. Answers the row.
     async fn delete(&self, channel: Id, id: Id, revision: i64) -> Result<Message, Error>;
     /// The row, deleted or not.
     async fn get(&self, channel: Id, id: Id) -> Result<Option<Message>, Error>;
@@ -374,14 +379,14 @@ pub trait Upkeep: Send + Sync {
 
 /// All of a backend.
 pub trait Store:
-    Messages + Servers + Channels + Users + Sessions + Outbox + Upkeep + 'static
+    Messages + Marks + Servers + Channels + Users + Sessions + Outbox + Upkeep + 'static
 where
     Self: ReadStates + Settings,
 {
 }
 impl<T> Store for T
 where
-    T: Messages + Servers + Channels + Users + Sessions + Outbox + Upkeep + 'static,
+    T: Messages + Marks + Servers + Channels + Users + Sessions + Outbox + Upkeep + 'static,
     T: ReadStates + Settings,
 {
 }

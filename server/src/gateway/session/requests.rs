@@ -2,7 +2,7 @@
 
 use crate::bus::Whose;
 use crate::config::Limits;
-use crate::domain::{self, Accepted, Caller, CustomEvent, Reason, SendMessage};
+use crate::domain::{self, Accepted, Caller, CustomEvent, OnMessage, Reason, SendMessage};
 use crate::gateway::Inner;
 use crate::gateway::close::Close;
 use crate::gateway::handle::SessionHandle;
@@ -229,6 +229,24 @@ impl Inner {
                 let set = set.map_err(|problem| domain::Error::field("status", problem))?;
                 self.domain.set_presence(caller, whose, set).await?;
                 Ok(Outcome::Presence)
+            }
+            Request::React(r) => {
+                let on = OnMessage {
+                    channel_id: r.channel_id,
+                    message_id: r.message_id,
+                    emoji: r.emoji,
+                };
+                let reacted = self.domain.add_reaction(caller, on);
+                reacted.await.map(Outcome::Reacted)
+            }
+            Request::Unreact(r) => {
+                let on = OnMessage {
+                    channel_id: r.channel_id,
+                    message_id: r.message_id,
+                    emoji: r.emoji,
+                };
+                let reacted = self.domain.remove_reaction(caller, on, r.user_id);
+                reacted.await.map(Outcome::Unreacted)
             }
             Request::Ack(r) => {
                 let domain = &self.domain;

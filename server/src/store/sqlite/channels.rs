@@ -301,6 +301,10 @@ pub(super) async fn remove(tx: &mut Tx, id: Id) -> Result<bool, Error> {
     if done.rows_affected() == 0 {
         return Ok(false);
     }
+    sqlx::query("DELETE FROM pins WHERE channel_id = ?")
+        .bind(id)
+        .execute(&mut tx.connection)
+        .await?;
     sqlx::query("INSERT INTO purges VALUES (?) ON CONFLICT DO NOTHING")
         .bind(id)
         .execute(&mut tx.connection)

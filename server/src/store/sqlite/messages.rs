@@ -1,9 +1,9 @@
 //! Messages: reading, pages, edits, deletes.
 
 use super::rows::{Of, mentions_json};
-use super::{Sqlite, failure, mentions};
+use super::{Sqlite, failure, marks, mentions};
 use crate::model::{Id, Mentions, Message, UnixMs};
-use crate::store::{Anchor, Erased, Error, Insertion, Messages, Page};
+use crate::store::{Anchor, Erased, Error, Insertion, Messages, Page, Queued};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
@@ -22,7 +22,7 @@ impl Messages for Sqlite {
         self.writer.insert(message)
     }
 
-    async fn edit(
+    fn edit(
         &self,
         channel: Id,
         id: Id,
@@ -30,8 +30,8 @@ impl Messages for Sqlite {
         mentions: Mentions,
         revision: i64,
         edited_at: UnixMs,
-    ) -> Result<Message, Error> {
-        self.change(move |tx| {
+    ) -> Queued<Message> {
+        self.writer.queue(move |tx| {
             Box::pin(async move {
                 let before = get(&mut tx.connection, channel, id).await?;
                 let done = sqlx::query(
@@ -58,18 +58,18 @@ impl Messages for Sqlite {
                 Ok(now)
             })
         })
-        .await
     }
 
     async fn delete(&self, channel: Id, id: Id, revision: i64) -> Result<Message, Error> {
-        self.change(move |tx| {
+        let deleted = self.change(move |tx| {
             Box::pin(async move {
                 if let Some(before) = get(&mut tx.connection, channel, id).await? {
                     mentions::remove(&mut tx.connection, &before).await?;
                 }
+                let purge = marks::forget(&mut tx.connection, channel, id).await?;
                 sqlx::query(
                     "UPDATE messages SET content = '', mentions = NULL, mention_groups = 0,
-                     metadata = NULL, deleted = 1, revision = max(revision, ?)
+                     metadata = NULL, reactions = NULL, pinned = 0, deleted = 1, revision = max(revision, ?)
                      WHERE channel_id = ? AND id = ? AND deleted = 0",
                 )
                 .bind(revision)
@@ -78,10 +78,14 @@ impl Messages for Sqlite {
                 .execute(&mut tx.connection)
                 .await?;
                 let now = get(&mut tx.connection, channel, id).await?;
-                now.ok_or(Error::NotFound("message"))
+                Ok((now.ok_or(Error::NotFound("message"))?, purge))
             })
-        })
-        .await
+        });
+        let (deleted, purge) = deleted.await?;
+        if purge {
+            self.purge.notify_one();
+        }
+        Ok(deleted)
     }
 
     async fn get(&self, channel: Id, id: Id) -> Result<Option<Message>, Error> {
@@ -190,13 +194,15 @@ impl Messages for Sqlite {
             let change = self.change(move |tx| {
                 Box::pin(async move { erase(&mut tx.connection, found).await.map_err(failure) })
             });
-            change.await?
+            let erased = change.await?;
+            self.purge.notify_one();
+            erased
         };
         Ok(Erased { messages, next })
     }
 }
 
-async fn get(
+pub(super) async fn get(
     connection: &mut SqliteConnection,
     channel: Id,
     id: Id,
@@ -221,9 +227,10 @@ async fn erase(
         if let Some(before) = get(connection, channel, id).await? {
             mentions::remove(connection, &before).await?;
         }
+        marks::forget(connection, channel, id).await?;
         let row: Option<Of<Message>> = sqlx::query_as(
             "UPDATE messages SET content = '', mentions = NULL, mention_groups = 0,
-             metadata = NULL, deleted = 1, revision = revision + 1
+             metadata = NULL, reactions = NULL, pinned = 0, deleted = 1, revision = revision + 1
              WHERE channel_id = ? AND id = ? AND deleted = 0 RETURNING *",
         )
         .bind(channel)

@@ -4,6 +4,7 @@
 mod channels;
 mod insert;
 mod invites;
+mod marks;
 mod members;
 mod mentions;
 mod messages;

@@ -1,6 +1,7 @@
-//! Removes the messages of channels that are gone, and what is known of their reading, a few at a
-//! time, between the others' writes.
+//! Removes the messages of channels that are gone, what is known of their reading, and the reactions
+//! of messages that are gone, a few at a time, between the others' writes.
 
+use super::marks;
 use super::writer::{Tx, Writer};
 use crate::model::Id;
 use crate::store::Error;
@@ -17,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Runs until it is aborted. Each notice makes it look for channels that are gone.
+/// Runs until it is aborted. Each notice makes it look for what is gone.
 pub(super) async fn run(writer: Writer, notice: Arc<Notify>) {
     loop {
         notice.notified().await;
@@ -27,7 +28,7 @@ pub(super) async fn run(writer: Writer, notice: Arc<Notify>) {
                 Ok(true) => tokio::time::sleep(PAUSE).await,
                 Ok(false) => break,
                 Err(error) => {
-                    tracing::warn!(%error, "messages of deleted channels remain for now");
+                    tracing::warn!(%error, "what was deleted remains for now");
                     tokio::time::sleep(RETRY).await;
                 }
             }
@@ -41,8 +42,18 @@ async fn step(tx: &mut Tx) -> Result<bool, Error> {
         .fetch_optional(&mut tx.connection)
         .await?;
     let Some(channel) = channel else {
-        return Ok(false);
+        return marks::purge(tx, ROWS).await;
     };
+    sqlx::query(
+        "UPDATE reaction_kinds SET gone = 1 WHERE id IN
+         (SELECT value ->> 0 FROM
+          (SELECT reactions FROM messages WHERE channel_id = ? ORDER BY id LIMIT ?) AS first,
+          json_each(first.reactions))",
+    )
+    .bind(channel)
+    .bind(ROWS)
+    .execute(&mut tx.connection)
+    .await?;
     let done = sqlx::query(
         "DELETE FROM messages WHERE channel_id = ?1 AND id IN
          (SELECT id FROM messages WHERE channel_id = ?1 ORDER BY id LIMIT ?2)",

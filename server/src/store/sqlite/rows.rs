@@ -1,8 +1,8 @@
 //! From rows to the model and back.
 
 use crate::model::{
-    Ban, Channel, ChannelType, Groups, Id, Invite, Member, Message, Metadata, Role, Server,
-    Session, SessionKind, User,
+    Ban, Channel, ChannelType, Groups, Id, Invite, Member, Message, Metadata, Pin, Reaction, Role,
+    Server, Session, SessionKind, User,
 };
 use crate::store::Account;
 use sqlx::sqlite::SqliteRow;
@@ -33,6 +33,29 @@ fn metadata(row: &SqliteRow) -> Result<Metadata, sqlx::Error> {
 pub(super) fn mentions_json(mentions: &[Id]) -> Option<String> {
     let json = || serde_json::to_string(mentions).expect("a list of numbers is always JSON");
     (!mentions.is_empty()).then(json)
+}
+
+/// Kinds of reactions as stored; None for none.
+pub(super) fn reactions_json(kinds: &[Reaction]) -> Option<String> {
+    let kind = |kind: &Reaction| (kind.kind, kind.emoji.clone(), kind.count);
+    let stored = || kinds.iter().map(kind).collect::<Vec<_>>();
+    let json = || serde_json::to_string(&stored()).expect("numbers and texts are always JSON");
+    (!kinds.is_empty()).then(json)
+}
+
+fn reactions(row: &SqliteRow) -> Result<Vec<Reaction>, sqlx::Error> {
+    let Some(text) = row.try_get::<Option<&str>, _>("reactions")? else {
+        return Ok(Vec::new());
+    };
+    let kinds: Vec<(Id, String, i32)> =
+        serde_json::from_str(text).map_err(|_| broken("reactions"))?;
+    let kinds = kinds.into_iter().map(|(kind, emoji, count)| Reaction {
+        kind,
+        emoji,
+        count,
+        own: false,
+    });
+    Ok(kinds.collect())
 }
 
 fn mentions(row: &SqliteRow) -> Result<Vec<Id>, sqlx::Error> {
@@ -102,6 +125,19 @@ impl FromRow<'_, SqliteRow> for Of<Message> {
             mentions: mentions(row)?,
             groups: Groups::from_bits(row.try_get("mention_groups")?),
             metadata: metadata(row)?,
+            reactions: reactions(row)?,
+            pinned: row.try_get("pinned")?,
+        }))
+    }
+}
+
+impl FromRow<'_, SqliteRow> for Of<Pin> {
+    /// The message's columns, and the pin's under names of their own.
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Of(Pin {
+            id: row.try_get("pin_id")?,
+            user_id: row.try_get("pinned_by")?,
+            message: Of::<Message>::from_row(row)?.0,
         }))
     }
 }

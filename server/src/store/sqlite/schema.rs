@@ -18,6 +18,7 @@ const APPLICATION_ID: i32 = 0x4368_726d;
 /// One migration a version, ever to be added to and never to be changed.
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_base.sql"),
+    include_str!("../../../migrations/sqlite/0002_reactions.sql"),
     include_str!("../../../migrations/sqlite/0003_read_states.sql"),
 ];
 

@@ -8,7 +8,7 @@
 use super::{failure, insert, outbox, schema};
 use crate::clock::Clock;
 use crate::model::{Message, UnixMs};
-use crate::store::{Error, Inserted, Insertion, OutboxEvent, Relay};
+use crate::store::{Error, Inserted, Insertion, OutboxEvent, Queued, Relay};
 use futures::future::BoxFuture;
 use sqlx::sqlite::SqliteConnection;
 use std::fs::File;
@@ -144,13 +144,25 @@ impl Writer {
         T: Send + 'static,
         F: for<'a> FnOnce(&'a mut Tx) -> BoxFuture<'a, Result<T, Error>> + Send + 'static,
     {
+        self.queue(change).await
+    }
+
+    /// As `change`, and it is queued when this returns.
+    pub(super) fn queue<T, F>(&self, change: F) -> Queued<T>
+    where
+        T: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Tx) -> BoxFuture<'a, Result<T, Error>> + Send + 'static,
+    {
         let (caller, answer) = oneshot::channel();
-        self.enqueue(Write::Change(Box::new(Pending {
+        let queued = self.enqueue(Write::Change(Box::new(Pending {
             change: Some(change),
             outcome: None,
             caller,
-        })))?;
-        answer.await.unwrap_or_else(|_| Err(closed()))
+        })));
+        Box::pin(async move {
+            queued?;
+            answer.await.unwrap_or_else(|_| Err(closed()))
+        })
     }
 
     /// Waits until all that was accepted is durable and the connection is closed. Later writes are
