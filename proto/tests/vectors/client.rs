@@ -129,7 +129,20 @@ fn requests() -> Vec<Sample> {
         channel_id: 201,
         message_id: 401,
     };
+    let react = v1::AddReactionRequest {
+        channel_id: 201,
+        message_id: 401,
+        emoji: "\u{2764}\u{FE0F}".to_owned(),
+    };
+    let unreact = v1::RemoveReactionRequest {
+        channel_id: 201,
+        message_id: 401,
+        emoji: ":wave:".to_owned(),
+        user_id: 2,
+    };
     vec![
+        sample("add_reaction", 7, Frame::AddReaction(react)),
+        sample("remove_reaction", 8, Frame::RemoveReaction(unreact)),
         sample("send_message", 1, Frame::SendMessage(message())),
         sample("edit_message", 2, Frame::EditMessage(edit)),
         sample("delete_message", 3, Frame::DeleteMessage(delete)),

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 mod client;
+mod marks;
 mod nouns;
 mod server;
 

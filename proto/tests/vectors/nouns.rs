@@ -101,6 +101,26 @@ pub(crate) fn edited() -> v1::Message {
     }
 }
 
+pub(crate) fn reaction() -> v1::Reaction {
+    v1::Reaction {
+        emoji: "\u{2764}\u{FE0F}".to_owned(),
+        count: 3,
+        own: true,
+    }
+}
+
+/// As an event has it: nobody's own.
+pub(crate) fn marked() -> v1::Message {
+    v1::Message {
+        reactions: vec![v1::Reaction {
+            own: false,
+            ..reaction()
+        }],
+        pinned: true,
+        ..edited()
+    }
+}
+
 pub(crate) fn deleted() -> v1::Message {
     v1::Message {
         id: 401,

@@ -31,6 +31,7 @@ pub(crate) fn samples() -> Vec<Sample> {
     let mut samples = session();
     samples.extend(results());
     samples.extend(channel_events());
+    samples.extend(crate::marks::samples());
     samples.extend(server_events());
     samples.extend(user_events());
     samples.extend(snapshots());
@@ -92,7 +93,18 @@ fn results() -> Vec<Sample> {
     let acked = v1::AckMessageResponse {
         read_state: Some(read_state()),
     };
+    let added = v1::AddReactionResponse {
+        reaction: Some(reaction()),
+    };
+    let removed = v1::RemoveReactionResponse {
+        reaction: Some(v1::Reaction {
+            emoji: ":wave:".to_owned(),
+            ..Default::default()
+        }),
+    };
     vec![
+        result("result_add_reaction", 8, Answer::AddReaction(added)),
+        result("result_remove_reaction", 9, Answer::RemoveReaction(removed)),
         result("result_send_message", 1, Answer::SendMessage(sent)),
         result("result_edit_message", 2, Answer::EditMessage(changed)),
         result(
@@ -152,7 +164,7 @@ fn error() -> rpc::Status {
     }
 }
 
-fn event(name: &'static str, topic: Option<v1::Topic>, body: Body) -> Sample {
+pub(crate) fn event(name: &'static str, topic: Option<v1::Topic>, body: Body) -> Sample {
     let event = v1::Event {
         topic,
         position: Some(POSITION),

@@ -115,7 +115,7 @@ impl Domain {
     /// After a write of unknown outcome, in its turn: what is so now, if that is what was wanted;
     /// else the error. It is told though it may have been so before: who hears it twice loses
     /// nothing.
-    async fn settle_mark(
+    pub(super) async fn settle_mark(
         self: &Arc<Self>,
         marking: &Marking,
         error: store::Error,

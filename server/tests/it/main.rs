@@ -8,5 +8,6 @@ mod client;
 mod gateway;
 mod limits;
 mod read_states;
+mod reactions;
 mod support;
 mod world;

@@ -384,4 +384,53 @@ impl MessageService for Server {
     ) -> Result<Response<v1::SendCustomEventResponse>, Status> {
         Err(Status::unimplemented("not needed"))
     }
+
+    async fn add_reaction(
+        &self,
+        _: Request<v1::AddReactionRequest>,
+    ) -> Result<Response<v1::AddReactionResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn remove_reaction(
+        &self,
+        _: Request<v1::RemoveReactionRequest>,
+    ) -> Result<Response<v1::RemoveReactionResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn clear_reactions(
+        &self,
+        _: Request<v1::ClearReactionsRequest>,
+    ) -> Result<Response<v1::ClearReactionsResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn list_reactions(
+        &self,
+        _: Request<v1::ListReactionsRequest>,
+    ) -> Result<Response<v1::ListReactionsResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn pin_message(
+        &self,
+        _: Request<v1::PinMessageRequest>,
+    ) -> Result<Response<v1::PinMessageResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn unpin_message(
+        &self,
+        _: Request<v1::UnpinMessageRequest>,
+    ) -> Result<Response<v1::UnpinMessageResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn list_pins(
+        &self,
+        _: Request<v1::ListPinsRequest>,
+    ) -> Result<Response<v1::ListPinsResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
 }

@@ -5,6 +5,7 @@ mod caches;
 mod channels;
 mod clocks;
 mod jwt;
+mod marks;
 mod messages;
 mod pages;
 mod programs;

@@ -5,8 +5,7 @@ use crate::clock::Clock;
 use crate::model::TopicKey;
 use crate::store::suite::*;
 use crate::store::{
-    Anchor, Error, Handle, Inserted, Messages, Outbox, ReadOf, ReadStates, Relay, Servers, Upkeep,
-    Users,
+    Anchor, Channels, Error, Handle, Inserted, Marks, Messages, Outbox, Reactor, ReadOf, ReadStates, Relay, Servers, Upkeep, Users,
 };
 use futures::FutureExt;
 use futures::future::join_all;
@@ -269,6 +268,91 @@ async fn a_backup_is_whole_while_writes_go_on() {
         .insert(message(CHANNEL, 9000, OWNER, ""))
         .await
         .unwrap();
+    store.close().await;
+}
+
+/// As a server of the first version left it, with a message.
+async fn of_version_1(path: &Path) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true);
+    let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    let base = include_str!("../../../migrations/sqlite/0001_base.sql");
+    let text = format!(
+        "BEGIN; {base}; PRAGMA application_id = {}; PRAGMA user_version = 1;
+         INSERT INTO channels VALUES ({CHANNEL}, NULL, 4, '', '', 0, NULL, 1, NULL);
+         INSERT INTO messages VALUES ({CHANNEL}, 100, 1, NULL, 'old', 0, 0, 0, 0, NULL, NULL);
+         COMMIT;",
+        0x4368_726d
+    );
+    let text = sqlx::raw_sql(sqlx::AssertSqlSafe(text));
+    sqlx::Executor::execute(&mut connection, text)
+        .await
+        .unwrap();
+    sqlx::Connection::close(connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_older_file_is_brought_up_to_date() {
+    let folder = Folder::fresh();
+    of_version_1(&folder.file()).await;
+    let store = open(&folder.file()).await.unwrap();
+    let old = store.get(CHANNEL, 100).await.unwrap().unwrap();
+    assert_eq!((old.content.as_str(), old.pinned), ("old", false));
+    assert!(old.reactions.is_empty());
+    assert!(store.pin(CHANNEL, 100, 1, 500).await.unwrap());
+    let inserted = store.insert(message(CHANNEL, 101, OWNER, "")).await;
+    assert_eq!(inserted.unwrap(), Inserted::New);
+    store.close().await;
+    let store = open(&folder.file()).await.unwrap();
+    assert!(store.get(CHANNEL, 100).await.unwrap().unwrap().pinned);
+    store.close().await;
+}
+
+/// How many rows the store has of who reacted, and of kinds.
+async fn reaction_rows(store: &Sqlite) -> (i64, i64) {
+    let count = "SELECT (SELECT count(*) FROM reactions), (SELECT count(*) FROM reaction_kinds)";
+    let counted = sqlx::query_as(count).fetch_one(&store.read).await;
+    counted.unwrap()
+}
+
+#[tokio::test]
+async fn who_reacted_is_removed_in_the_background() {
+    let folder = Folder::fresh();
+    let store = filled(&folder.file()).await;
+    for id in 100..103 {
+        let inserted = store.insert(message(CHANNEL, id, OWNER, "")).await;
+        inserted.unwrap();
+        // More than a step takes.
+        let all = (1..=600).map(|user_id| {
+            let reactor = Reactor {
+                channel_id: CHANNEL,
+                message_id: id,
+                user_id,
+                emoji: "a".into(),
+            };
+            store.react(reactor, true)
+        });
+        for reacted in join_all(all).await {
+            reacted.unwrap();
+        }
+    }
+    assert_eq!(reaction_rows(&store).await, (1_800, 3));
+    let left = async |rows| {
+        while reaction_rows(&store).await != rows {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    store.delete(CHANNEL, 100, 9).await.unwrap();
+    left((1_200, 2)).await;
+    store
+        .clear_reactions(CHANNEL, 101, String::new())
+        .await
+        .unwrap();
+    left((600, 1)).await;
+    store.delete_channel(CHANNEL, vec![]).await.unwrap();
+    left((0, 0)).await;
     store.close().await;
 }
 

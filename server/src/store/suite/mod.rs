@@ -3,6 +3,7 @@
 
 pub(crate) mod channels;
 pub(crate) mod events;
+pub(crate) mod marks;
 pub(crate) mod messages;
 pub(crate) mod pages;
 pub(crate) mod read_states;
@@ -236,6 +237,19 @@ macro_rules! contract_suite {
                 a_nonce_is_remembered_for_a_day,
                 repeats_beside_new_messages_are_told_apart,
                 acknowledged_messages_outlive_a_restart,
+            ]
+            marks: [
+                a_reaction_counts_once_a_user,
+                reactions_that_come_and_go_at_once_are_counted_right,
+                own_reactions_are_told_from_others,
+                a_message_has_twenty_kinds_at_most,
+                cleared_reactions_do_not_come_back,
+                an_edit_keeps_what_stands_on_a_message,
+                what_stands_on_a_message_goes_with_it,
+                what_stands_on_messages_goes_with_their_channel,
+                a_change_that_races_a_delete_leaves_nothing,
+                pins_come_the_latest_first,
+                a_channel_has_fifty_pins_at_most,
             ]
             pages: [
                 a_page_knows_its_ends,

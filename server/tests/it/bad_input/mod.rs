@@ -4,6 +4,7 @@ mod calls;
 
 mod frames;
 mod positions;
+mod reactions;
 mod readers;
 mod reads;
 mod sends;

@@ -110,6 +110,52 @@ impl v1::message_service_server::MessageService for Channels {
     ) -> Answered<v1::SendCustomEventResponse> {
         Ok(Response::new(v1::SendCustomEventResponse {}))
     }
+
+    async fn add_reaction(
+        &self,
+        _: Request<v1::AddReactionRequest>,
+    ) -> Answered<v1::AddReactionResponse> {
+        Ok(Response::new(v1::AddReactionResponse::default()))
+    }
+
+    async fn remove_reaction(
+        &self,
+        _: Request<v1::RemoveReactionRequest>,
+    ) -> Answered<v1::RemoveReactionResponse> {
+        Ok(Response::new(v1::RemoveReactionResponse::default()))
+    }
+
+    async fn clear_reactions(
+        &self,
+        _: Request<v1::ClearReactionsRequest>,
+    ) -> Answered<v1::ClearReactionsResponse> {
+        Ok(Response::new(v1::ClearReactionsResponse::default()))
+    }
+
+    async fn list_reactions(
+        &self,
+        _: Request<v1::ListReactionsRequest>,
+    ) -> Answered<v1::ListReactionsResponse> {
+        Ok(Response::new(v1::ListReactionsResponse::default()))
+    }
+
+    async fn pin_message(
+        &self,
+        _: Request<v1::PinMessageRequest>,
+    ) -> Answered<v1::PinMessageResponse> {
+        Ok(Response::new(v1::PinMessageResponse::default()))
+    }
+
+    async fn unpin_message(
+        &self,
+        _: Request<v1::UnpinMessageRequest>,
+    ) -> Answered<v1::UnpinMessageResponse> {
+        Ok(Response::new(v1::UnpinMessageResponse::default()))
+    }
+
+    async fn list_pins(&self, _: Request<v1::ListPinsRequest>) -> Answered<v1::ListPinsResponse> {
+        Ok(Response::new(v1::ListPinsResponse::default()))
+    }
 }
 
 async fn call(method: &str, uri: &str, body: &str) -> Answer {

@@ -8,9 +8,11 @@ use super::as_served;
 
 /// Operation, field, its limits, and `!` where it is required.
 const TEXTS: &[&str] = &[
+    "AddReaction?emoji 1..64!",
     "BanUser.reason 0..512",
     "ChangePassword.newPassword 8..256!",
     "ChangePassword.oldPassword any!",
+    "ClearReactions?emoji 0..64",
     "CreateBot.displayName 0..100",
     "CreateBot.requestId uuid",
     "CreateBot.username 1..100!",
@@ -33,6 +35,9 @@ const TEXTS: &[&str] = &[
     "ListChannels_2?page_token any",
     "ListInvites?page_token any",
     "ListMembers?page_token any",
+    "ListPins?page_token any",
+    "ListReactions?emoji 1..64!",
+    "ListReactions?page_token any",
     "ListServers?page_token any",
     "ListSessions?page_token any",
     "ListUnread?page_token any",
@@ -49,6 +54,7 @@ const TEXTS: &[&str] = &[
     "Register.inviteCode any",
     "Register.password 8..256!",
     "Register.username 1..100!",
+    "RemoveReaction?emoji 1..64!",
     "RevokeInvite?code any!",
     "SendCustomEvent.name 1..64!",
     "SendMessage.content 1..4000!",
