@@ -73,7 +73,7 @@ impl Api {
         InterceptedService::new(self.channel.clone(), self.bearer.clone())
     }
 
-    /// Sends, history, edits, deletes, typing.
+    /// Sends, history, edits, deletes, reactions, pins, typing.
     #[must_use]
     pub fn messages(&self) -> MessageServiceClient<Authorized> {
         MessageServiceClient::new(self.transport())

@@ -26,15 +26,16 @@ pub enum Event {
         /// Its channel's position after it; absent if it came from history.
         position: Option<v1::Position>,
     },
-    /// A message was edited; its revision is above any that the program had.
+    /// A message was edited; its revision is above any that the program had. Which of its reactions
+    /// are the user's own it doesn't say: [`crate::keep_own`].
     MessageUpdated(v1::Message),
     /// A message was deleted. Its content is empty; found by paging, its author is 0, too.
     MessageDeleted(v1::Message),
     /// A topic's state; it replaces what the program held of the topic but for messages.
     Snapshot(v1::Snapshot),
     /// Something of a topic was missed. A channel is now paged: its messages follow. Edits and
-    /// deletes of messages older than the client remembers don't; page again what is cached of
-    /// those. The state of a server or user follows as a snapshot.
+    /// deletes of messages older than the client remembers don't, nor do reactions and pins of
+    /// messages that the program has; page again what is cached of those. The state of a server or user follows as a snapshot.
     Gap {
         /// Which topic, and up to where. Of a PRIVATE or DIRECT channel, `channel` takes the place
         /// of its properties and members if the server sent the gap; else read them anew with
@@ -43,7 +44,7 @@ pub enum Event {
         /// How it came about.
         cause: GapCause,
     },
-    /// Another event of a topic.
+    /// Another event of a topic. [`crate::apply_mark`] takes those of reactions and pins.
     Topic(v1::Event),
     /// A topic is no longer visible. All that was held of it is void; should it come back, it comes
     /// as one never seen.

@@ -2,7 +2,8 @@
 //!
 //! # Map
 //! - [`Client`], [`Events`], [`Event`]: the connection that stays, and what comes of it.
-//! - [`Api`]: unary calls. `reading` has those for what was read, mutes and settings.
+//! - [`Api`]: unary calls; `reading` has those for what was read, mutes and settings.
+//!   [`apply_mark`]: reactions and pins of a message that is held.
 //! - [`Config`], [`Backoff`], [`SendOptions`], [`OutboxStore`], [`TokenSource`]: what can be
 //!   chosen.
 //! - `machine`: what the client does, as a pure state machine; `driver` runs it; `stream` and
@@ -15,6 +16,7 @@ mod driver;
 mod error;
 mod event;
 mod machine;
+mod marks;
 mod outbox;
 mod reading;
 mod stream;
@@ -28,6 +30,7 @@ pub use client::Client;
 pub use config::{Backoff, Config, Looking, SendOptions, Tap, Tapped};
 pub use error::{Advice, Error};
 pub use event::{Event, Events, GapCause, Source, Stats};
+pub use marks::{apply_mark, keep_own};
 pub use outbox::{MemoryOutbox, OutboxEntry, OutboxStore};
 pub use tokens::TokenSource;
 pub use tonic::Code;

@@ -139,8 +139,36 @@ impl Printer {
             ""
         };
         let text = output::printable(&message.content);
-        output::line(&format!("{}  {name}{reply}: {text}{edited}", message.id))
+        let marks = marks(message);
+        output::line(&format!(
+            "{}  {name}{reply}: {text}{edited}{marks}",
+            message.id
+        ))
     }
+
+    /// Prints something that a user did to a message.
+    pub(super) fn print_deed(&self, message: i64, user: i64, deed: &str) -> anyhow::Result<()> {
+        let unknown = user.to_string();
+        let name = self.names.get(&user).unwrap_or(&unknown);
+        output::line(&format!("{message}  ({name} {deed})"))
+    }
+}
+
+/// Whether it is pinned, and its reactions; the caller's own have a star.
+fn marks(message: &v1::Message) -> String {
+    let mut text = String::new();
+    if message.pinned {
+        text.push_str(" (pinned)");
+    }
+    let kinds = message.reactions.iter().map(|kind| {
+        let own = if kind.own { "*" } else { "" };
+        format!("{} {}{own}", output::printable(&kind.emoji), kind.count)
+    });
+    let kinds: Vec<String> = kinds.collect();
+    if !kinds.is_empty() {
+        text.push_str(&format!(" [{}]", kinds.join(", ")));
+    }
+    text
 }
 
 fn shown_name(user: &v1::User) -> String {

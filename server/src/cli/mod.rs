@@ -1,8 +1,8 @@
 //! The command line. One file a command; each has its arguments and `run`.
 //!
 //! - `serve`, `config`: the server itself. `key`, `backup`, `restore`: its operation.
-//! - `user`, `bot`, `server`, `channel`, `send`, `tail`, `history`, `dm`, `unread`: a client
-//!   like any other.
+//! - `user`, `bot`, `server` (`crowd`: many members), `channel`, `send`, `react` (pins, too),
+//!   `tail`, `history`, `who`, `dm`, `unread`: a client like any other.
 //! - `replay`, `bench`: proof and figures, from the crate chirm-bench.
 //! - `connection`, `credentials`, `output`, `prompt`: what client commands share; `operator`,
 //!   `folder`, `progress`: what those of operators do.
@@ -22,6 +22,7 @@ mod operator;
 mod output;
 mod progress;
 mod prompt;
+mod react;
 mod restore;
 mod send;
 mod serve;
@@ -66,6 +67,12 @@ enum Command {
     Channel(channel::Args),
     /// Send a message.
     Send(send::Args),
+    /// React to a message.
+    React(react::ReactArgs),
+    /// Pin a message, or unpin it.
+    Pin(react::PinArgs),
+    /// Read a channel's pinned messages.
+    Pins(react::PinsArgs),
     /// Follow channels as messages come.
     Tail(tail::Args),
     /// Show who is here.
@@ -124,6 +131,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Server(args) => server::run(args).await,
             Command::Channel(args) => channel::run(args).await,
             Command::Send(args) => send::run(args).await,
+            Command::React(args) => react::react(args).await,
+            Command::Pin(args) => react::pin(args).await,
+            Command::Pins(args) => react::pins(args).await,
             Command::Tail(args) => Box::pin(tail::run(args)).await,
             Command::Who(args) => Box::pin(who::run(args)).await,
             Command::History(args) => history::run(args).await,

@@ -208,3 +208,63 @@ fn a_back_end_writes_by_its_key() {
     let bot = as_key(&["user", "show"]);
     assert!(bot.contains("game") && bot.contains("bot"), "{bot}");
 }
+
+#[test]
+fn reactions_and_pins_are_set_shown_and_followed() {
+    let machine = Machine::new();
+    let server = machine.serve();
+    let url = ["--server", server.url.as_str()];
+    register(&machine, &server, "ann");
+    let made = machine.json(&["server", "create", "place", "--json", url[0], url[1]]);
+    let general = text(&made["generalChannelId"]);
+    let first = machine.json(&["send", general, "Hello", "--json", url[0], url[1]]);
+    let id = text(&first["id"]);
+    let tail = ["tail", general, "--count", "1", url[0], url[1]];
+    let mut child = machine.bounded(&tail).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().starts_with("connected")));
+
+    let react = ["react", general, id, ":wave:", "--json", url[0], url[1]];
+    for _ in 0..2 {
+        let reaction = machine.json(&react);
+        assert_eq!(reaction["count"], 1);
+        assert_eq!(reaction["own"], true);
+    }
+    assert_eq!(
+        machine.ok(&["pin", general, id, url[0], url[1]]),
+        "pinned\n"
+    );
+    let shown = machine.ok(&["history", general, url[0], url[1]]);
+    assert!(shown.contains("ann: Hello (pinned) [:wave: 1*]"), "{shown}");
+    let pins = machine.ok(&["pins", general, url[0], url[1]]);
+    assert!(pins.contains("ann: Hello (pinned)"), "{pins}");
+    let pins = lines(&machine.ok(&["pins", general, "--json", url[0], url[1]]));
+    assert_eq!(pins[0]["message"]["id"], first["id"]);
+    let remove = ["react", general, id, ":wave:", "--remove", url[0], url[1]];
+    assert_eq!(machine.ok(&remove), ":wave: 0\n");
+    machine.ok(&["pin", general, id, "--remove", url[0], url[1]]);
+    assert_eq!(machine.ok(&["pins", general, "--json", url[0], url[1]]), "");
+    let shown = machine.ok(&["history", general, url[0], url[1]]);
+    assert!(shown.ends_with("ann: Hello\n"), "{shown}");
+    machine.ok(&["send", general, "the end", url[0], url[1]]);
+
+    let output = child.wait_with_output().unwrap();
+    let heard = String::from_utf8(output.stdout).unwrap();
+    let deeds: Vec<_> = heard.lines().filter(|line| line.starts_with(id)).collect();
+    let expected = [
+        "(ann reacted :wave:: 1)",
+        "(ann pinned it)",
+        "(ann no longer reacts :wave:: 0)",
+        "(ann unpinned it)",
+    ];
+    assert_eq!(
+        deeds,
+        expected.map(|deed| format!("{id}  {deed}")),
+        "{heard}"
+    );
+    let error = machine.error(&["react", general, id, "two words", url[0], url[1]]);
+    assert!(
+        error.contains("emoji") && error.contains("FIELD_INVALID"),
+        "{error}"
+    );
+}
