@@ -115,7 +115,10 @@ mod tests {
         }
     }
 
-    fn kinds(message: &v1::Message) -> Vec<(&str, i32, bool)> {
+    /// Emoji, count, own.
+    type Kind<'a> = (&'a str, i32, bool);
+
+    fn kinds(message: &v1::Message) -> Vec<Kind<'_>> {
         let kinds = message.reactions.iter();
         kinds
             .map(|kind| (kind.emoji.as_str(), kind.count, kind.own))
@@ -125,7 +128,7 @@ mod tests {
     #[test]
     fn the_latest_count_wins_and_own_follows_from_the_user() {
         let mut message = message();
-        let steps: [(Body, &[(&str, i32, bool)]); 8] = [
+        let steps: [(Body, &[Kind<'_>]); 8] = [
             (added(2, "a", 1), &[("a", 1, false)]),
             (added(OWN, "a", 2), &[("a", 2, true)]),
             (added(OWN, "a", 2), &[("a", 2, true)]),
