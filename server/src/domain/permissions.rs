@@ -95,14 +95,6 @@ pub fn outranks(role: Option<Role>, other: Option<Role>) -> bool {
     role.is_some() && role > other
 }
 
-/// Whether those in a DIRECT channel may.
-fn direct_action(action: Action) -> bool {
-    matches!(
-        action,
-        Action::See | Action::Write | Action::DeleteOwn | Action::React | Action::Pin
-    )
-}
-
 /// The least role for an action on a server as such; none: not a matter of servers.
 fn server_action(action: Action) -> Option<Role> {
     Some(match action {
@@ -125,7 +117,12 @@ fn server_action(action: Action) -> Option<Role> {
 fn direct_action(action: Action) -> bool {
     matches!(
         action,
-        Action::See | Action::Write | Action::DeleteOwn | Action::MentionEveryone
+        Action::See
+            | Action::Write
+            | Action::DeleteOwn
+            | Action::React
+            | Action::Pin
+            | Action::MentionEveryone
     )
 }
 

@@ -7,7 +7,7 @@ mod cli;
 mod client;
 mod gateway;
 mod limits;
-mod read_states;
 mod reactions;
+mod read_states;
 mod support;
 mod world;

@@ -5,7 +5,8 @@ use crate::clock::Clock;
 use crate::model::TopicKey;
 use crate::store::suite::*;
 use crate::store::{
-    Anchor, Channels, Error, Handle, Inserted, Marks, Messages, Outbox, Reactor, ReadOf, ReadStates, Relay, Servers, Upkeep, Users,
+    Anchor, Channels, Error, Handle, Inserted, Marks, Messages, Outbox, Reactor, ReadOf,
+    ReadStates, Relay, Servers, Upkeep, Users,
 };
 use futures::FutureExt;
 use futures::future::join_all;
