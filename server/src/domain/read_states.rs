@@ -2,7 +2,7 @@
 //!
 //! An acknowledgement is written at once. One's own message counts as read from the moment it is
 //! sent, but that is written some seconds later and for all who sent meanwhile together
-//! ([`OwnSends`]), so that a send is one write.
+//! (`OwnSends`), so that a send is one write.
 
 use super::permissions::Action;
 use super::{Caller, Domain, Error, pages};

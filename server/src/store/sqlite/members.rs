@@ -199,6 +199,8 @@ pub(super) async fn remove(tx: &mut Tx, server: Id, user: Id) -> Result<bool, Er
          AND channel_id IN (SELECT id FROM channels WHERE server_id = ?1)",
         "DELETE FROM read_states WHERE user_id = ?2
          AND channel_id IN (SELECT id FROM channels WHERE server_id = ?1)",
+        "DELETE FROM mentions WHERE user_id = ?2
+         AND channel_id IN (SELECT id FROM channels WHERE server_id = ?1)",
     ] {
         sqlx::query(statement)
             .bind(server)

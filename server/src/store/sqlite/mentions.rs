@@ -1,8 +1,15 @@
-//! Whom messages mention, kept so that mentions can be counted: a row for each user that is named
+//! Whom messages mention, kept so that mentions can be counted: a row for each member that is named
 //! until it has read the message, and one for all members of roles, however many they are.
 
 use crate::model::Message;
 use sqlx::sqlite::SqliteConnection;
+
+/// To others than members a message is never unread: what was sent before one joined doesn't count.
+const NAME: &str = "
+INSERT INTO mentions SELECT c.id, ?2, ?3 FROM channels c WHERE c.id = ?1 AND (
+    EXISTS (SELECT 1 FROM members WHERE server_id = c.server_id AND user_id = ?2)
+    OR EXISTS (SELECT 1 FROM channel_members WHERE channel_id = c.id AND user_id = ?2))
+ON CONFLICT DO NOTHING";
 
 /// Notes whom a stored message mentions.
 pub(super) async fn add(
@@ -14,7 +21,7 @@ pub(super) async fn add(
         .iter()
         .filter(|user| **user != message.author_id)
     {
-        sqlx::query("INSERT INTO mentions VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+        sqlx::query(NAME)
             .bind(message.channel_id)
             .bind(user)
             .bind(message.id)

@@ -99,6 +99,7 @@ pub(crate) async fn reading_never_goes_backwards_and_is_told<P: Place>() {
 
 pub(crate) async fn what_was_sent_is_noted_without_a_word<P: Place>() {
     let world = World::<P>::new().await;
+    world.join(SERVER, 2).await;
     for id in [100, 101] {
         mention(&world, id, OWNER, "<@2>").await;
     }
@@ -141,6 +142,8 @@ pub(crate) async fn states_come_in_the_order_asked<P: Place>() {
 
 pub(crate) async fn a_mention_counts_until_it_is_read_edited_out_or_deleted<P: Place>() {
     let world = World::<P>::new().await;
+    world.join(SERVER, 2).await;
+    world.join(SERVER, 3).await;
     for id in 100..105 {
         mention(&world, id, OWNER, "<@2> <@3> <@2> <@1>").await;
     }
@@ -174,6 +177,7 @@ pub(crate) async fn a_mention_counts_until_it_is_read_edited_out_or_deleted<P: P
 
 pub(crate) async fn mentions_of_groups_count_by_rank<P: Place>() {
     let world = World::<P>::new().await;
+    world.join(SERVER, 2).await;
     mention(&world, 100, OWNER, "<@everyone>").await;
     mention(&world, 101, OWNER, "<@&moderator>").await;
     mention(&world, 102, OWNER, "<@&admin> <@&moderator> <@2>").await;
@@ -209,6 +213,7 @@ pub(crate) async fn mentions_of_groups_count_by_rank<P: Place>() {
 
 pub(crate) async fn mentions_are_counted_to_a_thousand<P: Place>() {
     let world = World::<P>::new().await;
+    world.join(SERVER, 2).await;
     let all = (100..1_101).map(|id| Message {
         mentions: vec![2],
         groups: Mentions::of("<@everyone>").groups,
@@ -262,6 +267,8 @@ pub(crate) async fn read_states_go_with_who_no_longer_sees_the_channel<P: Place>
     let reads = [2, 3].map(|user| (user, CHANNEL, 100));
     let reads = reads.into_iter().chain([(2, 50, 100)]).collect();
     world.store.acknowledge_all(reads).await.unwrap();
+    mention(&world, 101, OWNER, "<@2> <@3> <@9>").await;
+    assert_eq!(count(&world, 9, Role::Member).await, 0, "not a member");
     let read = |user, channel| {
         let of = ReadOf {
             channel,
@@ -276,7 +283,8 @@ pub(crate) async fn read_states_go_with_who_no_longer_sees_the_channel<P: Place>
     assert_eq!((read(2, 50).await, read(2, CHANNEL).await), (0, 100));
     assert!(world.store.remove_member(SERVER, 2, vec![]).await.unwrap());
     assert_eq!((read(2, CHANNEL).await, read(3, CHANNEL).await), (0, 100));
-    mention(&world, 101, OWNER, "<@3>").await;
+    assert_eq!(count(&world, 2, Role::Member).await, 0);
+    assert_eq!(count(&world, 3, Role::Member).await, 1);
     world.store.delete_account(3, vec![]).await.unwrap();
     assert_eq!(read(3, CHANNEL).await, 0);
     assert_eq!(count(&world, 3, Role::Member).await, 0);
