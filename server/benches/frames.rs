@@ -1,7 +1,7 @@
 //! What encoding an event costs: once a message, never once a recipient.
 
 use chirm_server::frames;
-use chirm_server::model::{EventBody, Groups, Message, Metadata, Position, TopicKey};
+use chirm_server::model::{EventBody, Message, Position, TopicKey};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 
@@ -15,12 +15,7 @@ fn body() -> EventBody {
         content: ".".repeat(200),
         reply_to: ID,
         nonce: "0190b5a2-0000-7000-8000-000000000000".to_owned(),
-        revision: 0,
-        edited_at: 0,
-        deleted: false,
-        mentions: Vec::new(),
-        groups: Groups::default(),
-        metadata: Metadata::default(),
+        ..Message::default()
     })
 }
 
