@@ -12,6 +12,7 @@
 //! Beside the layers:
 //!
 //! - [`net`]: the port: connections, TLS, HTTP, their limits.
+//! - [`outgoing`]: HTTP requests to others: signed, bounded, to public addresses alone.
 //! - [`config`]: the settings of a node.
 //! - [`telemetry`]: logs and metrics.
 //! - [`clock`]: time, as an argument.
@@ -28,6 +29,7 @@ pub mod model;
 pub mod mutation;
 pub mod net;
 pub mod node;
+pub mod outgoing;
 pub mod rpc;
 pub mod store;
 pub mod telemetry;

@@ -29,9 +29,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     // The store hands its numbered events on through a trait of its own, which the bus implements.
     ("bus", &["store", "model", "frames", "clock"]),
     ("mutation", &[]),
+    ("outgoing", &[]),
     (
         "domain",
-        &["store", "bus", "frames", "model", "clock", "config"],
+        &[
+            "store", "bus", "outgoing", "frames", "model", "clock", "config",
+        ],
     ),
     (
         "gateway",
