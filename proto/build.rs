@@ -5,7 +5,7 @@ use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
 use std::fmt::Write as _;
 use std::{error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "chirm/v1/admin.proto",
     "chirm/v1/auth.proto",
     "chirm/v1/channel.proto",
@@ -16,6 +16,7 @@ const FILES: [&str; 10] = [
     "chirm/v1/read_state.proto",
     "chirm/v1/server.proto",
     "chirm/v1/user.proto",
+    "chirm/v1/webhook.proto",
 ];
 
 /// What the comment of a field says whose value is never printed.

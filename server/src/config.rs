@@ -17,8 +17,10 @@ mod check;
 mod durations;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 use durations::{millis, seconds};
+pub use webhooks::Webhooks;
 
 /// The file of defaults, with each key's meaning.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -60,6 +62,8 @@ pub struct Config {
     pub auth: Auth,
     /// Certificate and key; none: cleartext.
     pub tls: Option<Tls>,
+    /// What webhooks may do.
+    pub webhooks: Webhooks,
     /// Times and buffers of connections.
     pub net: Net,
     /// What is logged, and how.

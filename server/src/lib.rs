@@ -4,6 +4,7 @@
 //! - [`rpc`]: the edge: translates, nothing else.
 //! - [`gateway`]: live sessions, and which topics they follow.
 //! - [`domain`]: the use cases: who may do what, and what it does.
+//! - [`webhooks`]: tells those outside what they asked to be told of.
 //! - [`frames`]: what encodes frames.
 //! - [`store`]: the seam to durable state.
 //! - [`bus`]: the seam to topics at positions, reservations, sessions' cache.
@@ -33,3 +34,4 @@ pub mod outgoing;
 pub mod rpc;
 pub mod store;
 pub mod telemetry;
+pub mod webhooks;

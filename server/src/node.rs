@@ -6,13 +6,17 @@ use crate::config::Config;
 use crate::domain::Domain;
 use crate::gateway::Gateway;
 use crate::net::{self, NetOptions};
+use crate::outgoing::SystemResolver;
 use crate::rpc;
 use crate::store::{self, Messages, sqlite::STORE_FILE, sqlite::Sqlite};
 use crate::telemetry::Metrics;
+use crate::webhooks::Deliverer;
 use anyhow::Context as _;
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -55,6 +59,7 @@ pub async fn run_announced(
     let options = NetOptions::new(&config)?.with_streams(&rpc::gateway::STREAMS);
     let node = Node::open(config.clone()).await?;
     let upkeep = tokio::spawn(upkeep(node.domain.clone(), metrics.clone()));
+    let delivering = node.deliver(&config, &shutdown)?;
     let closed = CancellationToken::new();
     let (reporter, health) = tonic_health::server::health_reporter();
     let reporting = tokio::spawn(report(reporter, node.gateway.clone()));
@@ -106,6 +111,7 @@ pub async fn run_announced(
     }
     upkeep.abort();
     reporting.abort();
+    delivering.await.context("the webhooks' task failed")?;
     node.domain.flush_own_sends().await;
     node.store.close().await;
     Ok(())
@@ -183,6 +189,29 @@ impl Node {
             store,
             clock,
         })
+    }
+
+    /// Tells webhooks what waits for them, until `shutdown`.
+    fn deliver(
+        &self,
+        config: &Config,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<JoinHandle<()>> {
+        let gateway = self.gateway.clone();
+        let online = move |user| -> BoxFuture<'static, bool> {
+            let online = gateway.is_online(user);
+            Box::pin(async move { online })
+        };
+        let deliverer = Deliverer::new(
+            self.store.clone(),
+            self.domain.clone(),
+            self.clock.clone(),
+            config.webhooks.clone(),
+            Arc::new(SystemResolver),
+            Arc::new(online),
+        )
+        .context("webhooks.ca_file")?;
+        Ok(tokio::spawn(deliverer.run(shutdown.clone())))
     }
 
     fn operations(&self, metrics: Metrics) -> rpc::Operations {

@@ -111,6 +111,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Events out of order, fetched again.",
     ),
     (
+        "chirm_webhook_events_total",
+        "Ends of attempts to tell webhooks of events: delivered, failed, dead.",
+    ),
+    (
         "chirm_topics_resumed_total",
         "Topics that began with a snapshot or a gap, by which.",
     ),
@@ -123,6 +127,10 @@ fn describe() {
     ::metrics::describe_gauge!("chirm_net_connections", "Open connections.");
     ::metrics::describe_gauge!("chirm_sessions", "Gateway streams that are signed in.");
     ::metrics::describe_gauge!("chirm_hub_topics", "Topics that some session here follows.");
+    let queued = "Events that wait for webhooks.";
+    ::metrics::describe_gauge!("chirm_webhook_events_queued", queued);
+    let lag = "How long ago the oldest event that waits for a webhook happened.";
+    ::metrics::describe_gauge!("chirm_webhook_lag_seconds", lag);
     let ahead = "How far the latest id is ahead of the clock.";
     ::metrics::describe_gauge!("chirm_ids_ahead_seconds", ahead);
 }

@@ -43,12 +43,19 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "webhooks",
+        &[
+            "domain", "store", "outgoing", "frames", "model", "clock", "config",
+        ],
+    ),
+    (
         "rpc",
         &[
             "gateway",
             "domain",
             "store",
             "bus",
+            "outgoing",
             "frames",
             "model",
             "clock",

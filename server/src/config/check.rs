@@ -7,6 +7,7 @@ impl Config {
     pub(super) fn check(&self) -> Result<(), Error> {
         self.check_limits()?;
         self.check_admin()?;
+        self.webhooks.check()?;
         let gateway = &self.gateway;
         ensure(
             gateway.deadline > gateway.heartbeat,
@@ -126,7 +127,11 @@ impl Config {
     }
 }
 
-fn ensure(holds: bool, key: &'static str, problem: impl FnOnce() -> String) -> Result<(), Error> {
+pub(super) fn ensure(
+    holds: bool,
+    key: &'static str,
+    problem: impl FnOnce() -> String,
+) -> Result<(), Error> {
     if holds {
         Ok(())
     } else {

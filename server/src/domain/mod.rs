@@ -9,6 +9,7 @@
 //! - `presence`: who is here, and who may know.
 //! - `send`, `messages`: the send path; history, edits, deletes. `mentions`: whom they mention.
 //! - `reactions`, `pins`, and `marks`: what stands on messages, and how it is written.
+//! - `webhooks`: who outside is told of what.
 //! - `turns`: in which order.
 //! - `throttle`: how fast. `pages`: how much at once.
 //! - `cache`: what is remembered of the store.
@@ -46,6 +47,7 @@ mod throttle;
 mod tokens;
 mod turns;
 mod users;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -67,6 +69,7 @@ pub use servers::{NewServer, ServerChanges};
 pub use sessions::Caller;
 pub use settings::SettingsChanges;
 pub use users::ProfileChanges;
+pub use webhooks::{NewWebhook, Online, WebhookChanges};
 
 use crate::bus;
 use crate::clock::Clock;

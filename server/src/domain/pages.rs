@@ -1,7 +1,9 @@
 //! Pages of lists: so many items, and so many bytes, that any client takes them.
 
 use super::Error;
-use crate::model::{Ban, Channel, Invite, Member, Metadata, Pin, Server, Session, User};
+use crate::model::{
+    Ban, Channel, DeadLetter, Invite, Member, Metadata, Pin, Server, Session, User, Webhook,
+};
 use std::sync::Arc;
 
 /// Items of a page at most.
@@ -108,6 +110,19 @@ impl Bulk for Arc<Channel> {
 impl Bulk for Session {
     fn bytes(&self) -> usize {
         FIXED + self.name.len()
+    }
+}
+
+impl Bulk for Webhook {
+    fn bytes(&self) -> usize {
+        // The names of its events take 90 bytes.
+        2 * FIXED + self.url.len() + self.disabled_reason.len()
+    }
+}
+
+impl Bulk for DeadLetter {
+    fn bytes(&self) -> usize {
+        2 * FIXED + self.error.len()
     }
 }
 

@@ -69,6 +69,8 @@ actions! {
     ManageRoles = "change roles";
     /// Delete the server, hand it on.
     OwnServer = "delete server, hand on";
+    /// Have others told of what happens in a server.
+    ManageWebhooks = "webhooks";
 }
 
 /// The one rule. `role` is the user's role in the server (none: not a member; of a DIRECT channel
@@ -100,7 +102,10 @@ fn server_action(action: Action) -> Option<Role> {
     Some(match action {
         Action::See | Action::ListMembers => Role::Member,
         Action::Invite | Action::Moderate => Role::Moderator,
-        Action::CreateChannel | Action::ManageServer | Action::ManageRoles => Role::Admin,
+        Action::CreateChannel
+        | Action::ManageServer
+        | Action::ManageRoles
+        | Action::ManageWebhooks => Role::Admin,
         Action::OwnServer => Role::Owner,
         Action::Write
         | Action::DeleteOwn

@@ -2,11 +2,13 @@
 //! bytes are then only shared.
 
 mod convert;
+mod webhook;
 
 pub use convert::{
     channel, member, message, pin, position, presence, reaction, read_state, server, settings,
     timestamp, topic, user,
 };
+pub use webhook::{webhook_body, webhook_event_id};
 
 use crate::model::{EventBody, Id, Position, TopicKey, UnixMs};
 use bytes::{BufMut, Bytes, BytesMut};

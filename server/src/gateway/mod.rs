@@ -27,6 +27,7 @@ pub use wire::{Input, Request, input, set_presence};
 use crate::bus;
 use crate::config::Config;
 use crate::domain::{self, Domain};
+use crate::model::Id;
 use crate::store;
 use chirm_proto::google::rpc;
 use futures::Stream;
@@ -126,6 +127,12 @@ impl Gateway {
     /// Waits until a drain begins.
     pub async fn draining(&self) {
         self.0.registry.draining().await;
+    }
+
+    /// Whether a user has a live session on this node.
+    #[must_use]
+    pub fn is_online(&self, user: Id) -> bool {
+        self.0.registry.has(user)
     }
 
     /// Waits until no session is left.

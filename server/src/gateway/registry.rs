@@ -40,6 +40,13 @@ impl Registry {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a user has a session here.
+    pub(super) fn has(&self, user: Id) -> bool {
+        let state = self.lock();
+        let sessions = state.by_user.get(&user);
+        sessions.is_some_and(|sessions| !sessions.is_empty())
+    }
+
     /// Lets a session in; an older one of the same user and device is replaced. `max` is how many a
     /// user may have.
     pub(super) fn enter(&self, session: Arc<SessionHandle>, max: usize) -> Result<(), Refused> {

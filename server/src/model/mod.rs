@@ -6,12 +6,14 @@ mod mention;
 mod presence;
 mod read_state;
 mod topic;
+mod webhook;
 
 pub use event::{EventBody, Mark, Signal};
 pub use mention::{Groups, Mentions};
 pub use presence::{Presence, Status, Touched};
 pub use read_state::{DirectMessages, MUTED_FOR_EVER, ReadState, UserSettings};
 pub use topic::{Position, TopicKey, TopicKind};
+pub use webhook::{DeadLetter, QueuedEvent, Webhook, WebhookData, WebhookEvent};
 
 use std::collections::BTreeMap;
 

@@ -26,6 +26,7 @@ pub mod rest;
 mod server;
 pub mod status;
 mod user;
+mod webhook;
 
 pub use admin::Operations;
 pub use caller::{Origin, encode_error};
@@ -39,6 +40,7 @@ use channel::Channels;
 use chirm_proto::v1::{
     admin_service_server, auth_service_server, channel_service_server, message_service_server,
     presence_service_server, read_state_service_server, server_service_server, user_service_server,
+    webhook_service_server,
 };
 use message::Messages;
 use presence::Presences;
@@ -48,9 +50,10 @@ use std::sync::Arc;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use user::Users;
+use webhook::Webhooks;
 
 /// The services of the public port, as reflection lists them and health tells their state.
-pub const PUBLIC: [&str; 8] = [
+pub const PUBLIC: [&str; 9] = [
     "chirm.v1.GatewayService",
     auth_service_server::SERVICE_NAME,
     user_service_server::SERVICE_NAME,
@@ -59,6 +62,7 @@ pub const PUBLIC: [&str; 8] = [
     message_service_server::SERVICE_NAME,
     presence_service_server::SERVICE_NAME,
     read_state_service_server::SERVICE_NAME,
+    webhook_service_server::SERVICE_NAME,
 ];
 
 /// Those of the listener for operators.
@@ -82,6 +86,7 @@ pub fn routes(
     let presences = presence_service_server::PresenceServiceServer::new(presences);
     let channels = channel_service_server::ChannelServiceServer::new(Channels(domain.clone()));
     let reads = read_state_service_server::ReadStateServiceServer::new(ReadStates(domain.clone()));
+    let webhooks = webhook_service_server::WebhookServiceServer::new(Webhooks(domain.clone()));
     let routes = Routes::new(messages.max_decoding_message_size(max))
         .add_service(auth.max_decoding_message_size(max))
         .add_service(users.max_decoding_message_size(max))
@@ -89,6 +94,7 @@ pub fn routes(
         .add_service(channels.max_decoding_message_size(max))
         .add_service(presences.max_decoding_message_size(max))
         .add_service(reads.max_decoding_message_size(max))
+        .add_service(webhooks.max_decoding_message_size(max))
         .add_service(health);
     Ok(Grpc::new(reflection(routes, &PUBLIC)?, max))
 }

@@ -13,10 +13,12 @@ mod read_states;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
+mod webhooks;
 
 pub use accounts::{Account, Departed, Join, Made, NewAccount, Sessions, Users};
 pub use marks::{Marks, ReactedTo, Reactor, Tally};
 pub use read_states::{ReadOf, ReadStates, Settings};
+pub use webhooks::{Settlement, Webhooks};
 
 use crate::model::{
     Ban, Channel, EventBody, Id, Invite, Member, Mentions, Message, Position, Role, Server, Signal,
@@ -381,13 +383,13 @@ pub trait Upkeep: Send + Sync {
 pub trait Store:
     Messages + Marks + Servers + Channels + Users + Sessions + Outbox + Upkeep + 'static
 where
-    Self: ReadStates + Settings,
+    Self: ReadStates + Settings + Webhooks,
 {
 }
 impl<T> Store for T
 where
     T: Messages + Marks + Servers + Channels + Users + Sessions + Outbox + Upkeep + 'static,
-    T: ReadStates + Settings,
+    T: ReadStates + Settings + Webhooks,
 {
 }
 

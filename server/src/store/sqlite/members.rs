@@ -2,8 +2,8 @@
 
 use super::rows::{self, Of};
 use super::writer::Tx;
-use super::{invites, users};
-use crate::model::{Ban, Id, Member, Role, User};
+use super::{invites, users, webhook_queue};
+use crate::model::{Ban, Id, Member, Role, User, WebhookEvent};
 use crate::store::Error;
 use sqlx::FromRow as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
@@ -134,7 +134,7 @@ pub(super) async fn add(
     Ok((member, true))
 }
 
-/// Writes the row alone.
+/// Writes the row, and queues for webhooks that it is there.
 pub(super) async fn insert(tx: &mut Tx, member: &Member) -> Result<(), Error> {
     sqlx::query("INSERT INTO members VALUES (?, ?, ?, ?)")
         .bind(member.server_id)
@@ -143,6 +143,8 @@ pub(super) async fn insert(tx: &mut Tx, member: &Member) -> Result<(), Error> {
         .bind(member.joined_at)
         .execute(&mut tx.connection)
         .await?;
+    let event = WebhookEvent::MemberJoined;
+    webhook_queue::membership(tx, event, member.server_id, member.user_id).await?;
     Ok(())
 }
 
@@ -212,6 +214,7 @@ pub(super) async fn remove(tx: &mut Tx, server: Id, user: Id) -> Result<bool, Er
         .bind(server)
         .execute(&mut tx.connection)
         .await?;
+    webhook_queue::membership(tx, WebhookEvent::MemberLeft, server, user).await?;
     Ok(true)
 }
 

@@ -1,8 +1,9 @@
 //! Messages: reading, pages, edits, deletes.
 
 use super::rows::{Of, mentions_json};
-use super::{Sqlite, failure, marks, mentions};
-use crate::model::{Id, Mentions, Message, UnixMs};
+use super::writer::Tx;
+use super::{Sqlite, failure, marks, mentions, webhook_queue};
+use crate::model::{Id, Mentions, Message, UnixMs, WebhookEvent};
 use crate::store::{Anchor, Erased, Error, Insertion, Messages, Page, Queued};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
@@ -49,6 +50,10 @@ impl Messages for Sqlite {
                 .bind(revision)
                 .execute(&mut tx.connection)
                 .await?;
+                if done.rows_affected() == 1 {
+                    let event = WebhookEvent::MessageUpdated;
+                    webhook_queue::changed(tx, event, channel, id).await?;
+                }
                 let now = get(&mut tx.connection, channel, id).await?;
                 let now = now.ok_or(Error::NotFound("message"))?;
                 if let Some(before) = before.filter(|_| done.rows_affected() == 1) {
@@ -67,7 +72,7 @@ impl Messages for Sqlite {
                     mentions::remove(&mut tx.connection, &before).await?;
                 }
                 let purge = marks::forget(&mut tx.connection, channel, id).await?;
-                sqlx::query(
+                let done = sqlx::query(
                     "UPDATE messages SET content = '', mentions = NULL, mention_groups = 0,
                      metadata = NULL, reactions = NULL, pinned = 0, deleted = 1, revision = max(revision, ?)
                      WHERE channel_id = ? AND id = ? AND deleted = 0",
@@ -77,6 +82,10 @@ impl Messages for Sqlite {
                 .bind(id)
                 .execute(&mut tx.connection)
                 .await?;
+                if done.rows_affected() == 1 {
+                    let event = WebhookEvent::MessageDeleted;
+                    webhook_queue::changed(tx, event, channel, id).await?;
+                }
                 let now = get(&mut tx.connection, channel, id).await?;
                 Ok((now.ok_or(Error::NotFound("message"))?, purge))
             })
@@ -191,9 +200,8 @@ impl Messages for Sqlite {
         let messages = if found.is_empty() {
             Vec::new()
         } else {
-            let change = self.change(move |tx| {
-                Box::pin(async move { erase(&mut tx.connection, found).await.map_err(failure) })
-            });
+            let change = self
+                .change(move |tx| Box::pin(async move { erase(tx, found).await.map_err(failure) }));
             let erased = change.await?;
             self.purge.notify_one();
             erased
@@ -218,16 +226,13 @@ pub(super) async fn get(
     Ok(row.map(|row| row.0))
 }
 
-async fn erase(
-    connection: &mut SqliteConnection,
-    messages: Vec<(Id, Id)>,
-) -> Result<Vec<Message>, sqlx::Error> {
+async fn erase(tx: &mut Tx, messages: Vec<(Id, Id)>) -> Result<Vec<Message>, sqlx::Error> {
     let mut erased = Vec::with_capacity(messages.len());
     for (channel, id) in messages {
-        if let Some(before) = get(connection, channel, id).await? {
-            mentions::remove(connection, &before).await?;
+        if let Some(before) = get(&mut tx.connection, channel, id).await? {
+            mentions::remove(&mut tx.connection, &before).await?;
         }
-        marks::forget(connection, channel, id).await?;
+        marks::forget(&mut tx.connection, channel, id).await?;
         let row: Option<Of<Message>> = sqlx::query_as(
             "UPDATE messages SET content = '', mentions = NULL, mention_groups = 0,
              metadata = NULL, reactions = NULL, pinned = 0, deleted = 1, revision = revision + 1
@@ -235,8 +240,11 @@ async fn erase(
         )
         .bind(channel)
         .bind(id)
-        .fetch_optional(&mut *connection)
+        .fetch_optional(&mut tx.connection)
         .await?;
+        if row.is_some() {
+            webhook_queue::changed(tx, WebhookEvent::MessageDeleted, channel, id).await?;
+        }
         erased.extend(row.map(|row| row.0));
     }
     Ok(erased)

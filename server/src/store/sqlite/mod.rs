@@ -22,6 +22,8 @@ mod settings;
 mod tests;
 mod upkeep;
 mod users;
+mod webhook_queue;
+mod webhooks;
 mod writer;
 
 use crate::clock::{Clock, SystemClock};
@@ -34,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use webhook_queue::Wanted;
 use writer::{Tx, Writer};
 
 /// The file's name in a data folder.
@@ -49,6 +52,7 @@ pub struct Sqlite {
     writer: Writer,
     purge: Arc<Notify>,
     purger: Mutex<Option<JoinHandle<()>>>,
+    webhooks: Arc<Wanted>,
 }
 
 impl Sqlite {
@@ -87,7 +91,9 @@ impl Sqlite {
             .await
             .map_err(failure)?;
         let read = schema::readers(path).await.map_err(failure)?;
-        let tx = Tx::new(connection, epoch, clock);
+        let webhooks = Arc::new(Wanted::default());
+        webhooks.read(&mut connection).await.map_err(failure)?;
+        let tx = Tx::new(connection, epoch, clock, webhooks.clone());
         let writer = Writer::start(path.to_owned(), tx, relay, lock);
         Ok(Sqlite {
             path: path.to_owned(),
@@ -96,6 +102,7 @@ impl Sqlite {
             writer,
             purge: Arc::new(Notify::new()),
             purger: Mutex::new(None),
+            webhooks,
         })
     }
 

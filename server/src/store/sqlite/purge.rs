@@ -1,7 +1,9 @@
 //! Removes the messages of channels that are gone, what is known of their reading, and the reactions
-//! of messages that are gone, a few at a time, between the others' writes.
+//! of messages that are gone, and what waited for webhooks that are gone, a few at a time, between the
+//! others' writes.
 
 use super::marks;
+use super::webhooks;
 use super::writer::{Tx, Writer};
 use crate::model::Id;
 use crate::store::Error;
@@ -42,7 +44,8 @@ async fn step(tx: &mut Tx) -> Result<bool, Error> {
         .fetch_optional(&mut tx.connection)
         .await?;
     let Some(channel) = channel else {
-        return marks::purge(tx, ROWS).await;
+        let more = marks::purge(tx, ROWS).await?;
+        return Ok(more | webhooks::purge(tx).await?);
     };
     sqlx::query(
         "UPDATE reaction_kinds SET gone = 1 WHERE id IN

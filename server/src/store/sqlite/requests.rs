@@ -14,6 +14,7 @@ pub(super) enum Kind {
     Bot = 3,
     Key = 4,
     Invite = 5,
+    Webhook = 6,
 }
 
 /// What a request made; of most kinds an id alone.

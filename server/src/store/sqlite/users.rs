@@ -3,8 +3,8 @@
 use super::requests::{self, Kind};
 use super::rows::{Of, metadata_json};
 use super::writer::Tx;
-use super::{Sqlite, members, outbox, sessions};
-use crate::model::{Id, Session, SessionKind, User};
+use super::{Sqlite, members, outbox, sessions, webhook_queue};
+use crate::model::{Id, Session, SessionKind, User, WebhookEvent};
 use crate::store::{Account, Departed, Error, Made, NewAccount, NewEvent, Users};
 use async_trait::async_trait;
 
@@ -313,6 +313,9 @@ async fn delete(tx: &mut Tx, user: Id) -> Result<Departed, Error> {
             .bind(user)
             .fetch_all(&mut tx.connection)
             .await?;
+    for (server, _) in members::roles(&mut tx.connection, user).await? {
+        webhook_queue::membership(tx, WebhookEvent::MemberLeft, server, user).await?;
+    }
     for statement in [
         "UPDATE servers SET member_count = member_count - 1
          WHERE id IN (SELECT server_id FROM members WHERE user_id = ?1)",

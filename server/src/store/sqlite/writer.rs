@@ -5,6 +5,7 @@
 //! own, so that a refused one undoes only itself. After the COMMIT (which syncs) the numbered
 //! events are relayed, and then everyone is answered.
 
+use super::webhook_queue::{self, Wanted};
 use super::{failure, insert, outbox, schema};
 use crate::clock::Clock;
 use crate::model::{Message, UnixMs};
@@ -30,15 +31,26 @@ pub(super) struct Tx {
     pub(super) epoch: i64,
     /// Numbered in this transaction, to be relayed after it.
     pub(super) events: Vec<OutboxEvent>,
+    /// What webhooks ask for.
+    pub(super) webhooks: Arc<Wanted>,
+    /// Whether something was queued for webhooks in this transaction: told after it.
+    pub(super) queued: bool,
     clock: Arc<dyn Clock>,
 }
 
 impl Tx {
-    pub(super) fn new(connection: SqliteConnection, epoch: i64, clock: Arc<dyn Clock>) -> Tx {
+    pub(super) fn new(
+        connection: SqliteConnection,
+        epoch: i64,
+        clock: Arc<dyn Clock>,
+        webhooks: Arc<Wanted>,
+    ) -> Tx {
         Tx {
             connection,
             epoch,
             events: Vec::new(),
+            webhooks,
+            queued: false,
             clock,
         }
     }
@@ -121,6 +133,7 @@ impl Writer {
             path,
             epoch: tx.epoch,
             clock: tx.clock.clone(),
+            webhooks: tx.webhooks.clone(),
             tx: Some(tx),
             relay,
             unsure: Vec::new(),
@@ -215,6 +228,7 @@ struct Task {
     path: PathBuf,
     epoch: i64,
     clock: Arc<dyn Clock>,
+    webhooks: Arc<Wanted>,
     /// None after a transaction failed: the next one opens the file anew, since what a connection
     /// still believes after a failed sync can't be trusted.
     tx: Option<Tx>,
@@ -271,10 +285,13 @@ impl Task {
                 self.unsure.extend(tx.events);
                 schema::close(tx.connection).await;
             }
-        } else if let Some(tx) = &mut self.tx
-            && !tx.events.is_empty()
-        {
-            self.relay.relay(std::mem::take(&mut tx.events));
+        } else if let Some(tx) = &mut self.tx {
+            if !tx.events.is_empty() {
+                self.relay.relay(std::mem::take(&mut tx.events));
+            }
+            if std::mem::take(&mut tx.queued) {
+                tx.webhooks.queued.notify_one();
+            }
         }
         let lost = failed.map(|error| error.to_string());
         for done in waiting {
@@ -292,7 +309,9 @@ impl Task {
                 if !stored.is_empty() {
                     self.relay.relay(stored);
                 }
-                none.insert(Tx::new(connection, self.epoch, self.clock.clone()))
+                self.webhooks.read(&mut connection).await?;
+                let (clock, webhooks) = (self.clock.clone(), self.webhooks.clone());
+                none.insert(Tx::new(connection, self.epoch, clock, webhooks))
             }
         };
         tx.run("BEGIN IMMEDIATE").await?;
@@ -300,6 +319,7 @@ impl Task {
             match done {
                 Done::Inserts(inserts, outcomes) => {
                     *outcomes = insert::insert(&mut tx.connection, inserts).await?;
+                    webhook_queue::created(tx, inserts, outcomes).await?;
                 }
                 Done::Change(change) => attempt(tx, change.as_mut()).await?,
             }

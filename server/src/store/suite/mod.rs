@@ -10,6 +10,7 @@ pub(crate) mod read_states;
 pub(crate) mod servers;
 pub(crate) mod sessions;
 pub(crate) mod users;
+pub(crate) mod webhooks;
 
 use super::{Account, Handle, Inserted, NewEvent, OutboxEvent, Relay};
 use crate::clock::{Clock, ManualClock};
@@ -335,6 +336,15 @@ macro_rules! contract_suite {
                 snapshots_carry_their_position,
                 a_closed_store_refuses,
                 the_check_writes,
+            ]
+            webhooks: [
+                a_webhook_is_read_as_it_was_written,
+                what_is_asked_for_is_queued_and_nothing_else,
+                who_bans_or_goes_is_told_too,
+                of_a_lane_the_next_waits_for_the_first,
+                what_nobody_takes_is_kept_and_queued_anew,
+                what_waits_too_long_and_what_is_too_much_dies,
+                a_webhook_goes_with_its_server,
             ]
         }
     };
