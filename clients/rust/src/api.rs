@@ -6,7 +6,7 @@ use chirm_proto::v1::{
     channel_service_client::ChannelServiceClient, message_service_client::MessageServiceClient,
     presence_service_client::PresenceServiceClient,
     read_state_service_client::ReadStateServiceClient, server_service_client::ServerServiceClient,
-    user_service_client::UserServiceClient,
+    user_service_client::UserServiceClient, webhook_service_client::WebhookServiceClient,
 };
 use std::sync::{Arc, PoisonError, RwLock};
 use tonic::{
@@ -113,6 +113,12 @@ impl Api {
     #[must_use]
     pub fn read_states(&self) -> ReadStateServiceClient<Authorized> {
         ReadStateServiceClient::new(self.transport())
+    }
+
+    /// Webhooks, and what they didn't take.
+    #[must_use]
+    pub fn webhooks(&self) -> WebhookServiceClient<Authorized> {
+        WebhookServiceClient::new(self.transport())
     }
 
     /// Operation; it has a listener of its own.

@@ -2,7 +2,7 @@
 //!
 //! - `serve`, `config`: the server itself. `key`, `backup`, `restore`: its operation.
 //! - `user`, `bot`, `server` (`crowd`: many members), `channel`, `send`, `react` (pins, too),
-//!   `tail`, `history`, `who`, `dm`, `unread`: a client like any other.
+//!   `tail`, `history`, `who`, `dm`, `unread`, `webhook`: a client like any other.
 //! - `replay`, `bench`: proof and figures, from the crate chirm-bench.
 //! - `connection`, `credentials`, `output`, `prompt`: what client commands share; `operator`,
 //!   `folder`, `progress`: what those of operators do.
@@ -31,6 +31,7 @@ mod settings;
 mod tail;
 mod unread;
 mod user;
+mod webhook;
 mod who;
 
 use clap::{Parser, Subcommand};
@@ -85,6 +86,8 @@ enum Command {
     Unread(unread::Args),
     /// Mark a channel as read.
     Ack(unread::AckArgs),
+    /// Have others told of what happens.
+    Webhook(webhook::Args),
     /// Copy a server's data, while it runs or not.
     Backup(backup::Args),
     /// Put a backup in place as a data folder.
@@ -140,6 +143,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Dm(args) => dm::run(args).await,
             Command::Unread(args) => unread::run(args).await,
             Command::Ack(args) => unread::ack(args).await,
+            Command::Webhook(args) => webhook::run(args).await,
             Command::Backup(args) => backup::run(args).await,
             Command::Restore(args) => restore::run(args).await,
             Command::Replay(args) => return Box::pin(args.run()).await,

@@ -1,12 +1,13 @@
 //! Webhooks: who may have whom told of what, and what is told.
 
 use super::permissions::Action;
-use super::servers::check_request;
+use super::servers::{check_request, request_reused};
 use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{
     ChannelType, DeadLetter, Id, Message, QueuedEvent, Webhook, WebhookData, WebhookEvent,
 };
 use crate::outgoing::{Rules, SigningKey, Target};
+use crate::store;
 use futures::future::BoxFuture;
 use std::sync::Arc;
 
@@ -80,14 +81,14 @@ impl Domain {
         };
         let most = self.bound(self.config.webhooks.per_server);
         self.complete(move |domain| async move {
-            let server = webhook.server_id;
+            let wanted = (webhook.server_id, webhook.url.clone(), webhook.events);
             let made = domain.store.create_webhook(webhook, request, most).await;
             let made = made.map_err(|error| match error {
-                crate::store::Error::LimitReached(_) => Error::limit("webhooks", most),
+                store::Error::LimitReached(_) => Error::limit("webhooks", most),
                 other => other.into(),
             })?;
-            if made.server_id != server {
-                return Err(super::servers::request_reused());
+            if (made.server_id, made.url.clone(), made.events) != wanted {
+                return Err(request_reused());
             }
             Ok(made)
         })

@@ -10,4 +10,5 @@ mod limits;
 mod reactions;
 mod read_states;
 mod support;
+mod webhooks;
 mod world;

@@ -1,7 +1,6 @@
 //! Bad input: a clear error each time, and nothing lost.
 
 mod calls;
-
 mod frames;
 mod positions;
 mod reactions;

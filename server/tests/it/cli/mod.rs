@@ -5,6 +5,7 @@ mod disk;
 mod operation;
 mod people;
 mod refusals;
+mod webhooks;
 
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Write as _};
