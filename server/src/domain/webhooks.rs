@@ -273,7 +273,8 @@ impl Domain {
                 away.push(*user);
             }
         }
-        let data = (!away.is_empty()).then(|| WebhookData::Recipients(message, away));
+        let any = !away.is_empty();
+        let data = any.then_some(WebhookData::Recipients(message, away));
         Ok(data.map(|data| (channel.server_id, data)))
     }
 
