@@ -30,12 +30,9 @@ fn create(server_id: i64, url: &str, events: &[&str]) -> v1::CreateWebhookReques
 }
 
 async fn made(node: &TestNode, token: &str, new: v1::CreateWebhookRequest) -> v1::Webhook {
-    let made = service(node).await.create_webhook(with_token(token, new));
-    made.await
-        .expect("made")
-        .into_inner()
-        .webhook
-        .expect("a webhook")
+    let mut webhooks = service(node).await;
+    let made = webhooks.create_webhook(with_token(token, new)).await;
+    made.expect("made").into_inner().webhook.expect("a webhook")
 }
 
 #[tokio::test]

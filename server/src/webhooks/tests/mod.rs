@@ -48,7 +48,12 @@ impl World {
         let relay = Arc::new(topics.clone());
         let store = Sqlite::open_with_clock(&path, relay, clock.clone()).await;
         let store: store::Handle = Arc::new(store.unwrap());
-        let bus = local::open(topics, store.highest().await.unwrap(), clock.clone());
+        let bus = local::open(
+            topics,
+            store.highest().await.unwrap(),
+            Duration::ZERO,
+            clock.clone(),
+        );
         let domain = Domain::new(store.clone(), bus, config.clone(), clock.clone());
         let here = Arc::new(Mutex::new(HashSet::new()));
         let online: Online = {
