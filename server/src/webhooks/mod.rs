@@ -46,6 +46,8 @@ struct State {
     failures: u32,
     /// Nothing is tried before.
     not_before: UnixMs,
+    /// When something was last tried.
+    tried_at: UnixMs,
 }
 
 /// Takes events from the queues and posts them.
@@ -128,6 +130,7 @@ impl Deliverer {
         let sweep = self.swept.is_none_or(|swept| elapsed >= swept + SWEEP);
         if sweep {
             self.swept = Some(elapsed);
+            self.forget();
             let (queued, oldest) = self.store.backlog().await?;
             metrics::gauge!("chirm_webhook_events_queued").set(queued as f64);
             let lag_ms = if oldest == 0 {
@@ -162,6 +165,13 @@ impl Deliverer {
             }
         }
         Ok(())
+    }
+
+    /// Forgets how those fared that weren't tried for long: they may be gone.
+    fn forget(&mut self) {
+        let before = self.clock.wall_ms() - 2 * ms(self.settings.retry_wait_max);
+        self.states
+            .retain(|_, state| !state.busy.is_empty() || state.tried_at > before);
     }
 
     /// Gives up what waits too long or is too much.
@@ -205,6 +215,7 @@ impl Deliverer {
         let due: Vec<_> = due.into_iter().filter(free).take(room).collect();
         for event in due {
             state.busy.insert(event.lane);
+            state.tried_at = now;
             let attempt = Attempt {
                 webhook: webhook.clone(),
                 event: event.clone(),

@@ -22,6 +22,7 @@ mod settings;
 mod tests;
 mod upkeep;
 mod users;
+mod webhook_ends;
 mod webhook_queue;
 mod webhooks;
 mod writer;

@@ -1,9 +1,8 @@
-//! Removes the messages of channels that are gone, what is known of their reading, and the reactions
-//! of messages that are gone, and what waited for webhooks that are gone, a few at a time, between the
+//! Removes the messages of channels that are gone, what is known of their reading, the reactions of
+//! messages that are gone, and what waited for webhooks that are gone, a few at a time, between the
 //! others' writes.
 
-use super::marks;
-use super::webhooks;
+use super::{marks, webhook_ends};
 use super::writer::{Tx, Writer};
 use crate::model::Id;
 use crate::store::Error;
@@ -45,7 +44,7 @@ async fn step(tx: &mut Tx) -> Result<bool, Error> {
         .await?;
     let Some(channel) = channel else {
         let more = marks::purge(tx, ROWS).await?;
-        return Ok(more | webhooks::purge(tx).await?);
+        return Ok(more | webhook_ends::purge(tx).await?);
     };
     sqlx::query(
         "UPDATE reaction_kinds SET gone = 1 WHERE id IN

@@ -6,7 +6,7 @@ use crate::model::TopicKey;
 use crate::store::suite::*;
 use crate::store::{
     Anchor, Channels, Error, Handle, Inserted, Marks, Messages, Outbox, Reactor, ReadOf,
-    ReadStates, Relay, Servers, Upkeep, Users,
+    ReadStates, Relay, Servers, Upkeep, Users, Webhooks,
 };
 use futures::FutureExt;
 use futures::future::join_all;
@@ -458,5 +458,17 @@ async fn a_file_of_the_first_version_comes_up_with_its_messages_read() {
     assert_eq!(written, Inserted::New);
     let state = store.read_states(OWNER, &[of]).await.unwrap().remove(0);
     assert!(state.is_unread());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_comes_up_with_webhooks() {
+    let folder = Folder::fresh();
+    of_the_first_version(&folder.file()).await;
+    let store = open(&folder.file()).await.unwrap();
+    assert!(store.webhooks(SERVER, 0, 9).await.unwrap().is_empty());
+    assert_eq!(store.backlog().await.unwrap(), (0, 0));
+    let written = store.insert(message(CHANNEL, 102, 2, "")).await.unwrap();
+    assert_eq!(written, Inserted::New);
     store.close().await;
 }

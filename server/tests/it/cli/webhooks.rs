@@ -157,7 +157,7 @@ fn a_killed_server_tells_what_it_had_not_told_yet() {
     );
     let other = ["channel", "create", id, "other"];
     let other = json(&machine, &server, &key, &other);
-    let other = text(&other["id"]);
+    let other = text(&other["channel"]["id"]);
     let mut expected = Vec::new();
     for number in 0..4 {
         for channel in [general, other] {
