@@ -45,7 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "webhooks",
         &[
-            "domain", "store", "outgoing", "frames", "model", "clock", "config",
+            "domain", "store", "bus", "outgoing", "frames", "model", "clock", "config",
         ],
     ),
     (

@@ -29,10 +29,10 @@ pub enum Settlement {
 
 /// Webhooks, and the queue of each.
 ///
-/// An event is queued in the transaction of what it tells of, for each enabled webhook that asks for
-/// it in that server or in all: a message's insertion, edit, deletion and erasure in channels of
-/// servers; who joins and who is no longer a member; for `recipient.offline` the insertion of
-/// a message in a DIRECT channel or of one that mentions someone. Where no webhook asks for it,
+/// An event is queued in the transaction of what it tells of, for each enabled webhook that asks
+/// for it in that server or in all: a message's insertion, edit, deletion and erasure in channels
+/// of servers; who joins and who is no longer a member; for `recipient.offline` the insertion of a
+/// message in a DIRECT channel or of one that mentions someone. Where no webhook asks for it,
 /// nothing is done.
 #[async_trait]
 pub trait Webhooks: Send + Sync {

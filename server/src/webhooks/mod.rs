@@ -30,7 +30,7 @@ const PAGE: u32 = 100;
 const TICK: Duration = Duration::from_secs(1);
 /// So often what is too old is looked for, and the figures are brought up to date.
 const SWEEP: Duration = Duration::from_secs(10);
-/// From so many failures in a row on, a webhook is tried by one request at a time, ever more rarely.
+/// From so many failures in a row on, a webhook gets one request at a time, ever more rarely.
 const FAILING: u32 = 16;
 /// Between two tries of such a webhook, at most.
 const FAILING_WAIT_MAX: Duration = Duration::from_secs(60);
