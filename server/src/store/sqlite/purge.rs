@@ -2,8 +2,8 @@
 //! messages that are gone, and what waited for webhooks that are gone, a few at a time, between the
 //! others' writes.
 
-use super::{marks, webhook_ends};
 use super::writer::{Tx, Writer};
+use super::{marks, webhook_ends};
 use crate::model::Id;
 use crate::store::Error;
 use std::sync::Arc;
