@@ -12,6 +12,7 @@ const FILES: [&str; 11] = [
     "chirm/v1/common.proto",
     "chirm/v1/gateway.proto",
     "chirm/v1/message.proto",
+    "chirm/v1/moderation.proto",
     "chirm/v1/presence.proto",
     "chirm/v1/read_state.proto",
     "chirm/v1/server.proto",

@@ -15,9 +15,12 @@ use serde::{Deserialize, Serialize};
 
 mod check;
 mod durations;
+mod hooks;
 #[cfg(test)]
 mod tests;
 mod webhooks;
+
+pub use hooks::{HookFailure, Hooks, PreSend};
 
 use durations::{millis, seconds};
 pub use webhooks::Webhooks;
@@ -60,6 +63,9 @@ pub struct Config {
     pub gateway: Gateway,
     /// Accounts and tokens.
     pub auth: Auth,
+    /// Services that are asked.
+    #[serde(default)]
+    pub hooks: Hooks,
     /// Certificate and key; none: cleartext.
     pub tls: Option<Tls>,
     /// What webhooks may do.
@@ -123,7 +129,7 @@ pub struct Limits {
     pub send_window: Duration,
     /// Unary calls of a user in a minute.
     pub calls_per_minute: u32,
-    /// What a user makes and joins in a minute: servers, channels, invitations, bots.
+    /// What a user makes and joins in a minute: servers, channels, invitations, bots, reports.
     pub creates_per_minute: u32,
     /// Service accounts may do so many times the rates.
     pub service_factor: u32,
@@ -139,6 +145,12 @@ pub struct Limits {
     pub sessions_per_user: u32,
     /// Bots of a user; [`Limits::service_factor`] times that of a service key.
     pub bots_per_user: u32,
+    /// Reports of a server that are open.
+    pub open_reports_per_server: u32,
+    /// Those of one user among them; [`Limits::service_factor`] times that for services.
+    pub open_reports_per_user: u32,
+    /// Days that entries of audit logs, and closed reports, are kept.
+    pub audit_days: u32,
     /// Connections of one address.
     pub connections_per_address: usize,
     /// Connections in all; holds even with the limits off.

@@ -176,6 +176,9 @@ impl Node {
         domain
             .check_keys()
             .map_err(|problem| anyhow::anyhow!("auth.jwt: {problem}"))?;
+        domain
+            .open_hooks()
+            .map_err(|problem| anyhow::anyhow!("hooks.pre_send: {problem}"))?;
         let gateway = Gateway::start(
             domain.clone(),
             &bus,

@@ -97,6 +97,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Failures to accept a connection.",
     ),
     ("chirm_messages_sent_total", "Messages made durable."),
+    (
+        "chirm_pre_send_hook_total",
+        "Messages shown to the hook before sends, by outcome.",
+    ),
     ("chirm_events_delivered_total", "Events handed to sessions."),
     (
         "chirm_replayed_events_total",

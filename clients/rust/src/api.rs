@@ -4,6 +4,7 @@ use crate::{error::Error, wire};
 use chirm_proto::v1::{
     admin_service_client::AdminServiceClient, auth_service_client::AuthServiceClient,
     channel_service_client::ChannelServiceClient, message_service_client::MessageServiceClient,
+    moderation_service_client::ModerationServiceClient,
     presence_service_client::PresenceServiceClient,
     read_state_service_client::ReadStateServiceClient, server_service_client::ServerServiceClient,
     user_service_client::UserServiceClient, webhook_service_client::WebhookServiceClient,
@@ -89,6 +90,12 @@ impl Api {
     #[must_use]
     pub fn channels(&self) -> ChannelServiceClient<Authorized> {
         ChannelServiceClient::new(self.transport())
+    }
+
+    /// Audit logs, time-outs, deleting many messages, reports.
+    #[must_use]
+    pub fn moderation(&self) -> ModerationServiceClient<Authorized> {
+        ModerationServiceClient::new(self.transport())
     }
 
     /// Users and blocks.

@@ -9,6 +9,9 @@ use tonic::Code;
 /// The domain of the reasons that Chirm's own servers give.
 const DOMAIN: &str = "chirm.dev";
 
+/// What is to be repeated only after longer than this isn't repeated, but told.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
@@ -134,7 +137,10 @@ impl Error {
 
     /// What to do, by code. An answer without our reason may be a proxy's, not the server's.
     fn advise(&self, ours: bool) -> Advice {
+        let long = self.retry_after.is_some_and(|wait| wait > WAIT_MAX);
         match self.code {
+            // A slow channel's next message, the end of a time-out: for people to know.
+            Code::ResourceExhausted | Code::PermissionDenied if long && ours => Advice::Stop,
             Code::Unauthenticated => Advice::Reauthenticate,
             Code::Unavailable | Code::DeadlineExceeded | Code::Aborted | Code::Cancelled => {
                 Advice::Retry
@@ -209,3 +215,46 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_delay(code: Code, seconds: i64) -> Error {
+        let delay = prost_types::Duration { seconds, nanos: 0 };
+        let retry = rpc::RetryInfo {
+            retry_delay: Some(delay),
+        };
+        let info = rpc::ErrorInfo {
+            reason: "SLOW_MODE".to_owned(),
+            domain: DOMAIN.to_owned(),
+            ..Default::default()
+        };
+        let any = |name: &str, value| prost_types::Any {
+            type_url: format!("type.googleapis.com/google.rpc.{name}"),
+            value,
+        };
+        Error::from(rpc::Status {
+            code: code as i32,
+            message: String::new(),
+            details: vec![
+                any("ErrorInfo", info.encode_to_vec()),
+                any("RetryInfo", retry.encode_to_vec()),
+            ],
+        })
+    }
+
+    #[test]
+    fn a_short_wait_is_waited_for_and_a_long_one_told() {
+        for code in [Code::ResourceExhausted, Code::PermissionDenied] {
+            for (seconds, advice) in [(60, Advice::Retry), (61, Advice::Stop)] {
+                let error = with_delay(code, seconds);
+                assert_eq!(
+                    error.retry_after.map(|wait| wait.as_secs()),
+                    Some(seconds as u64)
+                );
+                assert_eq!(error.advice, advice, "{code:?} {seconds}");
+            }
+        }
+    }
+}

@@ -67,6 +67,7 @@ pub(crate) fn channel() -> v1::Channel {
         rank: -1,
         member_ids: Vec::new(),
         metadata: metadata(),
+        slow_mode_seconds: 30,
     }
 }
 
@@ -139,6 +140,7 @@ pub(crate) fn member() -> v1::Member {
         role: v1::Role::Owner.into(),
         joined_at: time(1_735_689_600, 0),
         user: Some(user()),
+        timed_out_until: time(1_735_693_200, 0),
     }
 }
 

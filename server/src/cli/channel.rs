@@ -78,6 +78,14 @@ enum Command {
         /// The channel's id.
         channel_id: i64,
     },
+    /// Let each user send one message in so many seconds; moderators aren't held back.
+    SlowMode {
+        /// The channel's id.
+        channel_id: i64,
+        /// At most 21600 (6 hours); 0 ends it.
+        #[arg(value_parser = clap::value_parser!(i32).range(0..=21_600))]
+        seconds: i32,
+    },
     /// Add a member to a private channel.
     Add {
         /// The channel's id.
@@ -133,6 +141,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
                 .await?;
             output::line("deleted")
         }
+        Command::SlowMode {
+            channel_id,
+            seconds,
+        } => slow_mode(&api, channel_id, seconds).await,
         Command::Add {
             channel_id,
             user_id,
@@ -156,6 +168,21 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
             output::line("removed")
         }
     }
+}
+
+async fn slow_mode(api: &Api, channel_id: i64, seconds: i32) -> anyhow::Result<()> {
+    let request = v1::UpdateChannelRequest {
+        channel_id,
+        channel: Some(v1::Channel {
+            slow_mode_seconds: seconds,
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["slow_mode_seconds".to_owned()],
+        }),
+    };
+    api.channels().update_channel(request).await?;
+    output::line(&format!("{seconds} s between two messages of a user"))
 }
 
 async fn list(api: &Api, server_id: i64, json: bool) -> anyhow::Result<()> {

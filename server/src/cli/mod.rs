@@ -3,10 +3,12 @@
 //! - `serve`, `config`: the server itself. `key`, `backup`, `restore`: its operation.
 //! - `user`, `bot`, `server` (`crowd`: many members), `channel`, `send`, `react` (pins, too),
 //!   `tail`, `history`, `who`, `dm`, `unread`, `webhook`: a client like any other.
+//! - `member`, `report`, `audit`: moderation.
 //! - `replay`, `bench`: proof and figures, from the crate chirm-bench.
 //! - `connection`, `credentials`, `output`, `prompt`: what client commands share; `operator`,
 //!   `folder`, `progress`: what those of operators do.
 
+mod audit;
 mod backup;
 mod bot;
 mod channel;
@@ -18,11 +20,13 @@ mod dm;
 mod folder;
 mod history;
 mod key;
+mod member;
 mod operator;
 mod output;
 mod progress;
 mod prompt;
 mod react;
+mod report;
 mod restore;
 mod send;
 mod serve;
@@ -66,6 +70,12 @@ enum Command {
     Server(server::Args),
     /// Make and list channels, direct ones too.
     Channel(channel::Args),
+    /// Kick, ban, time out; delete what somebody wrote.
+    Member(member::Args),
+    /// Show a message to the moderators; list and close such reports.
+    Report(report::Args),
+    /// Read a server's audit log.
+    Audit(audit::Args),
     /// Send a message.
     Send(send::Args),
     /// React to a message.
@@ -133,6 +143,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Bot(args) => bot::run(args).await,
             Command::Server(args) => server::run(args).await,
             Command::Channel(args) => channel::run(args).await,
+            Command::Member(args) => member::run(args).await,
+            Command::Report(args) => report::run(args).await,
+            Command::Audit(args) => audit::run(args).await,
             Command::Send(args) => send::run(args).await,
             Command::React(args) => react::react(args).await,
             Command::Pin(args) => react::pin(args).await,

@@ -33,6 +33,7 @@ impl Config {
         ] {
             ensure(!value.is_zero(), key, || "must be above 0".to_owned())?;
         }
+        self.hooks.check()?;
         self.check_jwt()
     }
 
@@ -83,6 +84,7 @@ impl Config {
                 "limits.creates_per_minute",
             ),
             (limits.service_factor as usize, "limits.service_factor"),
+            (limits.audit_days as usize, "limits.audit_days"),
         ] {
             ensure(value > 0, key, || "must be above 0".to_owned())?;
         }

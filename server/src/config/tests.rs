@@ -236,3 +236,31 @@ fn keys_are_checked_and_not_printed() {
     let twice = format!("{audience}{key}key = \"x\"\n{key}key = \"y\"\n");
     assert!(refusal(&twice, &[], &[]).contains("twice"));
 }
+
+#[test]
+fn a_hook_needs_a_url_and_a_secret_and_is_not_waited_for_long() {
+    let hook = "[hooks.pre_send]\nurl = 'http://127.0.0.1:1/'\n";
+    let config = load(&format!("{hook}secret = 'whsec_x'"), &[], &[]).unwrap();
+    let set = config.hooks.pre_send.as_ref().unwrap();
+    assert_eq!(set.timeout, Duration::from_millis(150));
+    assert_eq!((set.fail, set.concurrency), (HookFailure::Open, 64));
+    assert!(!format!("{config:?}").contains("whsec_x"), "it is secret");
+    assert!(Config::default().hooks.pre_send.is_none());
+    for (more, key) in [
+        ("", "hooks.pre_send.secret"),
+        ("secret = 'x'\nsecret_file = 'y'", "hooks.pre_send.secret"),
+        ("secret = 'x'\ntimeout_ms = 0", "hooks.pre_send.timeout_ms"),
+        (
+            "secret = 'x'\ntimeout_ms = 3001",
+            "hooks.pre_send.timeout_ms",
+        ),
+        (
+            "secret = 'x'\nconcurrency = 0",
+            "hooks.pre_send.concurrency",
+        ),
+        ("secret = 'x'\nfail = 'ajar'", "ajar"),
+    ] {
+        let refused = refusal(&format!("{hook}{more}"), &[], &[]);
+        assert!(refused.contains(key), "{more}: {refused}");
+    }
+}

@@ -76,6 +76,8 @@ impl Domain {
                 "The caller's role may not do that in this channel.",
             ));
         }
+        self.refuse_timed_out(caller, role, channel.server_id, action)
+            .await?;
         Ok(channel)
     }
 
@@ -99,6 +101,8 @@ impl Domain {
                 "The caller's role may not do that in this server.",
             ));
         }
+        self.refuse_timed_out(caller, Some(role), server, action)
+            .await?;
         Ok(role)
     }
 

@@ -2,10 +2,13 @@
 
 use super::access::may;
 use super::accounts::on_user;
+use super::audit::{change, channel_changes, check_slow_mode};
 use super::permissions::Action;
 use super::servers::{check_description, check_request, on_server, request_reused};
 use super::{Caller, Domain, Error, Listed, Reason, pages};
-use crate::model::{Channel, ChannelType, EventBody, Id, Metadata, Role, TopicKey};
+use crate::model::{
+    AuditAction, AuditEntry, Channel, ChannelType, EventBody, Id, Metadata, Role, TopicKey,
+};
 use crate::store::{self, NewEvent};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,6 +40,8 @@ pub struct NewChannel {
     pub metadata: Metadata,
     /// A UUID that makes a repeat safe, or empty.
     pub request_id: String,
+    /// Seconds that a user waits between two messages: 0 to 21,600; 0 for a direct channel.
+    pub slow_mode_s: i32,
 }
 
 /// Changes of a channel: what is given.
@@ -50,6 +55,8 @@ pub struct ChannelChanges {
     pub rank: Option<i32>,
     /// What the integrator attaches.
     pub metadata: Option<Metadata>,
+    /// Seconds that a user waits between two messages.
+    pub slow_mode_s: Option<i32>,
 }
 
 /// A channel that doesn't change while this is held.
@@ -67,6 +74,7 @@ impl Domain {
         new: NewChannel,
     ) -> Result<Channel, Error> {
         check_description(&new.description)?;
+        check_slow_mode("slow_mode_seconds", new.slow_mode_s)?;
         self.check_metadata(&new.metadata)?;
         let request = check_request(caller, &new.request_id)?;
         self.throttle.create(caller)?;
@@ -92,6 +100,10 @@ impl Domain {
         }
         if !new.name.is_empty() {
             return Err(Error::field("name", "given; a DIRECT channel has none"));
+        }
+        if new.slow_mode_s != 0 {
+            let problem = "given; a DIRECT channel has none";
+            return Err(Error::field("slow_mode_seconds", problem));
         }
         let mut members: BTreeSet<Id> = new.member_ids.iter().copied().collect();
         members.remove(&caller.user_id);
@@ -158,6 +170,7 @@ impl Domain {
             rank: new.rank,
             member_ids: members.into_iter().collect(),
             metadata: new.metadata,
+            slow_mode_s: new.slow_mode_s,
         })
     }
 
@@ -181,11 +194,15 @@ impl Domain {
             ChannelType::Direct => self.favoured(caller, self.limits().direct_channels_per_user),
             _ => self.bound(self.limits().channels_per_server),
         };
+        let audit = match channel.kind {
+            ChannelType::Direct => None,
+            _ => Some(self.channel_audit(caller, &channel, AuditAction::ChannelCreated)?),
+        };
         let wanted = (channel.id, channel.kind, channel.name.clone());
         let _changing = self.changing_channel(&channel);
         let made = self
             .store
-            .create_channel(channel, caller.user_id, request, most, events)
+            .create_channel(channel, caller.user_id, request, most, events, audit)
             .await;
         let (made, new) = made.map_err(|error| match error {
             store::Error::LimitReached(what) => Error::limit(what, most),
@@ -253,7 +270,17 @@ impl Domain {
                 Vec::new()
             };
             let _changing = domain.changing_channel(&channel);
-            domain.store.update_channel(channel.clone(), events).await?;
+            let audit = AuditEntry {
+                changes: channel_changes(&before.channel, &channel),
+                ..domain.channel_audit(&caller, &channel, AuditAction::ChannelUpdated)?
+            };
+            let updated = domain
+                .store
+                .update_channel(channel.clone(), events, Some(audit));
+            updated.await?;
+            if before.channel.slow_mode_s != channel.slow_mode_s {
+                domain.slow_mode.forget_channel(id);
+            }
             if !open {
                 domain.publish_to(id, &body, 0).await?;
             }
@@ -275,6 +302,10 @@ impl Domain {
             self.check_metadata(&metadata)?;
             channel.metadata = metadata;
         }
+        if let Some(slow_mode_s) = changes.slow_mode_s {
+            check_slow_mode("channel.slow_mode_seconds", slow_mode_s)?;
+            channel.slow_mode_s = slow_mode_s;
+        }
         channel.rank = changes.rank.unwrap_or(channel.rank);
         Ok(channel)
     }
@@ -294,7 +325,12 @@ impl Domain {
                 domain.to_watchers(channel, &removed).await?
             };
             let _changing = domain.changing_channel(channel);
-            domain.store.delete_channel(id, events).await?;
+            let audit = AuditEntry {
+                changes: vec![change("name", &channel.name, "")],
+                ..domain.channel_audit(&caller, channel, AuditAction::ChannelDeleted)?
+            };
+            let done = domain.store.delete_channel(id, events, Some(audit));
+            done.await?;
             if !open {
                 domain.publish_to(id, &deleted, 0).await?;
             }
@@ -318,10 +354,12 @@ impl Domain {
             let member = domain.store.member(channel.server_id, user).await?;
             member.ok_or_else(|| Error::not_found("member"))?;
             let events = vec![on_user(user, EventBody::TopicAdded(TopicKey::channel(id)))];
+            let audit = AuditAction::ChannelMemberAdded;
+            let audit = domain.channel_member_audit(&caller, channel, user, audit)?;
             let _changing = domain.changing_channel(channel);
             let added = domain
                 .store
-                .add_channel_member(id, user, NAMED_MAX, events)
+                .add_channel_member(id, user, NAMED_MAX, events, Some(audit))
                 .await;
             let added = added.map_err(|error| match error {
                 store::Error::LimitReached(what) => Error::limit(what, NAMED_MAX),
@@ -360,8 +398,12 @@ impl Domain {
                 events.push(on_user(user, removed));
             }
             let _changing = domain.changing_channel(channel);
-            let removed = domain.store.remove_channel_member(id, user, events).await?;
-            if !removed {
+            let audit = AuditAction::ChannelMemberRemoved;
+            let audit = domain.channel_member_audit(&caller, channel, user, audit)?;
+            // Who goes itself isn't taken out.
+            let audit = Some(audit).filter(|_| user != caller.user_id);
+            let removed = domain.store.remove_channel_member(id, user, events, audit);
+            if !removed.await? {
                 return Err(Error::not_found("member"));
             }
             domain.tell_channel(id).await

@@ -90,6 +90,10 @@ reasons! {
     Banned = "BANNED", PermissionDenied;
     /// One of the two users blocks the other.
     Blocked = "BLOCKED", PermissionDenied;
+    /// A member that may read and not write for now.
+    TimedOut = "TIMED_OUT", PermissionDenied;
+    /// The integrator's service refuses the message.
+    RejectedByHook = "REJECTED_BY_HOOK", PermissionDenied;
     /// The user takes no direct messages from the caller.
     DirectRefused = "DIRECT_REFUSED", PermissionDenied;
     /// Accounts aren't made here, or by invitation only.
@@ -106,12 +110,16 @@ reasons! {
     LimitReached = "LIMIT_REACHED", ResourceExhausted;
     /// Too fast.
     RateLimited = "RATE_LIMITED", ResourceExhausted;
+    /// The channel's slow mode.
+    SlowMode = "SLOW_MODE", ResourceExhausted;
     /// Another change came first.
     Conflict = "CONFLICT", Aborted;
     /// The outcome is unknown.
     DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded;
     /// A queue is full; nothing was done.
     Overloaded = "OVERLOADED", Unavailable;
+    /// The integrator's service doesn't answer; nothing was done.
+    HookUnavailable = "HOOK_UNAVAILABLE", Unavailable;
     /// The outcome is unknown.
     StoreUnavailable = "STORE_UNAVAILABLE", Unavailable;
     /// This server doesn't have it.

@@ -1,9 +1,10 @@
 //! Invitations.
 
+use super::audit::change;
 use super::permissions::Action;
 use super::servers::{check_request, request_reused};
 use super::{Caller, Domain, Error, Listed, pages};
-use crate::model::{Id, Invite};
+use crate::model::{AuditAction, AuditEntry, Id, Invite};
 use std::sync::Arc;
 
 /// What codes are made of: nothing that is taken for something else.
@@ -57,9 +58,14 @@ impl Domain {
             uses: 0,
             expires_at: self.now() + i64::from(ttl_s) * 1_000,
         };
+        let audit = AuditEntry {
+            changes: vec![change("code", "", &invite.code)],
+            ..self.audit(caller, new.server_id, AuditAction::InviteCreated)?
+        };
         self.complete(move |domain| async move {
             let wanted = (invite.server_id, invite.max_uses);
-            let made = domain.store.create_invite(invite, request).await?;
+            let made = domain.store.create_invite(invite, request, Some(audit));
+            let made = made.await?;
             if (made.server_id, made.max_uses) != wanted {
                 return Err(request_reused());
             }
@@ -92,8 +98,13 @@ impl Domain {
     ) -> Result<(), Error> {
         self.authorise_server(caller, server, Action::Invite)
             .await?;
+        let audit = AuditEntry {
+            changes: vec![change("code", &code, "")],
+            ..self.audit(caller, server, AuditAction::InviteRevoked)?
+        };
         self.complete(move |domain| async move {
-            if !domain.store.revoke_invite(server, &code).await? {
+            let revoked = domain.store.revoke_invite(server, &code, Some(audit));
+            if !revoked.await? {
                 return Err(Error::not_found("invite"));
             }
             Ok(())

@@ -2,17 +2,20 @@
 
 use super::access::ChannelChanging;
 use super::accounts::on_user;
+use super::audit::{check_reason, role_change};
+use super::bulk::check_ban_deletes;
 use super::permissions::{Action, outranks};
 use super::servers::on_server;
 use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{
-    Ban, Channel, ChannelType, EventBody, Id, Member, Role, Server, TopicKey, Touched, User, limits,
+    AuditAction, AuditEntry, Ban, Channel, ChannelType, EventBody, Id, Member, Role, Server,
+    TopicKey, Touched, User,
 };
 use crate::store::{self, NewEvent};
 use std::sync::Arc;
 
 /// Servers of at most so many members tell all of them of each.
-const SMALL: i32 = 250;
+pub(super) const SMALL: i32 = 250;
 /// Members or bans of a page, where the caller doesn't say.
 const PAGE: u32 = 100;
 
@@ -92,7 +95,11 @@ impl Domain {
         let _held = self.hold_member(id, user).await;
         let server = self.server_of(id).await?;
         let profile = self.profile(user).await?;
-        let member = self.new_member(id, user);
+        let member = Member {
+            // Who left while it was timed out still is.
+            timed_out_until: self.timed_out_until(user, id).await?,
+            ..self.new_member(id, user)
+        };
         let events = joined_events(&server, &member, profile);
         let members_max = self.bound(self.limits().members_per_server);
         let _changing = self.roles.changing([user]);
@@ -119,6 +126,7 @@ impl Domain {
             user_id,
             role: Role::Member,
             joined_at: self.now(),
+            timed_out_until: 0,
         }
     }
 
@@ -133,7 +141,7 @@ impl Domain {
                     Reason::OwnerLeaves,
                     "An owner hands the server on, or deletes it.",
                 )),
-                Some(_) => domain.take_out(server, user).await,
+                Some(_) => domain.take_out(server, user, None).await,
             }
         })
         .await
@@ -145,7 +153,9 @@ impl Domain {
         caller: &Caller,
         server: Id,
         user: Id,
+        reason: String,
     ) -> Result<(), Error> {
+        check_reason(&reason)?;
         let caller = caller.clone();
         self.complete(|domain| async move {
             let _held = domain.hold_member(server, user).await;
@@ -154,17 +164,19 @@ impl Domain {
                 .await?;
             let other = domain.member_of(server, user).await?;
             refuse_unless_outranked(&caller, role, Some(other.role))?;
-            domain.take_out(server, user).await
+            let action = AuditAction::MemberKicked;
+            let audit = domain.user_audit(&caller, server, user, action, reason)?;
+            domain.take_out(server, user, Some(audit)).await
         })
         .await
     }
 
     /// Takes a member out. Its lock is held.
-    async fn take_out(&self, server: Id, user: Id) -> Result<(), Error> {
+    async fn take_out(&self, server: Id, user: Id, audit: Option<AuditEntry>) -> Result<(), Error> {
         let leaving = self.leaving(server, user).await?;
         let _changing = (self.roles.changing([user]), self.changing_of(&leaving));
         let events = leaving.events;
-        let removed = self.store.remove_member(server, user, events).await;
+        let removed = self.store.remove_member(server, user, events, audit).await;
         self.touch(Touched::Member(server, user));
         if !removed.map_err(owner_stays)? {
             return Err(Error::not_found("member"));
@@ -172,16 +184,18 @@ impl Domain {
         self.tell_channels(&leaving.private).await
     }
 
-    /// Takes a user out, member or not, and keeps it out.
+    /// Takes a user out, member or not, and keeps it out. What it wrote in the last seconds (7 days
+    /// at most) is deleted in the background.
     pub async fn ban_user(
         self: &Arc<Self>,
         caller: &Caller,
         server: Id,
         user: Id,
         reason: String,
+        delete_s: i32,
     ) -> Result<(), Error> {
-        limits::text(&reason, limits::REASON_CHARS_MAX)
-            .map_err(|problem| Error::field("reason", problem))?;
+        check_reason(&reason)?;
+        check_ban_deletes(delete_s)?;
         let caller = caller.clone();
         self.complete(|domain| async move {
             let _held = domain.hold(server).await;
@@ -194,6 +208,8 @@ impl Domain {
                 Some(_) => domain.leaving(server, user).await?,
                 None => domain.profile(user).await.map(|_| Leaving::default())?,
             };
+            let action = AuditAction::UserBanned;
+            let audit = domain.user_audit(&caller, server, user, action, reason.clone())?;
             let ban = Ban {
                 server_id: server,
                 user_id: user,
@@ -202,10 +218,14 @@ impl Domain {
                 created_at: domain.now(),
             };
             let _changing = (domain.roles.changing([user]), domain.changing_of(&leaving));
-            let banned = domain.store.ban(ban, leaving.events).await;
+            let banned = domain
+                .store
+                .ban(ban, leaving.events, Some(audit.clone()))
+                .await;
             domain.touch(Touched::Member(server, user));
             banned.map_err(owner_stays)?;
-            domain.tell_channels(&leaving.private).await
+            domain.tell_channels(&leaving.private).await?;
+            domain.delete_banned(&audit, delete_s).await
         })
         .await
     }
@@ -223,7 +243,9 @@ impl Domain {
             domain
                 .authorise_server(&caller, server, Action::Moderate)
                 .await?;
-            if !domain.store.unban(server, user).await? {
+            let action = AuditAction::UserUnbanned;
+            let audit = domain.user_audit(&caller, server, user, action, String::new())?;
+            if !domain.store.unban(server, user, Some(audit)).await? {
                 return Err(Error::not_found("ban"));
             }
             Ok(())
@@ -285,7 +307,15 @@ impl Domain {
             let events = domain.role_events(&before, role).await?;
             let owner = domain.server_of(server).await?.owner_id;
             let _changing = domain.roles.changing([user, owner]);
-            let changed = domain.store.set_role(server, user, role, events).await;
+            let audit = AuditEntry {
+                target_id: user,
+                changes: vec![role_change(before.role, role)],
+                ..domain.audit(&caller, server, AuditAction::MemberRoleChanged)?
+            };
+            let set = domain
+                .store
+                .set_role(server, user, role, events, Some(audit));
+            let changed = set.await;
             for user in [user, owner] {
                 domain.touch(Touched::Member(server, user));
             }
@@ -391,7 +421,7 @@ impl Domain {
         events
     }
 
-    async fn member_of(&self, server: Id, user: Id) -> Result<Member, Error> {
+    pub(super) async fn member_of(&self, server: Id, user: Id) -> Result<Member, Error> {
         let member = self.store.member(server, user).await?;
         member.ok_or_else(|| Error::not_found("member"))
     }
@@ -420,7 +450,11 @@ pub(super) fn joined_events(server: &Server, member: &Member, profile: User) -> 
 }
 
 /// A service key is above all; others take out only whom they outrank.
-fn refuse_unless_outranked(caller: &Caller, own: Role, other: Option<Role>) -> Result<(), Error> {
+pub(super) fn refuse_unless_outranked(
+    caller: &Caller,
+    own: Role,
+    other: Option<Role>,
+) -> Result<(), Error> {
     if other == Some(Role::Owner) {
         let message = "The owner stays: the server is handed on, or deleted, first.";
         return Err(Error::new(Reason::OwnerLeaves, message));
@@ -428,7 +462,9 @@ fn refuse_unless_outranked(caller: &Caller, own: Role, other: Option<Role>) -> R
     if caller.is_service() || outranks(Some(own), other) {
         return Ok(());
     }
-    Err(Error::denied("Only members of lower roles are taken out."))
+    Err(Error::denied(
+        "Only members of lower roles are taken out or timed out.",
+    ))
 }
 
 /// Roles are changed from above, and only lower ones are given; but for the owner's, which is
@@ -447,7 +483,7 @@ fn refuse_role(own: Role, before: Role, role: Role) -> Result<(), Error> {
     Ok(())
 }
 
-fn owner_stays(error: store::Error) -> Error {
+pub(super) fn owner_stays(error: store::Error) -> Error {
     match error {
         store::Error::Conflict("owner") => {
             let message = "The owner stays: the server is handed on, or deleted, first.";

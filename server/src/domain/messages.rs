@@ -1,12 +1,13 @@
 //! History, edits, deletes, typing, custom events.
 
+use super::hook::Draft;
 use super::permissions::Action;
 use super::send::Change;
 use super::turns::Turn;
 use super::{Caller, Domain, Error};
 use crate::bus::{Transient, TransientKind};
 use crate::frames;
-use crate::model::{Channel, Id, Mentions, Message, limits};
+use crate::model::{AuditAction, AuditEntry, Channel, Id, Mentions, Message, limits};
 use crate::store::{Anchor, Page};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -89,6 +90,8 @@ impl Domain {
             return Err(Error::denied("Only its author edits a message."));
         }
         self.throttle.transient(caller, channel.id)?;
+        let draft = Draft::edit(caller, &channel, id, &content, &message.metadata);
+        let content = self.review(draft).await?.unwrap_or(content);
         let mentions = self.mentions_in(caller, &channel, &content).await?;
         self.complete_in_time(|domain| async move {
             domain.write_edit(message, content, mentions).await
@@ -154,17 +157,33 @@ impl Domain {
         if message.deleted {
             return Ok(());
         }
-        self.complete_in_time(|domain| async move { domain.write_delete(message).await })
+        let audit = if own {
+            None
+        } else {
+            let action = AuditAction::MessageDeleted;
+            Some(AuditEntry {
+                target_id: id,
+                channel_id: channel.id,
+                user_id: message.author_id,
+                ..self.audit(caller, channel.server_id, action)?
+            })
+        };
+        self.complete_in_time(|domain| async move { domain.write_delete(message, audit).await })
             .await
     }
 
-    async fn write_delete(self: &Arc<Self>, mut message: Message) -> Result<(), Error> {
+    async fn write_delete(
+        self: &Arc<Self>,
+        mut message: Message,
+        audit: Option<AuditEntry>,
+    ) -> Result<(), Error> {
         message.revision = self
             .bus
             .reservations
             .mint(message.id.max(message.revision))?;
         let (channel, id) = (message.channel_id, message.id);
-        let row = match self.store.delete(channel, id, message.revision).await {
+        let deleted = self.store.delete(channel, id, message.revision, audit);
+        let row = match deleted.await {
             Ok(row) => row,
             Err(error) => self.settle(Change::Deleted, &message, error).await?,
         };

@@ -11,6 +11,8 @@
 //! - `reactions`, `pins`, and `marks`: what stands on messages, and how it is written.
 //! - `webhooks`: who outside is told of what.
 //! - `turns`: in which order.
+//! - `hook`: a service that reviews messages before they are accepted.
+//! - `audit`, `time_outs`, `slow_mode`, `bulk`, `reports`: moderation.
 //! - `throttle`: how fast. `pages`: how much at once.
 //! - `cache`: what is remembered of the store.
 //!
@@ -20,11 +22,14 @@
 
 mod access;
 mod accounts;
+mod audit;
 mod auth;
+mod bulk;
 mod cache;
 mod channels;
 mod crowds;
 mod error;
+mod hook;
 mod invites;
 mod jwt;
 mod marks;
@@ -39,11 +44,14 @@ mod presence;
 mod programs;
 mod reactions;
 mod read_states;
+mod reports;
 mod send;
 mod servers;
 mod sessions;
 mod settings;
+mod slow_mode;
 mod throttle;
+mod time_outs;
 mod tokens;
 mod turns;
 mod users;
@@ -54,6 +62,7 @@ mod tests;
 
 pub use access::Visible;
 pub use auth::{Register, SignedIn, Subject, Tokens};
+pub use bulk::{BulkDelete, Selection};
 pub use channels::{ChannelChanges, NewChannel};
 pub use crowds::NewMember;
 pub use error::{Code, Error, Field, Reason};
@@ -64,6 +73,7 @@ pub use permissions::Action;
 pub use programs::NewKey;
 pub use reactions::OnMessage;
 pub use read_states::UnreadPage;
+pub use reports::NewReport;
 pub use send::{Accepted, DEADLINE, SendMessage};
 pub use servers::{NewServer, ServerChanges};
 pub use sessions::Caller;
@@ -78,8 +88,8 @@ use crate::model::{Channel, Id, Role, UnixMs, UserSettings};
 use crate::store::{self, NewEvent};
 use cache::Cache;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 
 /// Entries of the caches of channels and of users each.
@@ -94,6 +104,8 @@ const AHEAD_MS: i64 = 2_000;
 const FOLLOW_UPS_MAX: usize = 1_024;
 /// Messages whose mentions are told at once.
 const MENTIONS_MAX: usize = 64;
+/// Banned users whose messages are deleted at once.
+const SWEEPS_MAX: usize = 4;
 
 /// The roles of a user in its servers.
 type Roles = Arc<BTreeMap<Id, Role>>;
@@ -111,6 +123,8 @@ pub struct Domain {
     direct_channels: Cache<Id, Channels>,
     roles: Cache<Id, Roles>,
     blocks: Cache<(Id, Id), bool>,
+    time_outs: Cache<Id, time_outs::TimeOuts>,
+    slow_mode: slow_mode::SlowMode,
     settings: Cache<Id, UserSettings>,
     throttle: throttle::Throttle,
     passwords: passwords::Passwords,
@@ -121,6 +135,8 @@ pub struct Domain {
     turns: turns::Turns,
     follow_ups: Arc<Semaphore>,
     mentions: Arc<Semaphore>,
+    sweeps: Arc<Semaphore>,
+    pre_send: OnceLock<hook::Hook>,
     own_sends: read_states::OwnSends,
     flushing: Mutex<()>,
     ids_ahead: AtomicBool,
@@ -148,6 +164,8 @@ impl Domain {
             direct_channels: Cache::new(CACHE_ENTRIES),
             roles: Cache::new(CACHE_ENTRIES),
             blocks: Cache::new(CACHE_ENTRIES),
+            time_outs: Cache::new(CACHE_ENTRIES),
+            slow_mode: slow_mode::SlowMode::default(),
             settings: Cache::new(CACHE_ENTRIES),
             seen: sessions::Seen::default(),
             locks: std::array::from_fn(|_| RwLock::new(())),
@@ -155,6 +173,8 @@ impl Domain {
             turns: turns::Turns::new(),
             follow_ups: Arc::new(Semaphore::new(FOLLOW_UPS_MAX)),
             mentions: Arc::new(Semaphore::new(MENTIONS_MAX)),
+            sweeps: Arc::new(Semaphore::new(SWEEPS_MAX)),
+            pre_send: OnceLock::new(),
             own_sends: read_states::OwnSends::default(),
             flushing: Mutex::new(()),
             ids_ahead: AtomicBool::new(false),
@@ -171,6 +191,10 @@ impl Domain {
         self.flush_seen().await;
         if let Err(error) = self.store.trim(self.now()).await {
             tracing::warn!(%error, "old rows couldn't be removed");
+        }
+        let kept_from = self.audit_kept_from();
+        if let Err(error) = self.store.trim_moderation(self.now(), kept_from).await {
+            tracing::warn!(%error, "old entries of audit logs couldn't be removed");
         }
     }
 

@@ -2,7 +2,8 @@
 
 use super::Error;
 use crate::model::{
-    Ban, Channel, DeadLetter, Invite, Member, Metadata, Pin, Server, Session, User, Webhook,
+    AuditChange, AuditEntry, Ban, Channel, DeadLetter, Invite, Member, Metadata, Pin, Report,
+    Server, Session, User, Webhook,
 };
 use std::sync::Arc;
 
@@ -135,6 +136,21 @@ impl Bulk for Invite {
 impl Bulk for Ban {
     fn bytes(&self) -> usize {
         FIXED + self.reason.len()
+    }
+}
+
+impl Bulk for AuditEntry {
+    fn bytes(&self) -> usize {
+        let texts = |change: &AuditChange| {
+            8 + change.field.len() + change.before.len() + change.after.len()
+        };
+        2 * FIXED + self.reason.len() + self.changes.iter().map(texts).sum::<usize>()
+    }
+}
+
+impl Bulk for Report {
+    fn bytes(&self) -> usize {
+        2 * FIXED + self.reason.len() + self.note.len()
     }
 }
 

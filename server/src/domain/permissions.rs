@@ -61,6 +61,18 @@ actions! {
     Invite = "invite";
     /// Take out members, ban and unban users.
     Moderate = "kick, ban";
+    /// Time out members, and lift that.
+    TimeOut = "time out";
+    /// Show messages to the moderators.
+    Report = "report message";
+    /// List and close reports.
+    HandleReports = "list, resolve reports";
+    /// Delete what a user wrote in all channels where one deletes others' messages.
+    DeleteOthersEverywhere = "delete a user's messages";
+    /// Send messages without waiting for the channel's slow mode.
+    PassSlowMode = "pass slow mode";
+    /// Read what was done to a server, and by whom.
+    ReadAuditLog = "read audit log";
     /// Make channels.
     CreateChannel = "create channel";
     /// Change a server's name and the like.
@@ -71,6 +83,17 @@ actions! {
     OwnServer = "delete server, hand on";
     /// Have others told of what happens in a server.
     ManageWebhooks = "webhooks";
+}
+
+impl Action {
+    /// Whether a member that is timed out may do it still: read, take back its own, call for help.
+    #[must_use]
+    pub fn is_left_in_time_out(self) -> bool {
+        matches!(
+            self,
+            Action::See | Action::ListMembers | Action::DeleteOwn | Action::Report
+        )
+    }
 }
 
 /// The one rule. `role` is the user's role in the server (none: not a member; of a DIRECT channel
@@ -101,15 +124,22 @@ pub fn outranks(role: Option<Role>, other: Option<Role>) -> bool {
 fn server_action(action: Action) -> Option<Role> {
     Some(match action {
         Action::See | Action::ListMembers => Role::Member,
-        Action::Invite | Action::Moderate => Role::Moderator,
+        Action::Invite
+        | Action::Moderate
+        | Action::TimeOut
+        | Action::HandleReports
+        | Action::DeleteOthersEverywhere => Role::Moderator,
         Action::CreateChannel
         | Action::ManageServer
         | Action::ManageRoles
+        | Action::ReadAuditLog
         | Action::ManageWebhooks => Role::Admin,
         Action::OwnServer => Role::Owner,
         Action::Write
         | Action::DeleteOwn
         | Action::DeleteOthers
+        | Action::Report
+        | Action::PassSlowMode
         | Action::MentionEveryone
         | Action::React
         | Action::Pin
@@ -135,8 +165,12 @@ fn direct_action(action: Action) -> bool {
 fn channel_action(kind: ChannelType, action: Action) -> Option<Role> {
     Some(match action {
         Action::Write if kind == ChannelType::Announcement => Role::Moderator,
-        Action::See | Action::Write | Action::DeleteOwn | Action::React => Role::Member,
-        Action::DeleteOthers | Action::Pin | Action::MentionEveryone => Role::Moderator,
+        Action::See | Action::Write | Action::DeleteOwn | Action::React | Action::Report => {
+            Role::Member
+        }
+        Action::DeleteOthers | Action::Pin | Action::MentionEveryone | Action::PassSlowMode => {
+            Role::Moderator
+        }
         Action::ManageChannel => Role::Admin,
         Action::ManageChannelMembers if kind == ChannelType::Private => Role::Admin,
         _ => return None,

@@ -7,7 +7,7 @@
 use super::accounts::on_user;
 use super::permissions::Action;
 use super::turns::{Latest, Turn};
-use super::{Caller, Domain, Error, Reason};
+use super::{Caller, Domain, Error, Reason, hook};
 use crate::bus::{Draft, Reserve, Reserved};
 use crate::frames;
 use crate::model::{
@@ -94,6 +94,12 @@ enum Place<'a> {
     Taken(Message),
 }
 
+impl Accepted {
+    fn is_new(&self) -> bool {
+        matches!(self.stage, Stage::Queued(..))
+    }
+}
+
 impl Domain {
     /// Sends a message. `Ok` means durable. A repeat of a nonce answers with the original.
     pub async fn send_message(
@@ -124,8 +130,29 @@ impl Domain {
             let message = "reply_to isn't a message of this channel.";
             return Err(Error::new(Reason::ReplyNotFound, message));
         }
-        let mentions = self.mentions_in(caller, &channel, &send.content).await?;
+        let slow = self.refuse_early(caller, &channel, &send.nonce).await?;
+        let accepted = self.accept(caller, &channel, send).await;
+        // What didn't become a new message didn't take the user's turn.
+        if slow && !matches!(&accepted, Ok(accepted) if accepted.is_new()) {
+            self.slow_mode.forget(channel.id, caller.user_id);
+        }
+        accepted
+    }
+
+    /// Gives a message that is allowed its place, and queues its insertion.
+    async fn accept(
+        &self,
+        caller: &Caller,
+        channel: &Channel,
+        mut send: SendMessage,
+    ) -> Result<Accepted, Error> {
         let (content_hash, author) = (hash(&send), caller.user_id);
+        let rewritten = self.reviewed(caller, channel, &send).await?;
+        let sent_hash = rewritten.is_some().then_some(content_hash);
+        if let Some(content) = rewritten {
+            send.content = content;
+        }
+        let mentions = self.mentions_in(caller, channel, &send.content).await?;
         let reserve = Reserve {
             channel: channel.id,
             author,
@@ -136,7 +163,10 @@ impl Domain {
         // No await from here on: what is queued is also seen through.
         Ok(match self.place(reserve).await? {
             Place::New(id, mut latest) => {
-                let message = message_of(id, author, send, mentions);
+                let message = Message {
+                    sent_hash,
+                    ..message_of(id, author, send, mentions)
+                };
                 let stage = Stage::Queued(self.queue(&message), Turn::after(&mut latest));
                 Accepted { message, stage }
             }
@@ -145,6 +175,29 @@ impl Domain {
                 stage: Stage::Stored,
             },
         })
+    }
+
+    /// What the service that reviews messages makes of the content; None: it stays. A repeat isn't
+    /// reviewed anew: it answers with what became of the original.
+    async fn reviewed(
+        &self,
+        caller: &Caller,
+        channel: &Channel,
+        send: &SendMessage,
+    ) -> Result<Option<String>, Error> {
+        if !self.has_hook() {
+            return Ok(None);
+        }
+        if !send.nonce.is_empty() {
+            let nonce = send.nonce.clone();
+            let original = self.store.by_nonce(channel.id, caller.user_id, nonce);
+            if original.await?.is_some() {
+                return Ok(None);
+            }
+        }
+        let (content, reply_to) = (&send.content, send.reply_to);
+        let draft = hook::Draft::new(caller, channel, content, reply_to, &send.metadata);
+        self.review(draft).await
     }
 
     /// A repeat whose original isn't stored (yet) gets a place of its own: whichever of the two
@@ -238,8 +291,14 @@ impl Domain {
         };
         let message = match insertion.await {
             Ok(Inserted::New) => message,
-            Ok(Inserted::Repeat(original)) => return repeat(original, &message),
-            Err(error) => self.settle(Change::Created, &message, error).await?,
+            Ok(Inserted::Repeat(original)) => {
+                self.slow_mode.forget(message.channel_id, message.author_id);
+                return repeat(original, &message);
+            }
+            Err(error) => {
+                self.slow_mode.forget(message.channel_id, message.author_id);
+                self.settle(Change::Created, &message, error).await?
+            }
         };
         metrics::counter!("chirm_messages_sent_total").increment(1);
         self.read_own(message.author_id, message.channel_id, message.id);
@@ -421,9 +480,14 @@ fn message_of(id: Id, author_id: Id, send: SendMessage, mentions: Mentions) -> M
 /// can't be compared any more.
 fn repeat(original: Message, now: &Message) -> Result<Message, Error> {
     let untouched = !original.deleted && original.revision == 0;
-    let same = original.content == now.content
-        && original.reply_to == now.reply_to
-        && original.metadata == now.metadata;
+    let same = if original.sent_hash.is_some() || now.sent_hash.is_some() {
+        // What was sent counts, not what a hook made of it.
+        sent_hash(&original) == sent_hash(now)
+    } else {
+        original.content == now.content
+            && original.reply_to == now.reply_to
+            && original.metadata == now.metadata
+    };
     if untouched && !same {
         return Err(nonce_reused());
     }
@@ -439,14 +503,24 @@ fn nonce_reused() -> Error {
 
 /// What is sent under a nonce, in short.
 pub(super) fn hash(send: &SendMessage) -> u64 {
+    hash_of(send.reply_to, &send.content, &send.metadata)
+}
+
+/// As [`hash`], of a message.
+fn sent_hash(message: &Message) -> u64 {
+    let now = || hash_of(message.reply_to, &message.content, &message.metadata);
+    message.sent_hash.unwrap_or_else(now)
+}
+
+fn hash_of(reply_to: Id, content: &str, metadata: &Metadata) -> u64 {
     let mut hasher = Sha256::new();
-    hasher.update(send.reply_to.to_be_bytes());
+    hasher.update(reply_to.to_be_bytes());
     let mut add = |text: &str| {
         hasher.update((text.len() as u64).to_be_bytes());
         hasher.update(text.as_bytes());
     };
-    add(&send.content);
-    for (key, value) in &send.metadata {
+    add(content);
+    for (key, value) in metadata {
         add(key);
         add(value);
     }

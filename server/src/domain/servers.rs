@@ -1,10 +1,12 @@
 //! Servers.
 
 use super::accounts::on_user;
+use super::audit::server_changes;
 use super::permissions::Action;
 use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{
-    Channel, ChannelType, EventBody, Id, Member, Metadata, Role, Server, TopicKey, Touched, limits,
+    AuditAction, AuditEntry, Channel, ChannelType, EventBody, Id, Member, Metadata, Role, Server,
+    TopicKey, Touched, limits,
 };
 use crate::store::{self, NewEvent};
 use std::sync::Arc;
@@ -84,6 +86,7 @@ impl Domain {
             user_id: user,
             role: Role::Owner,
             joined_at: self.now(),
+            timed_out_until: 0,
         };
         let general = Channel {
             id: self.mint()?,
@@ -94,6 +97,7 @@ impl Domain {
             rank: 0,
             member_ids: Vec::new(),
             metadata: Metadata::new(),
+            slow_mode_s: 0,
         };
         let events = vec![on_user(
             user,
@@ -146,16 +150,23 @@ impl Domain {
             domain
                 .authorise_server(&caller, id, Action::ManageServer)
                 .await?;
-            let server = domain.changed_server(id, changes).await?;
+            let before = domain.server_of(id).await?;
+            let server = domain.changed_server(before.clone(), changes)?;
+            let audit = AuditEntry {
+                changes: server_changes(&before, &server),
+                ..domain.audit(&caller, id, AuditAction::ServerUpdated)?
+            };
             let events = vec![on_server(id, EventBody::ServerUpdated(server.clone()))];
-            domain.store.update_server(server.clone(), events).await?;
+            let updated = domain
+                .store
+                .update_server(server.clone(), events, Some(audit));
+            updated.await?;
             Ok(server)
         })
         .await
     }
 
-    async fn changed_server(&self, id: Id, changes: ServerChanges) -> Result<Server, Error> {
-        let mut server = self.server_of(id).await?;
+    fn changed_server(&self, mut server: Server, changes: ServerChanges) -> Result<Server, Error> {
         if let Some(name) = changes.name {
             server.name = self.check_name("server.name", &name)?;
         }
@@ -189,7 +200,9 @@ impl Domain {
                 domain.server_channels.changing([id]),
             );
             let deleted = on_server(id, EventBody::ServerDeleted(id));
-            let done = domain.store.delete_server(id, vec![deleted]).await;
+            let audit = domain.audit(&caller, id, AuditAction::ServerDeleted)?;
+            let deleted = domain.store.delete_server(id, vec![deleted], Some(audit));
+            let done = deleted.await;
             domain.touch(Touched::Server(id));
             Ok(done?)
         })

@@ -123,6 +123,7 @@ pub fn channel(channel: &Channel) -> v1::Channel {
         rank: channel.rank,
         member_ids: channel.member_ids.clone(),
         metadata: metadata(&channel.metadata),
+        slow_mode_seconds: channel.slow_mode_s,
     }
 }
 
@@ -135,6 +136,7 @@ pub fn member(member: &Member, profile: Option<&User>) -> v1::Member {
         role: member.role as i32,
         joined_at: timestamp(member.joined_at),
         user: profile.map(user),
+        timed_out_until: timestamp(member.timed_out_until),
     }
 }
 

@@ -7,8 +7,12 @@ use unicode_normalization::UnicodeNormalization;
 
 /// Characters of a server's or channel's description.
 pub const DESCRIPTION_CHARS_MAX: usize = 1_024;
-/// Characters of the reason of a ban.
+/// Characters of the reason of a ban, and of any other that moderators give.
 pub const REASON_CHARS_MAX: usize = 512;
+/// Characters of the reason of a report.
+pub const REPORT_CHARS_MAX: usize = 1_024;
+/// Seconds of a channel's slow mode.
+pub const SLOW_MODE_S_MAX: i32 = 21_600;
 /// Characters of a device's name.
 pub const DEVICE_CHARS_MAX: usize = 100;
 /// Characters of a password.

@@ -3,6 +3,7 @@
 mod event;
 pub mod limits;
 mod mention;
+mod moderation;
 mod presence;
 mod read_state;
 mod topic;
@@ -10,6 +11,9 @@ mod webhook;
 
 pub use event::{EventBody, Mark, Signal};
 pub use mention::{Groups, Mentions};
+pub use moderation::{
+    AUDIT_ENTRIES_MAX, AuditAction, AuditChange, AuditEntry, Report, ReportState,
+};
 pub use presence::{Presence, Status, Touched};
 pub use read_state::{DirectMessages, MUTED_FOR_EVER, ReadState, UserSettings};
 pub use topic::{Position, TopicKey, TopicKind};
@@ -110,6 +114,8 @@ pub struct Member {
     pub role: Role,
     /// When it joined.
     pub joined_at: UnixMs,
+    /// Until when it may read but not write; 0, or past: it isn't timed out.
+    pub timed_out_until: UnixMs,
 }
 
 /// Who sees a channel and who writes to it.
@@ -159,6 +165,8 @@ pub struct Channel {
     pub member_ids: Vec<Id>,
     /// What the integrator attached.
     pub metadata: Metadata,
+    /// Seconds that a user waits between two messages; 0 for none.
+    pub slow_mode_s: i32,
 }
 
 /// One message of a channel.
@@ -188,6 +196,8 @@ pub struct Message {
     pub groups: Groups,
     /// What the integrator attached.
     pub metadata: Metadata,
+    /// Where a hook changed the content: a hash of what was sent. Never sent to clients.
+    pub sent_hash: Option<u64>,
     /// The kinds of reactions, the one that came first in front.
     pub reactions: Vec<Reaction>,
     /// Whether it stands in the channel's list of pins.

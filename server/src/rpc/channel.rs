@@ -13,6 +13,15 @@ use tonic::{Request, Response, Status};
 /// The service over the use cases.
 pub(super) struct Channels(pub(super) Arc<Domain>);
 
+/// The fields that an update changes.
+const CHANGEABLE: &[&str] = &[
+    "name",
+    "description",
+    "rank",
+    "metadata",
+    "slow_mode_seconds",
+];
+
 #[tonic::async_trait]
 impl ChannelService for Channels {
     async fn create_channel(
@@ -37,6 +46,7 @@ impl ChannelService for Channels {
             member_ids: request.member_ids,
             metadata: request.metadata.into_iter().collect(),
             request_id: request.request_id,
+            slow_mode_s: request.slow_mode_seconds,
         };
         let channel = self.0.create_channel(&caller, new).await.map_err(refused)?;
         let channel = Some(frames::channel(&channel));
@@ -65,7 +75,7 @@ impl ChannelService for Channels {
             update_mask,
         } = request.into_inner();
         let given = channel.unwrap_or_default();
-        let mask = Mask::new(update_mask, &["name", "description", "rank", "metadata"])?;
+        let mask = Mask::new(update_mask, CHANGEABLE)?;
         let has_metadata = !given.metadata.is_empty();
         let (has_name, has_text) = (!given.name.is_empty(), !given.description.is_empty());
         let metadata = given.metadata.into_iter().collect();
@@ -74,6 +84,11 @@ impl ChannelService for Channels {
             description: mask.pick("description", given.description, has_text),
             rank: mask.pick("rank", given.rank, given.rank != 0),
             metadata: mask.pick("metadata", metadata, has_metadata),
+            slow_mode_s: mask.pick(
+                "slow_mode_seconds",
+                given.slow_mode_seconds,
+                given.slow_mode_seconds != 0,
+            ),
         };
         let channel = self.0.update_channel(&caller, channel_id, changes).await;
         let channel = Some(frames::channel(&channel.map_err(refused)?));

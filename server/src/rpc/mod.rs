@@ -18,6 +18,7 @@ mod grpc;
 pub mod http;
 mod mask;
 mod message;
+mod moderation;
 mod pages;
 pub mod port;
 mod presence;
@@ -39,10 +40,11 @@ use auth::Auth;
 use channel::Channels;
 use chirm_proto::v1::{
     admin_service_server, auth_service_server, channel_service_server, message_service_server,
-    presence_service_server, read_state_service_server, server_service_server, user_service_server,
-    webhook_service_server,
+    moderation_service_server, presence_service_server, read_state_service_server,
+    server_service_server, user_service_server, webhook_service_server,
 };
 use message::Messages;
+use moderation::Moderation;
 use presence::Presences;
 use read_state::ReadStates;
 use server::Servers;
@@ -53,7 +55,7 @@ use user::Users;
 use webhook::Webhooks;
 
 /// The services of the public port, as reflection lists them and health tells their state.
-pub const PUBLIC: [&str; 9] = [
+pub const PUBLIC: [&str; 10] = [
     "chirm.v1.GatewayService",
     auth_service_server::SERVICE_NAME,
     user_service_server::SERVICE_NAME,
@@ -61,6 +63,7 @@ pub const PUBLIC: [&str; 9] = [
     channel_service_server::SERVICE_NAME,
     message_service_server::SERVICE_NAME,
     presence_service_server::SERVICE_NAME,
+    moderation_service_server::SERVICE_NAME,
     read_state_service_server::SERVICE_NAME,
     webhook_service_server::SERVICE_NAME,
 ];
@@ -85,9 +88,12 @@ pub fn routes(
     let presences = Presences(domain.clone());
     let presences = presence_service_server::PresenceServiceServer::new(presences);
     let channels = channel_service_server::ChannelServiceServer::new(Channels(domain.clone()));
+    let moderation =
+        moderation_service_server::ModerationServiceServer::new(Moderation(domain.clone()));
     let reads = read_state_service_server::ReadStateServiceServer::new(ReadStates(domain.clone()));
     let webhooks = webhook_service_server::WebhookServiceServer::new(Webhooks(domain.clone()));
     let routes = Routes::new(messages.max_decoding_message_size(max))
+        .add_service(moderation.max_decoding_message_size(max))
         .add_service(auth.max_decoding_message_size(max))
         .add_service(users.max_decoding_message_size(max))
         .add_service(servers.max_decoding_message_size(max))

@@ -257,9 +257,13 @@ impl ServerService for Servers {
         request: Request<v1::KickMemberRequest>,
     ) -> Result<Response<v1::KickMemberResponse>, Status> {
         let caller = caller(&self.0, &request).await?;
-        let v1::KickMemberRequest { server_id, user_id } = request.into_inner();
+        let v1::KickMemberRequest {
+            server_id,
+            user_id,
+            reason,
+        } = request.into_inner();
         self.0
-            .kick_member(&caller, server_id, user_id)
+            .kick_member(&caller, server_id, user_id, reason)
             .await
             .map_err(refused)?;
         Ok(Response::new(v1::KickMemberResponse {}))
@@ -274,9 +278,10 @@ impl ServerService for Servers {
             server_id,
             user_id,
             reason,
+            delete_message_seconds,
         } = request.into_inner();
         self.0
-            .ban_user(&caller, server_id, user_id, reason)
+            .ban_user(&caller, server_id, user_id, reason, delete_message_seconds)
             .await
             .map_err(refused)?;
         Ok(Response::new(v1::BanUserResponse {}))

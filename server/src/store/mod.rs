@@ -5,10 +5,12 @@
 //! `Err(Error::Unavailable)` means *unknown*: the write may or may not have happened; callers read
 //! again before they decide. Changes of servers and users carry the events of their topics: the
 //! store numbers them in the change's own transaction (one outbox row each, kept for ten minutes)
-//! and, after the commit, hands them to the [`Relay`] in the order of their positions.
+//! and, after the commit, hands them to the [`Relay`] in the order of their positions. What
+//! moderators may want to know of brings its audit entry: see [`Moderation`].
 
 mod accounts;
 mod marks;
+mod moderation;
 mod read_states;
 pub mod sqlite;
 #[cfg(test)]
@@ -17,12 +19,13 @@ mod webhooks;
 
 pub use accounts::{Account, Departed, Join, Made, NewAccount, Sessions, Users};
 pub use marks::{Marks, ReactedTo, Reactor, Tally};
+pub use moderation::{AuditFilter, Deleted, Moderation, ReportBounds};
 pub use read_states::{ReadOf, ReadStates, Settings};
 pub use webhooks::{Settlement, Webhooks};
 
 use crate::model::{
-    Ban, Channel, EventBody, Id, Invite, Member, Mentions, Message, Position, Role, Server, Signal,
-    TopicKey, UnixMs, User, UserSettings,
+    AuditEntry, Ban, Channel, EventBody, Id, Invite, Member, Mentions, Message, Position, Role,
+    Server, Signal, TopicKey, UnixMs, User, UserSettings,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -153,7 +156,13 @@ pub trait Messages: Send + Sync {
     ) -> Queued<Message>;
     /// Deletes softly: content, metadata, mentions, reactions and pin go, the row stays.
     /// Idempotent. Answers the row.
-    async fn delete(&self, channel: Id, id: Id, revision: i64) -> Result<Message, Error>;
+    async fn delete(
+        &self,
+        channel: Id,
+        id: Id,
+        revision: i64,
+        audit: Option<AuditEntry>,
+    ) -> Result<Message, Error>;
     /// The row, deleted or not.
     async fn get(&self, channel: Id, id: Id) -> Result<Option<Message>, Error>;
     /// A page of at most `limit` (1 to 100) messages.
@@ -185,9 +194,19 @@ pub trait Servers: Send + Sync {
     /// The server.
     async fn server(&self, id: Id) -> Result<Option<Server>, Error>;
     /// Writes name, description, open and metadata.
-    async fn update_server(&self, server: Server, events: Vec<NewEvent>) -> Result<(), Error>;
-    /// Deletes it with members, channels, invitations, bans.
-    async fn delete_server(&self, id: Id, events: Vec<NewEvent>) -> Result<(), Error>;
+    async fn update_server(
+        &self,
+        server: Server,
+        events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
+    ) -> Result<(), Error>;
+    /// Deletes it with members, channels, invitations, bans, reports; not its audit log.
+    async fn delete_server(
+        &self,
+        id: Id,
+        events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
+    ) -> Result<(), Error>;
     /// The roles of a user in all its servers, by their ids.
     async fn roles_of(&self, user: Id) -> Result<Vec<(Id, Role)>, Error>;
     /// The servers of a user with ids above `after`, ascending, at most `limit`.
@@ -233,6 +252,7 @@ pub trait Servers: Send + Sync {
         user: Id,
         role: Role,
         events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
     ) -> Result<Member, Error>;
     /// Takes a member out, and out of the server's private channels. Idempotent: false if it was
     /// none. The owner is `Conflict("owner")`, here, in `ban`, and for another role in `set_role`.
@@ -241,11 +261,17 @@ pub trait Servers: Send + Sync {
         server: Id,
         user: Id,
         events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
     ) -> Result<bool, Error>;
     /// Bans, and takes the member out. Idempotent.
-    async fn ban(&self, ban: Ban, events: Vec<NewEvent>) -> Result<(), Error>;
+    async fn ban(
+        &self,
+        ban: Ban,
+        events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
+    ) -> Result<(), Error>;
     /// Lifts a ban; false if there was none.
-    async fn unban(&self, server: Id, user: Id) -> Result<bool, Error>;
+    async fn unban(&self, server: Id, user: Id, audit: Option<AuditEntry>) -> Result<bool, Error>;
     /// Bans of user ids above `after`, ascending, at most `limit`.
     async fn bans(&self, server: Id, after: Id, limit: u32) -> Result<Vec<Ban>, Error>;
     /// Stores an invitation; at most 1,000 a server that are open. `request` makes a repeat within
@@ -254,6 +280,7 @@ pub trait Servers: Send + Sync {
         &self,
         invite: Invite,
         request: Option<(Id, String)>,
+        audit: Option<AuditEntry>,
     ) -> Result<Invite, Error>;
     /// An invitation by its code, spent or not. What is spent stays for a day at most, so that who
     /// joined by it can repeat the call.
@@ -267,7 +294,12 @@ pub trait Servers: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Invite>, Error>;
     /// Ends one; false if there was none.
-    async fn revoke_invite(&self, server: Id, code: &str) -> Result<bool, Error>;
+    async fn revoke_invite(
+        &self,
+        server: Id,
+        code: &str,
+        audit: Option<AuditEntry>,
+    ) -> Result<bool, Error>;
 }
 
 /// Channels.
@@ -284,13 +316,24 @@ pub trait Channels: Send + Sync {
         request: Option<(Id, String)>,
         max_channels: u32,
         events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
     ) -> Result<(Channel, bool), Error>;
     /// The channel with its members.
     async fn channel(&self, id: Id) -> Result<Option<Channel>, Error>;
-    /// Writes name, description, rank and metadata.
-    async fn update_channel(&self, channel: Channel, events: Vec<NewEvent>) -> Result<(), Error>;
+    /// Writes name, description, rank, metadata and slow mode.
+    async fn update_channel(
+        &self,
+        channel: Channel,
+        events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
+    ) -> Result<(), Error>;
     /// Deletes it; its messages are no longer reachable and are removed in the background.
-    async fn delete_channel(&self, id: Id, events: Vec<NewEvent>) -> Result<(), Error>;
+    async fn delete_channel(
+        &self,
+        id: Id,
+        events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
+    ) -> Result<(), Error>;
     /// A server's channels with their members, by rank and id.
     async fn channels_of_server(&self, server: Id) -> Result<Vec<Channel>, Error>;
     /// The direct channels of a user, newest first.
@@ -303,6 +346,7 @@ pub trait Channels: Send + Sync {
         user: Id,
         max_members: u32,
         events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
     ) -> Result<bool, Error>;
     /// Takes one out, of a private or direct channel; false if it wasn't there.
     async fn remove_channel_member(
@@ -310,6 +354,7 @@ pub trait Channels: Send + Sync {
         channel: Id,
         user: Id,
         events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
     ) -> Result<bool, Error>;
 }
 
@@ -383,13 +428,13 @@ pub trait Upkeep: Send + Sync {
 pub trait Store:
     Messages + Marks + Servers + Channels + Users + Sessions + Outbox + Upkeep + 'static
 where
-    Self: ReadStates + Settings + Webhooks,
+    Self: ReadStates + Settings + Moderation + Webhooks,
 {
 }
 impl<T> Store for T
 where
     T: Messages + Marks + Servers + Channels + Users + Sessions + Outbox + Upkeep + 'static,
-    T: ReadStates + Settings + Webhooks,
+    T: ReadStates + Settings + Moderation + Webhooks,
 {
 }
 

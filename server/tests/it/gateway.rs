@@ -305,6 +305,7 @@ async fn joining_and_leaving_change_what_a_live_stream_carries() {
     let kick = v1::KickMemberRequest {
         server_id: server,
         user_id: bob.id,
+        reason: String::new(),
     };
     ann.servers()
         .kick_member(ann.request(kick))

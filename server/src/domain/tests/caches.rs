@@ -121,7 +121,7 @@ async fn what_changes_for_members_is_seen_from_the_commit_on() {
         .unwrap();
     let join = domain.join_by_invite(ben, invite.code);
     town.change("join by an invitation", join).await;
-    let kick = domain.kick_member(owner, server, ben.user_id);
+    let kick = domain.kick_member(owner, server, ben.user_id, String::new());
     town.change("kick", kick).await;
     let add = domain.add_member(&town.service, server, ben.user_id);
     town.change("add", add).await;
@@ -129,7 +129,7 @@ async fn what_changes_for_members_is_seen_from_the_commit_on() {
         let update = domain.update_member(owner, server, ben.user_id, role);
         town.change("a role", update).await;
     }
-    let ban = domain.ban_user(ben, server, anna.user_id, String::new());
+    let ban = domain.ban_user(ben, server, anna.user_id, String::new(), 0);
     town.change("ban", ban).await;
     town.change("delete a server", domain.delete_server(ben, server))
         .await;
@@ -183,7 +183,7 @@ async fn a_change_that_nobody_waits_for_is_made_and_seen() {
     town.give_up("join", domain.join_by_id(ben, server)).await;
     let update = domain.update_member(owner, server, ben.user_id, Role::Admin);
     town.give_up("a role", update).await;
-    let kick = domain.kick_member(owner, server, ben.user_id);
+    let kick = domain.kick_member(owner, server, ben.user_id, String::new());
     town.give_up("kick", kick).await;
     let new = new_channel(server, ChannelType::Text, "new");
     town.give_up("create a channel", domain.create_channel(owner, new))

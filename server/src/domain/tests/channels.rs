@@ -174,10 +174,11 @@ async fn all_direct_channels_are_seen_however_many() {
             description: String::new(),
             rank: 0,
             member_ids: vec![id, anna.user_id],
+            slow_mode_s: 0,
             metadata: Default::default(),
         };
         let store = &world.domain.store;
-        store.create_channel(channel, id, None, u32::MAX, Vec::new())
+        store.create_channel(channel, id, None, u32::MAX, Vec::new(), None)
     });
     for made in futures::future::join_all(made).await {
         made.unwrap();

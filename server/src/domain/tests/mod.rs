@@ -1,19 +1,24 @@
 //! The use cases over the real store and the real bus.
 
 mod auth;
+mod bulk;
 mod caches;
 mod channels;
 mod clocks;
+mod hook;
 mod jwt;
 mod marks;
 mod messages;
+mod moderation;
 mod pages;
 mod programs;
 mod rates;
 mod read_states;
 mod refresh;
+mod reports;
 mod servers;
 mod settings;
+mod slow_mode;
 
 use super::*;
 use crate::bus::local::{self, LocalTopics, RingLimits};
@@ -221,6 +226,7 @@ fn new_channel(server_id: Id, kind: crate::model::ChannelType, name: &str) -> Ne
         member_ids: Vec::new(),
         metadata: Default::default(),
         request_id: String::new(),
+        slow_mode_s: 0,
     }
 }
 

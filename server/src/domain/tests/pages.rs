@@ -91,7 +91,7 @@ async fn the_largest_pages_of_bans_meet() {
             reason: String::new(),
             created_at: 0,
         };
-        world.domain.store.ban(ban, Vec::new())
+        world.domain.store.ban(ban, Vec::new(), None)
     });
     for banned in join_all(banned).await {
         banned.unwrap();

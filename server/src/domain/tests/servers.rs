@@ -9,7 +9,7 @@ async fn who_is_taken_out_is_refused_at_once() {
     let domain = &world.domain;
     world.send(&anna, general, "here").await.unwrap();
     domain
-        .kick_member(&owner, server, anna.user_id)
+        .kick_member(&owner, server, anna.user_id, String::new())
         .await
         .unwrap();
     assert_eq!(
@@ -34,7 +34,7 @@ async fn who_is_taken_out_is_refused_at_once() {
     domain.join_by_id(&anna, server).await.unwrap();
     world.send(&anna, general, "back").await.unwrap();
     domain
-        .ban_user(&owner, server, anna.user_id, "enough".into())
+        .ban_user(&owner, server, anna.user_id, "enough".into(), 0)
         .await
         .unwrap();
     assert_eq!(
@@ -73,11 +73,15 @@ async fn roles_are_changed_from_above_only() {
         assert_eq!(why(changed), Reason::PermissionDenied, "{role:?}");
     }
     assert_eq!(
-        why(domain.kick_member(&admin, server, other.user_id).await),
+        why(domain
+            .kick_member(&admin, server, other.user_id, String::new())
+            .await),
         Reason::PermissionDenied
     );
     assert_eq!(
-        why(domain.kick_member(&admin, server, owner.user_id).await),
+        why(domain
+            .kick_member(&admin, server, owner.user_id, String::new())
+            .await),
         Reason::OwnerLeaves
     );
     assert_eq!(
@@ -278,7 +282,9 @@ async fn to_a_service_key_a_server_that_is_not_there_is_absent() {
         why(domain.list_invites(&service, absent, none, 0).await),
         why(domain.list_channels(&service, absent, None, 0).await),
         why(domain.get_server(&service, absent).await),
-        why(domain.kick_member(&service, absent, id).await),
+        why(domain
+            .kick_member(&service, absent, id, String::new())
+            .await),
         why(domain
             .create_invite(&service, new_invite(absent, 0, 0))
             .await),

@@ -110,6 +110,7 @@ impl World {
             member_ids: Vec::new(),
             metadata: Default::default(),
             request_id: String::new(),
+            slow_mode_s: 0,
         };
         let made = self.domain.create_channel(&owner.caller, new).await;
         made.expect("creates").id
@@ -121,9 +122,9 @@ impl World {
     }
 
     async fn kick(&self, owner: &User, server: Id, user: &User) {
-        let kicked = self
-            .domain
-            .kick_member(&owner.caller, server, user.caller.user_id);
+        let kicked =
+            self.domain
+                .kick_member(&owner.caller, server, user.caller.user_id, String::new());
         kicked.await.expect("kicks");
     }
 

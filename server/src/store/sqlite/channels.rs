@@ -3,8 +3,8 @@
 use super::requests::{self, Kind};
 use super::rows::{Of, metadata_json};
 use super::writer::Tx;
-use super::{Sqlite, outbox, read_states};
-use crate::model::{Channel, ChannelType, Id};
+use super::{Sqlite, audit, outbox, read_states};
+use crate::model::{AuditEntry, Channel, ChannelType, Id};
 use crate::store::{Channels, Error, NewEvent};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
@@ -27,6 +27,7 @@ impl Channels for Sqlite {
         request: Option<(Id, String)>,
         max_channels: u32,
         events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
     ) -> Result<(Channel, bool), Error> {
         let events = outbox::encode(events);
         self.change(move |tx| {
@@ -47,6 +48,7 @@ impl Channels for Sqlite {
                 insert(tx, &channel, creator).await?;
                 let made = requests::Made::id(channel.id);
                 requests::remember(tx, Kind::Channel, request, made).await?;
+                audit::write_some(tx, audit).await?;
                 outbox::publish(tx, events).await?;
                 Ok((channel, true))
             })
@@ -59,37 +61,50 @@ impl Channels for Sqlite {
         Ok(get(&mut connection, id).await?)
     }
 
-    async fn update_channel(&self, channel: Channel, events: Vec<NewEvent>) -> Result<(), Error> {
+    async fn update_channel(
+        &self,
+        channel: Channel,
+        events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
+    ) -> Result<(), Error> {
         let events = outbox::encode(events);
         self.change(move |tx| {
             Box::pin(async move {
                 let done = sqlx::query(
-                    "UPDATE channels SET name = ?, description = ?, rank = ?, metadata = ?
-                     WHERE id = ?",
+                    "UPDATE channels SET name = ?, description = ?, rank = ?, metadata = ?,
+                     slow_mode_s = ? WHERE id = ?",
                 )
                 .bind(channel.name)
                 .bind(channel.description)
                 .bind(channel.rank)
                 .bind(metadata_json(&channel.metadata))
+                .bind(channel.slow_mode_s)
                 .bind(channel.id)
                 .execute(&mut tx.connection)
                 .await?;
                 if done.rows_affected() == 0 {
                     return Err(Error::NotFound("channel"));
                 }
+                audit::write_some(tx, audit).await?;
                 outbox::publish(tx, events).await
             })
         })
         .await
     }
 
-    async fn delete_channel(&self, id: Id, events: Vec<NewEvent>) -> Result<(), Error> {
+    async fn delete_channel(
+        &self,
+        id: Id,
+        events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
+    ) -> Result<(), Error> {
         let events = outbox::encode(events);
         self.change(move |tx| {
             Box::pin(async move {
                 if !remove(tx, id).await? {
                     return Err(Error::NotFound("channel"));
                 }
+                audit::write_some(tx, audit).await?;
                 outbox::publish(tx, events).await
             })
         })
@@ -125,6 +140,7 @@ impl Channels for Sqlite {
         user: Id,
         max_members: u32,
         events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
     ) -> Result<bool, Error> {
         let events = outbox::encode(events);
         self.change(move |tx| {
@@ -153,6 +169,7 @@ impl Channels for Sqlite {
                 if named > i64::from(max_members) {
                     return Err(Error::LimitReached("members"));
                 }
+                audit::write_some(tx, audit).await?;
                 outbox::publish(tx, events).await?;
                 Ok(true)
             })
@@ -165,6 +182,7 @@ impl Channels for Sqlite {
         channel: Id,
         user: Id,
         events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
     ) -> Result<bool, Error> {
         let events = outbox::encode(events);
         self.change(move |tx| {
@@ -178,6 +196,7 @@ impl Channels for Sqlite {
                 if done.rows_affected() == 0 {
                     return Ok(false);
                 }
+                audit::write_some(tx, audit).await?;
                 read_states::forget(tx, channel, user).await?;
                 outbox::publish(tx, events).await?;
                 Ok(true)
@@ -249,7 +268,8 @@ async fn direct_room(tx: &mut Tx, creator: Id, max_channels: u32) -> Result<(), 
 pub(super) async fn insert(tx: &mut Tx, channel: &Channel, creator: Id) -> Result<(), Error> {
     let server_id = Some(channel.server_id).filter(|id| *id != 0);
     let done = sqlx::query(
-        "INSERT INTO channels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO channels (id, server_id, kind, name, description, rank, direct_key, creator_id,
+         metadata, slow_mode_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )
     .bind(channel.id)
     .bind(server_id)
@@ -260,6 +280,7 @@ pub(super) async fn insert(tx: &mut Tx, channel: &Channel, creator: Id) -> Resul
     .bind(direct_key(channel))
     .bind(creator)
     .bind(metadata_json(&channel.metadata))
+    .bind(channel.slow_mode_s)
     .execute(&mut tx.connection)
     .await?;
     if done.rows_affected() == 0 {

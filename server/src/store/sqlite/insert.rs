@@ -20,10 +20,10 @@ const SIZES: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 /// changes.
 static INSERT: LazyLock<Vec<String>> = LazyLock::new(|| {
     let text = |size: &usize| {
-        let rows = vec!["(?,?,?,?,?,?,?,?,?)"; *size].join(",");
+        let rows = vec!["(?,?,?,?,?,?,?,?,?,?)"; *size].join(",");
         format!(
             "INSERT OR IGNORE INTO messages (channel_id, id, author_id, nonce, content, reply_to, \
-             mentions, metadata, mention_groups, revision, edited_at, deleted) \
+             mentions, metadata, mention_groups, sent_hash, revision, edited_at, deleted) \
              SELECT *, 0, 0, 0 FROM (VALUES {rows}) \
              WHERE EXISTS (SELECT 1 FROM channels WHERE id = column1)"
         )
@@ -93,7 +93,8 @@ async fn insert_all(
                 .bind(message.reply_to)
                 .bind(mentions_json(&message.mentions))
                 .bind(metadata_json(&message.metadata))
-                .bind(message.groups.bits());
+                .bind(message.groups.bits())
+                .bind(message.sent_hash.map(u64::cast_signed));
         }
         inserted += query.execute(&mut *connection).await?.rows_affected();
     }

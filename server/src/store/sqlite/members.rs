@@ -11,17 +11,21 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 /// Members that are asked for by their ids at once.
 const AMONG_MAX: usize = 1_000;
 
+/// A membership with the end of its time-out.
+const MEMBER: &str = "SELECT m.*, coalesce((SELECT until FROM time_outs t
+         WHERE t.server_id = m.server_id AND t.user_id = m.user_id), 0) AS timed_out_until
+     FROM members m WHERE server_id = ? AND user_id = ?";
+
 pub(super) async fn get(
     connection: &mut SqliteConnection,
     server: Id,
     user: Id,
 ) -> Result<Option<Member>, sqlx::Error> {
-    let row: Option<Of<Member>> =
-        sqlx::query_as("SELECT * FROM members WHERE server_id = ? AND user_id = ?")
-            .bind(server)
-            .bind(user)
-            .fetch_optional(connection)
-            .await?;
+    let row: Option<Of<Member>> = sqlx::query_as(MEMBER)
+        .bind(server)
+        .bind(user)
+        .fetch_optional(connection)
+        .await?;
     Ok(row.map(|row| row.0))
 }
 

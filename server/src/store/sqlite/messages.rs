@@ -2,8 +2,8 @@
 
 use super::rows::{Of, mentions_json};
 use super::writer::Tx;
-use super::{Sqlite, failure, marks, mentions, webhook_queue};
-use crate::model::{Id, Mentions, Message, UnixMs, WebhookEvent};
+use super::{Sqlite, audit, failure, marks, mentions, webhook_queue};
+use crate::model::{AuditEntry, Id, Mentions, Message, UnixMs, WebhookEvent};
 use crate::store::{Anchor, Erased, Error, Insertion, Messages, Page, Queued};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
@@ -65,7 +65,13 @@ impl Messages for Sqlite {
         })
     }
 
-    async fn delete(&self, channel: Id, id: Id, revision: i64) -> Result<Message, Error> {
+    async fn delete(
+        &self,
+        channel: Id,
+        id: Id,
+        revision: i64,
+        audit: Option<AuditEntry>,
+    ) -> Result<Message, Error> {
         let deleted = self.change(move |tx| {
             Box::pin(async move {
                 if let Some(before) = get(&mut tx.connection, channel, id).await? {
@@ -74,7 +80,8 @@ impl Messages for Sqlite {
                 let purge = marks::forget(&mut tx.connection, channel, id).await?;
                 let done = sqlx::query(
                     "UPDATE messages SET content = '', mentions = NULL, mention_groups = 0,
-                     metadata = NULL, reactions = NULL, pinned = 0, deleted = 1, revision = max(revision, ?)
+                     metadata = NULL, reactions = NULL, pinned = 0, sent_hash = NULL, deleted = 1,
+                     revision = max(revision, ?)
                      WHERE channel_id = ? AND id = ? AND deleted = 0",
                 )
                 .bind(revision)
@@ -85,6 +92,7 @@ impl Messages for Sqlite {
                 if done.rows_affected() == 1 {
                     let event = WebhookEvent::MessageDeleted;
                     webhook_queue::changed(tx, event, channel, id).await?;
+                    audit::write_some(tx, audit).await?;
                 }
                 let now = get(&mut tx.connection, channel, id).await?;
                 Ok((now.ok_or(Error::NotFound("message"))?, purge))
@@ -226,7 +234,10 @@ pub(super) async fn get(
     Ok(row.map(|row| row.0))
 }
 
-async fn erase(tx: &mut Tx, messages: Vec<(Id, Id)>) -> Result<Vec<Message>, sqlx::Error> {
+pub(super) async fn erase(
+    tx: &mut Tx,
+    messages: Vec<(Id, Id)>,
+) -> Result<Vec<Message>, sqlx::Error> {
     let mut erased = Vec::with_capacity(messages.len());
     for (channel, id) in messages {
         if let Some(before) = get(&mut tx.connection, channel, id).await? {
@@ -235,7 +246,8 @@ async fn erase(tx: &mut Tx, messages: Vec<(Id, Id)>) -> Result<Vec<Message>, sql
         marks::forget(&mut tx.connection, channel, id).await?;
         let row: Option<Of<Message>> = sqlx::query_as(
             "UPDATE messages SET content = '', mentions = NULL, mention_groups = 0,
-             metadata = NULL, reactions = NULL, pinned = 0, deleted = 1, revision = revision + 1
+             metadata = NULL, reactions = NULL, pinned = 0, sent_hash = NULL, deleted = 1,
+             revision = revision + 1
              WHERE channel_id = ? AND id = ? AND deleted = 0 RETURNING *",
         )
         .bind(channel)

@@ -1,6 +1,7 @@
 //! One SQLite file, for one process. A single writer task commits in groups (`writer`); reads
 //! have connections of their own. Nothing outside of this folder knows SQL.
 
+mod audit;
 mod channels;
 mod insert;
 mod invites;
@@ -8,10 +9,12 @@ mod marks;
 mod members;
 mod mentions;
 mod messages;
+mod moderation;
 mod offline;
 mod outbox;
 mod purge;
 mod read_states;
+mod reports;
 mod requests;
 mod rows;
 mod schema;

@@ -253,7 +253,11 @@ impl Sqlite {
     }
 
     /// True: there may be more.
-    async fn trim_some(&self, statement: &'static str, before: i64) -> Result<bool, Error> {
+    pub(super) async fn trim_some(
+        &self,
+        statement: &'static str,
+        before: i64,
+    ) -> Result<bool, Error> {
         self.change(move |tx| {
             Box::pin(async move {
                 let done = sqlx::query(statement)

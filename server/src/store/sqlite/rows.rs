@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// A row as one of the model's structs.
 pub(super) struct Of<T>(pub(super) T);
 
-fn broken(what: &'static str) -> sqlx::Error {
+pub(super) fn broken(what: &'static str) -> sqlx::Error {
     sqlx::Error::Decode(format!("{what} isn't valid").into())
 }
 
@@ -125,6 +125,9 @@ impl FromRow<'_, SqliteRow> for Of<Message> {
             mentions: mentions(row)?,
             groups: Groups::from_bits(row.try_get("mention_groups")?),
             metadata: metadata(row)?,
+            sent_hash: row
+                .try_get::<Option<i64>, _>("sent_hash")?
+                .map(i64::cast_unsigned),
             reactions: reactions(row)?,
             pinned: row.try_get("pinned")?,
         }))
@@ -210,6 +213,7 @@ impl FromRow<'_, SqliteRow> for Of<Member> {
             user_id: row.try_get("user_id")?,
             role: role(row.try_get("role")?)?,
             joined_at: row.try_get("joined_at")?,
+            timed_out_until: row.try_get("timed_out_until")?,
         }))
     }
 }
@@ -233,6 +237,7 @@ impl FromRow<'_, SqliteRow> for Of<Channel> {
             rank: row.try_get("rank")?,
             member_ids,
             metadata: metadata(row)?,
+            slow_mode_s: row.try_get("slow_mode_s")?,
         }))
     }
 }

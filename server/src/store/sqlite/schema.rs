@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_base.sql"),
     include_str!("../../../migrations/sqlite/0002_reactions.sql"),
     include_str!("../../../migrations/sqlite/0003_read_states.sql"),
+    include_str!("../../../migrations/sqlite/0004_moderation.sql"),
     include_str!("../../../migrations/sqlite/0005_webhooks.sql"),
 ];
 

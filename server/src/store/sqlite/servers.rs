@@ -3,8 +3,8 @@
 use super::requests::{self, Kind};
 use super::rows::{Of, metadata_json};
 use super::writer::Tx;
-use super::{Sqlite, channels, invites, members, outbox, users};
-use crate::model::{Ban, Channel, Id, Invite, Member, Role, Server, UnixMs, User};
+use super::{Sqlite, audit, channels, invites, members, outbox, users};
+use crate::model::{AuditEntry, Ban, Channel, Id, Invite, Member, Role, Server, UnixMs, User};
 use crate::store::{Error, NewEvent, Servers};
 use async_trait::async_trait;
 use sqlx::FromRow;
@@ -54,7 +54,12 @@ impl Servers for Sqlite {
         Ok(get(&mut connection, id).await?)
     }
 
-    async fn update_server(&self, server: Server, events: Vec<NewEvent>) -> Result<(), Error> {
+    async fn update_server(
+        &self,
+        server: Server,
+        events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
+    ) -> Result<(), Error> {
         let events = outbox::encode(events);
         self.change(move |tx| {
             Box::pin(async move {
@@ -72,17 +77,24 @@ impl Servers for Sqlite {
                 if done.rows_affected() == 0 {
                     return Err(Error::NotFound("server"));
                 }
+                audit::write_some(tx, audit).await?;
                 outbox::publish(tx, events).await
             })
         })
         .await
     }
 
-    async fn delete_server(&self, id: Id, events: Vec<NewEvent>) -> Result<(), Error> {
+    async fn delete_server(
+        &self,
+        id: Id,
+        events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
+    ) -> Result<(), Error> {
         let events = outbox::encode(events);
         self.change(move |tx| {
             Box::pin(async move {
                 remove(tx, id).await?;
+                audit::write_some(tx, audit).await?;
                 outbox::publish(tx, events).await
             })
         })
@@ -151,7 +163,9 @@ impl Servers for Sqlite {
         limit: u32,
     ) -> Result<Vec<(Member, User)>, Error> {
         let rows: Vec<SqliteRow> = sqlx::query(
-            "SELECT m.*, u.* FROM members m JOIN users u ON u.id = m.user_id
+            "SELECT m.*, u.*, coalesce(t.until, 0) AS timed_out_until
+             FROM members m JOIN users u ON u.id = m.user_id
+             LEFT JOIN time_outs t ON t.server_id = m.server_id AND t.user_id = m.user_id
              WHERE m.server_id = ? AND m.user_id > ? ORDER BY m.user_id LIMIT ?",
         )
         .bind(server)
@@ -188,11 +202,13 @@ impl Servers for Sqlite {
         user: Id,
         role: Role,
         events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
     ) -> Result<Member, Error> {
         let events = outbox::encode(events);
         self.change(move |tx| {
             Box::pin(async move {
                 let member = members::set_role(tx, server, user, role).await?;
+                audit::write_some(tx, audit).await?;
                 outbox::publish(tx, events).await?;
                 Ok(member)
             })
@@ -205,12 +221,14 @@ impl Servers for Sqlite {
         server: Id,
         user: Id,
         events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
     ) -> Result<bool, Error> {
         let events = outbox::encode(events);
         self.change(move |tx| {
             Box::pin(async move {
                 let removed = members::remove(tx, server, user).await?;
                 if removed {
+                    audit::write_some(tx, audit).await?;
                     outbox::publish(tx, events).await?;
                 }
                 Ok(removed)
@@ -219,11 +237,17 @@ impl Servers for Sqlite {
         .await
     }
 
-    async fn ban(&self, ban: Ban, events: Vec<NewEvent>) -> Result<(), Error> {
+    async fn ban(
+        &self,
+        ban: Ban,
+        events: Vec<NewEvent>,
+        audit: Option<AuditEntry>,
+    ) -> Result<(), Error> {
         let events = outbox::encode(events);
         self.change(move |tx| {
             Box::pin(async move {
                 if members::ban(tx, ban).await? {
+                    audit::write_some(tx, audit).await?;
                     outbox::publish(tx, events).await?;
                 }
                 Ok(())
@@ -232,7 +256,7 @@ impl Servers for Sqlite {
         .await
     }
 
-    async fn unban(&self, server: Id, user: Id) -> Result<bool, Error> {
+    async fn unban(&self, server: Id, user: Id, audit: Option<AuditEntry>) -> Result<bool, Error> {
         self.change(move |tx| {
             Box::pin(async move {
                 let done = sqlx::query("DELETE FROM bans WHERE server_id = ? AND user_id = ?")
@@ -240,7 +264,11 @@ impl Servers for Sqlite {
                     .bind(user)
                     .execute(&mut tx.connection)
                     .await?;
-                Ok(done.rows_affected() == 1)
+                let lifted = done.rows_affected() == 1;
+                if lifted {
+                    audit::write_some(tx, audit).await?;
+                }
+                Ok(lifted)
             })
         })
         .await
@@ -262,6 +290,7 @@ impl Servers for Sqlite {
         &self,
         invite: Invite,
         request: Option<(Id, String)>,
+        audit: Option<AuditEntry>,
     ) -> Result<Invite, Error> {
         self.change(move |tx| {
             Box::pin(async move {
@@ -276,6 +305,7 @@ impl Servers for Sqlite {
                     ..requests::Made::default()
                 };
                 requests::remember(tx, Kind::Invite, request, made).await?;
+                audit::write_some(tx, audit).await?;
                 Ok(invite)
             })
         })
@@ -298,7 +328,12 @@ impl Servers for Sqlite {
         Ok(invites::open(&mut connection, server, now, after, limit).await?)
     }
 
-    async fn revoke_invite(&self, server: Id, code: &str) -> Result<bool, Error> {
+    async fn revoke_invite(
+        &self,
+        server: Id,
+        code: &str,
+        audit: Option<AuditEntry>,
+    ) -> Result<bool, Error> {
         let code = code.to_owned();
         self.change(move |tx| {
             Box::pin(async move {
@@ -307,7 +342,11 @@ impl Servers for Sqlite {
                     .bind(code)
                     .execute(&mut tx.connection)
                     .await?;
-                Ok(done.rows_affected() == 1)
+                let ended = done.rows_affected() == 1;
+                if ended {
+                    audit::write_some(tx, audit).await?;
+                }
+                Ok(ended)
             })
         })
         .await

@@ -5,8 +5,8 @@ use crate::clock::Clock;
 use crate::model::TopicKey;
 use crate::store::suite::*;
 use crate::store::{
-    Anchor, Channels, Error, Handle, Inserted, Marks, Messages, Outbox, Reactor, ReadOf,
-    ReadStates, Relay, Servers, Upkeep, Users, Webhooks,
+    Anchor, AuditFilter, Channels, Error, Handle, Inserted, Marks, Messages, Moderation, Outbox,
+    Reactor, ReadOf, ReadStates, Relay, Servers, Upkeep, Users, Webhooks,
 };
 use futures::FutureExt;
 use futures::future::join_all;
@@ -222,7 +222,7 @@ async fn messages_of_deleted_channels_are_removed_in_the_background() {
         store.insert(message(CHANNEL, id, OWNER, &nonce))
     });
     join_all(all).await;
-    store.delete_server(SERVER, vec![]).await.unwrap();
+    store.delete_server(SERVER, vec![], None).await.unwrap();
     loop {
         let left: i64 = sqlx::query_scalar(
             "SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM purges)",
@@ -418,6 +418,51 @@ async fn kill_keeps_what_was_acknowledged() {
     store.close().await;
 }
 
+#[tokio::test]
+async fn a_log_keeps_the_latest_of_its_server() {
+    let folder = Folder::fresh();
+    let store = filled(&folder.file()).await;
+    let entry = |id| crate::model::AuditEntry {
+        id,
+        server_id: SERVER,
+        actor_id: OWNER,
+        action: crate::model::AuditAction::ServerUpdated,
+        target_id: 0,
+        channel_id: 0,
+        user_id: 0,
+        count: 0,
+        reason: String::new(),
+        changes: Vec::new(),
+        created_at: 5,
+    };
+    let update = async |id| {
+        let update = store.update_server(server(SERVER, OWNER), vec![], Some(entry(id)));
+        update.await.unwrap();
+        let log = store.audit_log(SERVER, AuditFilter::default(), i64::MAX, 9);
+        log.await
+            .unwrap()
+            .iter()
+            .map(|entry| entry.id)
+            .collect::<Vec<_>>()
+    };
+    update(101).await;
+    assert_eq!(update(102).await, [102, 101]);
+    // As if as many as are kept had come before the latest.
+    let most = crate::model::AUDIT_ENTRIES_MAX;
+    let change = store.change(move |tx| {
+        Box::pin(async move {
+            sqlx::query("UPDATE audit_log SET number = ? WHERE id = 102")
+                .bind(most)
+                .execute(&mut tx.connection)
+                .await?;
+            Ok(())
+        })
+    });
+    change.await.unwrap();
+    assert_eq!(update(103).await, [103, 102]);
+    store.close().await;
+}
+
 /// A file as the first version left it, with a member and two messages.
 async fn of_the_first_version(path: &Path) {
     let base = include_str!("../../../migrations/sqlite/0001_base.sql");
@@ -458,6 +503,10 @@ async fn a_file_of_the_first_version_comes_up_with_its_messages_read() {
     assert_eq!(written, Inserted::New);
     let state = store.read_states(OWNER, &[of]).await.unwrap().remove(0);
     assert!(state.is_unread());
+    let general = store.channel(CHANNEL).await.unwrap().unwrap();
+    assert_eq!((general.name.as_str(), general.slow_mode_s), ("general", 0));
+    let member = store.member(SERVER, OWNER).await.unwrap().unwrap();
+    assert_eq!(member.timed_out_until, 0);
     store.close().await;
 }
 

@@ -6,7 +6,7 @@ use crate::store::Error;
 async fn make<P>(world: &World<P>, channel: Channel) -> (Channel, bool) {
     let made = world
         .store
-        .create_channel(channel, OWNER, None, 100, vec![]);
+        .create_channel(channel, OWNER, None, 100, vec![], None);
     made.await.unwrap()
 }
 
@@ -33,7 +33,7 @@ pub(crate) async fn a_channel_is_read_as_it_was_made<P: Place>() {
     };
     let made = world
         .store
-        .create_channel(strangers, OWNER, None, 100, vec![]);
+        .create_channel(strangers, OWNER, None, 100, vec![], None);
     let made = made.await;
     assert!(matches!(made, Err(Error::NotFound("member"))), "{made:?}");
 }
@@ -61,6 +61,7 @@ pub(crate) async fn a_request_repeated_answers_the_first_channel<P: Place>() {
             Some((caller, "a".to_owned())),
             100,
             vec![event(TopicKey::server(SERVER), id)],
+            None,
         )
     };
     let first = channel(50, SERVER, ChannelType::Text);
@@ -86,7 +87,9 @@ pub(crate) async fn a_server_has_so_many_channels_at_most<P: Place>() {
     let world = World::<P>::new().await;
     let make = |id, server| {
         let made = channel(id, server, ChannelType::Text);
-        world.store.create_channel(made, OWNER, None, 2, vec![])
+        world
+            .store
+            .create_channel(made, OWNER, None, 2, vec![], None)
     };
     assert!(make(50, SERVER).await.unwrap().1);
     let full = make(51, SERVER).await;
@@ -105,7 +108,9 @@ pub(crate) async fn a_user_makes_so_many_direct_channels_at_most<P: Place>() {
     let world = World::<P>::new().await;
     let make = |id, creator, members: &[Id]| {
         let made = direct(id, members);
-        world.store.create_channel(made, creator, None, 2, vec![])
+        world
+            .store
+            .create_channel(made, creator, None, 2, vec![], None)
     };
     // Those that others made with one don't count.
     for id in 50..55 {
@@ -128,7 +133,7 @@ pub(crate) async fn a_channel_has_so_many_members_at_most<P: Place>() {
     make(&world, channel(50, SERVER, ChannelType::Private)).await;
     let add = |user| {
         let events = vec![event(TopicKey::user(user), 50)];
-        world.store.add_channel_member(50, user, 2, events)
+        world.store.add_channel_member(50, user, 2, events, None)
     };
     assert!(add(1).await.unwrap() && add(2).await.unwrap());
     let full = add(3).await;
@@ -153,21 +158,25 @@ pub(crate) async fn a_channel_is_changed_and_deleted<P: Place>() {
     };
     world
         .store
-        .update_channel(changed.clone(), vec![])
+        .update_channel(changed.clone(), vec![], None)
         .await
         .unwrap();
     assert_eq!(
         world.store.channel(CHANNEL).await.unwrap(),
         Some(changed.clone())
     );
-    world.store.delete_channel(CHANNEL, vec![]).await.unwrap();
+    world
+        .store
+        .delete_channel(CHANNEL, vec![], None)
+        .await
+        .unwrap();
     assert_eq!(world.store.channel(CHANNEL).await.unwrap(), None);
-    let update = world.store.update_channel(changed, vec![]).await;
+    let update = world.store.update_channel(changed, vec![], None).await;
     assert!(
         matches!(update, Err(Error::NotFound("channel"))),
         "{update:?}"
     );
-    let delete = world.store.delete_channel(CHANNEL, vec![]).await;
+    let delete = world.store.delete_channel(CHANNEL, vec![], None).await;
     assert!(
         matches!(delete, Err(Error::NotFound("channel"))),
         "{delete:?}"
@@ -181,14 +190,14 @@ pub(crate) async fn members_of_a_channel_come_and_go<P: Place>() {
     assert!(
         world
             .store
-            .add_channel_member(50, 2, 9, event())
+            .add_channel_member(50, 2, 9, event(), None)
             .await
             .unwrap()
     );
     assert!(
         !world
             .store
-            .add_channel_member(50, 2, 9, event())
+            .add_channel_member(50, 2, 9, event(), None)
             .await
             .unwrap()
     );
@@ -197,19 +206,19 @@ pub(crate) async fn members_of_a_channel_come_and_go<P: Place>() {
     assert!(
         world
             .store
-            .remove_channel_member(50, 2, event())
+            .remove_channel_member(50, 2, event(), None)
             .await
             .unwrap()
     );
     assert!(
         !world
             .store
-            .remove_channel_member(50, 2, event())
+            .remove_channel_member(50, 2, event(), None)
             .await
             .unwrap()
     );
     assert_eq!(world.relay.events().len(), 2);
-    let nowhere = world.store.add_channel_member(99, 2, 9, vec![]).await;
+    let nowhere = world.store.add_channel_member(99, 2, 9, vec![], None).await;
     assert!(
         matches!(nowhere, Err(Error::NotFound("channel"))),
         "{nowhere:?}"

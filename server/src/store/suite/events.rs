@@ -17,7 +17,7 @@ async fn publish<P>(world: &World<P>, number: Id) {
     let server = server(SERVER, OWNER);
     let update = world
         .store
-        .update_server(server, vec![event(TOPIC, number)]);
+        .update_server(server, vec![event(TOPIC, number)], None);
     update.await.unwrap();
 }
 
@@ -28,7 +28,7 @@ pub(crate) async fn positions_rise_by_one_and_are_relayed_in_order<P: Place>() {
     join_all((1..=50).map(|number| publish(&world, number))).await;
     let user = TopicKey::user(OWNER);
     let both = vec![event(user, 51), event(TOPIC, 51), event(user, 52)];
-    let update = world.store.update_server(server(SERVER, OWNER), both);
+    let update = world.store.update_server(server(SERVER, OWNER), both, None);
     update.await.unwrap();
     let events = world.relay.events();
     for (topic, last) in [(TOPIC, 51), (user, 2)] {
@@ -49,10 +49,12 @@ pub(crate) async fn a_refused_change_has_no_events<P: Place>() {
     let world = World::<P>::new().await;
     let gone = world
         .store
-        .update_server(server(99, OWNER), vec![event(TOPIC, 1)]);
+        .update_server(server(99, OWNER), vec![event(TOPIC, 1)], None);
     let (gone, ()) = tokio::join!(gone, publish(&world, 2));
     assert!(matches!(gone, Err(Error::NotFound("server"))), "{gone:?}");
-    let none = world.store.remove_member(SERVER, 77, vec![event(TOPIC, 3)]);
+    let none = world
+        .store
+        .remove_member(SERVER, 77, vec![event(TOPIC, 3)], None);
     assert!(!none.await.unwrap());
     let events = world.relay.events();
     assert_eq!(events.len(), 1);
@@ -75,7 +77,7 @@ pub(crate) async fn events_after_a_position_are_all_there_or_none<P: Place>() {
     };
     let update = world
         .store
-        .update_server(server(SERVER, OWNER), vec![revoked]);
+        .update_server(server(SERVER, OWNER), vec![revoked], None);
     update.await.unwrap();
     let since = async |epoch, seq| {
         let position = Position { epoch, seq };
@@ -109,7 +111,9 @@ pub(crate) async fn a_topic_keeps_a_thousand_events<P: Place>() {
             .collect()
     };
     for from in [1, 502] {
-        let update = world.store.update_server(server(SERVER, OWNER), many(from));
+        let update = world
+            .store
+            .update_server(server(SERVER, OWNER), many(from), None);
         update.await.unwrap();
     }
     let now = world.store.topic_position(TOPIC).await.unwrap();
@@ -180,7 +184,7 @@ pub(crate) async fn snapshots_carry_their_position<P: Place>() {
         let events = vec![event(TopicKey::user(OWNER), made.id)];
         world
             .store
-            .create_channel(made, OWNER, None, 9, events)
+            .create_channel(made, OWNER, None, 9, events, None)
             .await
             .unwrap();
     }

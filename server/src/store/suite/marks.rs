@@ -172,7 +172,9 @@ pub(crate) async fn an_edit_keeps_what_stands_on_a_message<P: Place>() {
     world.write(100).await;
     react(&world, 100, 1, "a").await;
     assert!(world.store.pin(CHANNEL, 100, 1, 500).await.unwrap());
-    let edit = world.store.edit(CHANNEL, 100, "new".into(), Mentions::default(), 9, 9);
+    let edit = world
+        .store
+        .edit(CHANNEL, 100, "new".into(), Mentions::default(), 9, 9);
     let row = edit.await.unwrap();
     assert_eq!((row.reactions[0].count, row.pinned), (1, true));
     assert_eq!(world.store.get(CHANNEL, 100).await.unwrap(), Some(row));

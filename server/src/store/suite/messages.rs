@@ -47,7 +47,7 @@ pub(crate) async fn a_repeat_of_a_nonce_answers_the_earlier_message<P: Place>() 
         Inserted::Repeat(first)
     );
     assert_eq!(world.store.get(CHANNEL, 101).await.unwrap(), None);
-    let deleted = world.store.delete(CHANNEL, 100, 7).await.unwrap();
+    let deleted = world.store.delete(CHANNEL, 100, 7, None).await.unwrap();
     assert_eq!(
         world.store.insert(again).await.unwrap(),
         Inserted::Repeat(deleted)
@@ -118,7 +118,11 @@ pub(crate) async fn without_a_nonce_nothing_repeats<P: Place>() {
 pub(crate) async fn a_channel_that_is_gone_takes_no_message<P: Place>() {
     let world = World::<P>::new().await;
     world.write(100).await;
-    world.store.delete_channel(CHANNEL, vec![]).await.unwrap();
+    world
+        .store
+        .delete_channel(CHANNEL, vec![], None)
+        .await
+        .unwrap();
     for (channel, nonce) in [(CHANNEL, ""), (CHANNEL, NONCE), (999, NONCE)] {
         let refused = world
             .store
@@ -228,9 +232,12 @@ pub(crate) async fn deleted_is_final_and_leaves_no_content<P: Place>() {
         deleted: true,
         ..first
     };
-    assert_eq!(world.store.delete(CHANNEL, 100, 9).await.unwrap(), expected);
     assert_eq!(
-        world.store.delete(CHANNEL, 100, 12).await.unwrap(),
+        world.store.delete(CHANNEL, 100, 9, None).await.unwrap(),
+        expected
+    );
+    assert_eq!(
+        world.store.delete(CHANNEL, 100, 12, None).await.unwrap(),
         expected
     );
     let edit = world
@@ -248,7 +255,7 @@ pub(crate) async fn what_is_not_there_cannot_be_changed<P: Place>() {
         .edit(CHANNEL, 100, "x".into(), Mentions::default(), 9, 9)
         .await;
     assert!(matches!(edit, Err(Error::NotFound("message"))), "{edit:?}");
-    let delete = world.store.delete(CHANNEL, 100, 9).await;
+    let delete = world.store.delete(CHANNEL, 100, 9, None).await;
     assert!(
         matches!(delete, Err(Error::NotFound("message"))),
         "{delete:?}"
@@ -265,13 +272,13 @@ pub(crate) async fn the_highest_id_outlives_its_channel<P: Place>() {
         .insert(message(21, 200, OWNER, ""))
         .await
         .unwrap();
-    world.store.delete(21, 200, 9).await.unwrap();
+    world.store.delete(21, 200, 9, None).await.unwrap();
     assert_eq!(
         world.store.newest(&[21, CHANNEL, 999]).await.unwrap(),
         [200, 100, 0]
     );
     assert_eq!(world.store.highest().await.unwrap(), 200);
-    world.store.delete_server(20, vec![]).await.unwrap();
+    world.store.delete_server(20, vec![], None).await.unwrap();
     assert_eq!(world.store.highest().await.unwrap(), 200);
     world.reopen().await;
     assert_eq!(world.store.highest().await.unwrap(), 200);
@@ -289,7 +296,7 @@ pub(crate) async fn an_author_is_erased_everywhere_step_by_step<P: Place>() {
     for inserted in join_all(all).await {
         inserted.unwrap();
     }
-    world.store.delete_server(30, vec![]).await.unwrap();
+    world.store.delete_server(30, vec![], None).await.unwrap();
     let erase = async || {
         let (mut erased, mut from) = (Vec::new(), Some((0, 0)));
         while let Some(after) = from {

@@ -5,6 +5,7 @@ pub(crate) mod channels;
 pub(crate) mod events;
 pub(crate) mod marks;
 pub(crate) mod messages;
+pub(crate) mod moderation;
 pub(crate) mod pages;
 pub(crate) mod read_states;
 pub(crate) mod servers;
@@ -155,6 +156,7 @@ pub(crate) fn member(server_id: Id, user_id: Id, role: Role) -> Member {
         user_id,
         role,
         joined_at: SNOWFLAKE_EPOCH_MS,
+        timed_out_until: 0,
     }
 }
 
@@ -168,6 +170,7 @@ pub(crate) fn channel(id: Id, server_id: Id, kind: ChannelType) -> Channel {
         rank: 0,
         member_ids: vec![],
         metadata: metadata(),
+        slow_mode_s: 0,
     }
 }
 
@@ -291,6 +294,18 @@ macro_rules! contract_suite {
                 a_channel_is_changed_and_deleted,
                 members_of_a_channel_come_and_go,
                 direct_channels_come_newest_first,
+            ]
+            moderation: [
+                a_change_of_a_server_brings_its_entry,
+                a_change_of_a_channel_brings_its_entry,
+                a_log_is_listed_newest_first_by_actor_and_action,
+                what_moderators_left_is_trimmed,
+                a_time_out_outlives_the_membership,
+                an_authors_newest_and_a_nonces_message_are_found,
+                many_messages_are_deleted_with_one_entry,
+                an_authors_messages_are_deleted_step_by_step,
+                a_report_is_open_until_it_is_closed,
+                so_many_reports_are_open_at_most,
             ]
             users: [
                 an_account_is_found_by_each_key,

@@ -68,7 +68,7 @@ pub(crate) async fn a_page_knows_its_ends<P: Place>() {
 pub(crate) async fn a_page_names_the_deleted_in_its_range<P: Place>() {
     let world = fill::<P>(101..=110).await;
     for id in [101, 104, 105, 110] {
-        world.store.delete(CHANNEL, id, 9).await.unwrap();
+        world.store.delete(CHANNEL, id, 9, None).await.unwrap();
     }
     for (anchor, limit, expected, deleted, older, newer) in [
         (Anchor::Newest, 2, vec![108, 109], vec![110], true, false),
@@ -145,7 +145,7 @@ pub(crate) async fn around_splits_evenly_and_fills_up<P: Place>() {
 
 pub(crate) async fn a_thousand_deleted_end_a_page_but_not_the_walk<P: Place>() {
     let world = fill::<P>(1000..4000).await;
-    let all = (1500..3900).map(|id| world.store.delete(CHANNEL, id, 9));
+    let all = (1500..3900).map(|id| world.store.delete(CHANNEL, id, 9, None));
     for deleted in join_all(all).await {
         deleted.unwrap();
     }
@@ -162,7 +162,11 @@ pub(crate) async fn a_thousand_deleted_end_a_page_but_not_the_walk<P: Place>() {
 
 pub(crate) async fn a_deleted_channel_has_no_pages<P: Place>() {
     let world = fill::<P>(101..=110).await;
-    world.store.delete_channel(CHANNEL, vec![]).await.unwrap();
+    world
+        .store
+        .delete_channel(CHANNEL, vec![], None)
+        .await
+        .unwrap();
     for anchor in [Anchor::Newest, Anchor::After(0), Anchor::Around(105)] {
         assert_eq!(page(&world, anchor, 50).await, Page::default());
     }
@@ -220,7 +224,7 @@ pub(crate) async fn pages_concatenate_while_writes_go_on<P: Place>() {
         let mut truth = Vec::new();
         for (id, deleted) in (1000..).zip(&rows) {
             if *deleted {
-                world.store.delete(CHANNEL, id, 9).await.unwrap();
+                world.store.delete(CHANNEL, id, 9, None).await.unwrap();
             } else {
                 truth.push(id);
             }
@@ -231,7 +235,7 @@ pub(crate) async fn pages_concatenate_while_writes_go_on<P: Place>() {
             while !done.load(Ordering::Relaxed) {
                 world.write(id).await;
                 if id % 3 == 0 {
-                    world.store.delete(CHANNEL, id, 9).await.unwrap();
+                    world.store.delete(CHANNEL, id, 9, None).await.unwrap();
                 }
                 id += 1;
             }

@@ -98,7 +98,7 @@ pub(crate) async fn a_server_is_changed_and_deleted<P: Place>() {
     world.join(SERVER, 2).await;
     world
         .store
-        .create_invite(invite("code", 0, 0), None)
+        .create_invite(invite("code", 0, 0), None, None)
         .await
         .unwrap();
     let changed = Server {
@@ -111,25 +111,29 @@ pub(crate) async fn a_server_is_changed_and_deleted<P: Place>() {
     };
     world
         .store
-        .update_server(changed.clone(), vec![])
+        .update_server(changed.clone(), vec![], None)
         .await
         .unwrap();
     assert_eq!(
         world.store.server(SERVER).await.unwrap(),
         Some(changed.clone())
     );
-    world.store.delete_server(SERVER, vec![]).await.unwrap();
+    world
+        .store
+        .delete_server(SERVER, vec![], None)
+        .await
+        .unwrap();
     assert_eq!(world.store.server(SERVER).await.unwrap(), None);
     assert_eq!(world.store.member(SERVER, 2).await.unwrap(), None);
     assert_eq!(world.store.channel(CHANNEL).await.unwrap(), None);
     assert_eq!(world.store.invite("code").await.unwrap(), None);
     assert_eq!(world.store.roles_of(OWNER).await.unwrap(), []);
-    let update = world.store.update_server(changed, vec![]).await;
+    let update = world.store.update_server(changed, vec![], None).await;
     assert!(
         matches!(update, Err(Error::NotFound("server"))),
         "{update:?}"
     );
-    let delete = world.store.delete_server(SERVER, vec![]).await;
+    let delete = world.store.delete_server(SERVER, vec![], None).await;
     assert!(
         matches!(delete, Err(Error::NotFound("server"))),
         "{delete:?}"
@@ -185,10 +189,13 @@ pub(crate) async fn an_invitation_is_spent_by_its_uses<P: Place>() {
     let world = World::<P>::new().await;
     world
         .store
-        .create_invite(invite("code", 1, 0), None)
+        .create_invite(invite("code", 1, 0), None, None)
         .await
         .unwrap();
-    let taken = world.store.create_invite(invite("code", 1, 0), None).await;
+    let taken = world
+        .store
+        .create_invite(invite("code", 1, 0), None, None)
+        .await;
     assert!(matches!(taken, Err(Error::Conflict(_))), "{taken:?}");
     let add = |user| {
         let member = member(SERVER, user, Role::Member);
@@ -225,12 +232,12 @@ pub(crate) async fn an_invitation_ends<P: Place>() {
     let joined = member(SERVER, 2, Role::Member);
     world
         .store
-        .create_invite(invite("old", 0, joined.joined_at), None)
+        .create_invite(invite("old", 0, joined.joined_at), None, None)
         .await
         .unwrap();
     world
         .store
-        .create_invite(invite("good", 0, joined.joined_at + 1), None)
+        .create_invite(invite("good", 0, joined.joined_at + 1), None, None)
         .await
         .unwrap();
     let open = open(&world, joined.joined_at).await;
@@ -242,10 +249,22 @@ pub(crate) async fn an_invitation_ends<P: Place>() {
     };
     let old = add("old").await;
     assert!(matches!(old, Err(Error::NotFound("invite"))), "{old:?}");
-    assert!(!world.store.revoke_invite(20, "good").await.unwrap());
+    assert!(!world.store.revoke_invite(20, "good", None).await.unwrap());
     assert!(add("good").await.unwrap().1);
-    assert!(world.store.revoke_invite(SERVER, "good").await.unwrap());
-    assert!(!world.store.revoke_invite(SERVER, "good").await.unwrap());
+    assert!(
+        world
+            .store
+            .revoke_invite(SERVER, "good", None)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !world
+            .store
+            .revoke_invite(SERVER, "good", None)
+            .await
+            .unwrap()
+    );
     assert_eq!(world.store.invite("good").await.unwrap(), None);
 }
 
@@ -253,7 +272,7 @@ pub(crate) async fn a_server_has_a_thousand_open_invitations_at_most<P: Place>()
     let world = World::<P>::new().await;
     let create = |code: String, max_uses, expires_at| {
         let made = invite(&code, max_uses, expires_at);
-        world.store.create_invite(made, None)
+        world.store.create_invite(made, None, None)
     };
     let all = (0..998).map(|n| create(format!("code{n}"), 0, 0));
     for made in futures::future::join_all(all).await {
@@ -280,7 +299,7 @@ pub(crate) async fn a_server_has_a_thousand_open_invitations_at_most<P: Place>()
 pub(crate) async fn open_invitations_are_listed_by_code<P: Place>() {
     let world = World::<P>::new().await;
     for code in ["c", "a", "b"] {
-        let made = world.store.create_invite(invite(code, 0, 0), None);
+        let made = world.store.create_invite(invite(code, 0, 0), None, None);
         made.await.unwrap();
     }
     let list = async |after: &str, limit| {
@@ -296,13 +315,13 @@ pub(crate) async fn a_request_repeated_answers_the_first_invitation<P: Place>() 
     let world = World::<P>::new().await;
     let create = |code: &str, caller| {
         let request = Some((caller, "a".to_owned()));
-        world.store.create_invite(invite(code, 0, 0), request)
+        world.store.create_invite(invite(code, 0, 0), request, None)
     };
     assert_eq!(create("a", OWNER).await.unwrap(), invite("a", 0, 0));
     assert_eq!(create("b", OWNER).await.unwrap(), invite("a", 0, 0));
     assert_eq!(create("c", 2).await.unwrap(), invite("c", 0, 0));
     assert_eq!(world.store.invite("b").await.unwrap(), None);
-    assert!(world.store.revoke_invite(SERVER, "a").await.unwrap());
+    assert!(world.store.revoke_invite(SERVER, "a", None).await.unwrap());
     let gone = create("b", OWNER).await;
     assert!(matches!(gone, Err(Error::NotFound("invite"))), "{gone:?}");
 }
@@ -310,9 +329,9 @@ pub(crate) async fn a_request_repeated_answers_the_first_invitation<P: Place>() 
 pub(crate) async fn a_ban_takes_out_and_keeps_out<P: Place>() {
     let world = World::<P>::new().await;
     world.join(SERVER, 2).await;
-    world.store.ban(ban(2), vec![]).await.unwrap();
-    world.store.ban(ban(2), vec![]).await.unwrap();
-    world.store.ban(ban(3), vec![]).await.unwrap();
+    world.store.ban(ban(2), vec![], None).await.unwrap();
+    world.store.ban(ban(2), vec![], None).await.unwrap();
+    world.store.ban(ban(3), vec![], None).await.unwrap();
     assert_eq!(world.store.member(SERVER, 2).await.unwrap(), None);
     assert_eq!(count(&world).await, 1);
     assert_eq!(world.store.bans(SERVER, 0, 1).await.unwrap(), [ban(2)]);
@@ -326,17 +345,17 @@ pub(crate) async fn a_ban_takes_out_and_keeps_out<P: Place>() {
         matches!(kept_out, Err(Error::Conflict("banned"))),
         "{kept_out:?}"
     );
-    assert!(world.store.unban(SERVER, 2).await.unwrap());
-    assert!(!world.store.unban(SERVER, 2).await.unwrap());
+    assert!(world.store.unban(SERVER, 2, None).await.unwrap());
+    assert!(!world.store.unban(SERVER, 2, None).await.unwrap());
     assert!(add().await.unwrap().1);
-    let owner = world.store.ban(ban(OWNER), vec![]).await;
+    let owner = world.store.ban(ban(OWNER), vec![], None).await;
     assert!(matches!(owner, Err(Error::Conflict("owner"))), "{owner:?}");
 }
 
 pub(crate) async fn a_role_is_set_and_ownership_handed_on<P: Place>() {
     let world = World::<P>::new().await;
     world.join(SERVER, 2).await;
-    let set = |user, role| world.store.set_role(SERVER, user, role, vec![]);
+    let set = |user, role| world.store.set_role(SERVER, user, role, vec![], None);
     let expected = member(SERVER, 2, Role::Moderator);
     assert_eq!(set(2, Role::Moderator).await.unwrap(), expected);
     assert_eq!(world.store.member(SERVER, 2).await.unwrap(), Some(expected));
@@ -368,17 +387,29 @@ pub(crate) async fn leaving_takes_out_of_private_channels<P: Place>() {
     for made in [private, others.clone()] {
         world
             .store
-            .create_channel(made, OWNER, None, 9, vec![])
+            .create_channel(made, OWNER, None, 9, vec![], None)
             .await
             .unwrap();
     }
-    assert!(world.store.remove_member(SERVER, 2, vec![]).await.unwrap());
-    assert!(!world.store.remove_member(SERVER, 2, vec![]).await.unwrap());
+    assert!(
+        world
+            .store
+            .remove_member(SERVER, 2, vec![], None)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !world
+            .store
+            .remove_member(SERVER, 2, vec![], None)
+            .await
+            .unwrap()
+    );
     let private = world.store.channel(50).await.unwrap().unwrap();
     assert_eq!(private.member_ids, [OWNER]);
     assert_eq!(world.store.channel(51).await.unwrap(), Some(others));
     assert_eq!(count(&world).await, 1);
-    let owner = world.store.remove_member(SERVER, OWNER, vec![]).await;
+    let owner = world.store.remove_member(SERVER, OWNER, vec![], None).await;
     assert!(matches!(owner, Err(Error::Conflict("owner"))), "{owner:?}");
 }
 
@@ -440,7 +471,7 @@ pub(crate) async fn admins_are_told_from_members<P: Place>() {
     world.account(4).await;
     for (user, role) in [(2, Role::Admin), (3, Role::Moderator), (4, Role::Member)] {
         world.join(SERVER, user).await;
-        let set = world.store.set_role(SERVER, user, role, vec![]);
+        let set = world.store.set_role(SERVER, user, role, vec![], None);
         set.await.unwrap();
     }
     let mut admins = world.store.admins(SERVER).await.unwrap();

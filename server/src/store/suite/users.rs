@@ -137,7 +137,9 @@ pub(crate) async fn a_deleted_account_frees_its_name<P: Place>() {
         ..channel(50, SERVER, ChannelType::Private)
     };
     for made in [private, direct(51, &[2, 5])] {
-        let made = world.store.create_channel(made, OWNER, None, 9, vec![]);
+        let made = world
+            .store
+            .create_channel(made, OWNER, None, 9, vec![], None);
         made.await.unwrap();
     }
     let session = session(70, 5, SessionKind::User, 0);
@@ -235,7 +237,7 @@ pub(crate) async fn an_account_begins_with_all_or_nothing<P: Place>() {
         uses: 0,
         expires_at: 0,
     };
-    world.store.create_invite(invite, None).await.unwrap();
+    world.store.create_invite(invite, None, None).await.unwrap();
     let register = |id: Id| {
         let join = Join {
             member: member(SERVER, id, Role::Member),

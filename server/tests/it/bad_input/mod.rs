@@ -2,6 +2,7 @@
 
 mod calls;
 mod frames;
+mod moderation;
 mod positions;
 mod reactions;
 mod readers;

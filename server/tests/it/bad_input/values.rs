@@ -147,6 +147,7 @@ fn of_places(server: i64, channel: i64) -> Vec<(&'static str, Bytes, &'static st
         server_id: server,
         user_id: i64::MAX,
         reason: long(513),
+        delete_message_seconds: 0,
     };
     calls.push(("/chirm.v1.ServerService/BanUser", encoded(ban), "reason"));
     calls

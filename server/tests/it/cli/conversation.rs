@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 
 /// Signs a user up: later commands of the machine are its.
-fn register(machine: &Machine, server: &Server, name: &str) -> Value {
+pub(super) fn register(machine: &Machine, server: &Server, name: &str) -> Value {
     let arguments = ["user", "register", name, "--json", "--server", &server.url];
     let answer = machine.ok_with(&arguments, "correct horse battery");
     serde_json::from_str(&answer).expect("JSON")

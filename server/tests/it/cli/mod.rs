@@ -2,6 +2,7 @@
 
 mod conversation;
 mod disk;
+mod moderation;
 mod operation;
 mod people;
 mod refusals;
