@@ -1,7 +1,7 @@
 //! Sentences about webhooks and what waits for them.
 
 use super::*;
-use crate::model::{QueuedEvent, Webhook, WebhookEvent};
+use crate::model::{Mentions, QueuedEvent, Webhook, WebhookEvent};
 use crate::store::{Error, Settlement};
 use std::time::Duration;
 
@@ -162,7 +162,7 @@ pub(crate) async fn what_is_asked_for_is_queued_and_nothing_else<P: Place>() {
     let edit = |revision| {
         world
             .store
-            .edit(CHANNEL, 1000, "x".into(), vec![], revision, 5)
+            .edit(CHANNEL, 1000, "x".into(), Mentions::default(), revision, 5)
     };
     edit(2000).await.unwrap();
     edit(1999).await.unwrap();
