@@ -5,7 +5,7 @@ use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
 use std::fmt::Write as _;
 use std::{error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "chirm/v1/admin.proto",
     "chirm/v1/auth.proto",
     "chirm/v1/channel.proto",

@@ -10,7 +10,7 @@
 //! - `send`, `messages`: the send path; history, edits, deletes. `mentions`: whom they mention.
 //! - `reactions`, `pins`, and `marks`: what stands on messages, and how it is written.
 //! - `webhooks`: who outside is told of what.
-//! - `turns`: in which order.
+//! - `turns`: in which order. `nonces`: what repeats what.
 //! - `hook`: a service that reviews messages before they are accepted.
 //! - `audit`, `time_outs`, `slow_mode`, `bulk`, `reports`: moderation.
 //! - `throttle`: how fast. `pages`: how much at once.
@@ -36,6 +36,7 @@ mod marks;
 mod members;
 mod mentions;
 mod messages;
+mod nonces;
 mod pages;
 mod passwords;
 pub mod permissions;

@@ -6,7 +6,7 @@ use super::members::{SMALL, owner_stays, refuse_unless_outranked};
 use super::permissions::Action;
 use super::servers::on_server;
 use super::{Caller, Domain, Error, Reason};
-use crate::model::{AuditAction, AuditEntry, EventBody, Id, Member, Role, UnixMs};
+use crate::model::{AuditAction, AuditEntry, EventBody, Id, Member, Role, Touched, UnixMs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,9 @@ impl Domain {
             let set = domain
                 .store
                 .time_out(server, user, until, events, Some(audit));
-            set.await.map_err(owner_stays)
+            let set = set.await;
+            domain.touch(Touched::Member(server, user));
+            set.map_err(owner_stays)
         })
         .await
     }

@@ -93,7 +93,7 @@ async fn a_repeat_of_what_was_never_stored_takes_its_place_after_what_came_since
         channel: general,
         author: owner.user_id,
         nonce: NONCE.into(),
-        content_hash: send::hash(&with_nonce(general, "lost")),
+        content_hash: nonces::hash(&with_nonce(general, "lost")),
         above: 0,
     };
     world

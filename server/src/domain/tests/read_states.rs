@@ -239,10 +239,11 @@ async fn a_page_looks_at_so_many_channels_and_goes_on_behind_them() {
             name: String::new(),
             description: String::new(),
             rank: 0,
+            slow_mode_s: 0,
             metadata: Default::default(),
         };
         let store = &world.domain.store;
-        store.create_channel(channel, id, None, u32::MAX, Vec::new())
+        store.create_channel(channel, id, None, u32::MAX, Vec::new(), None)
     });
     for made in futures::future::join_all(made).await {
         made.unwrap();

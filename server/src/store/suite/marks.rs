@@ -187,7 +187,7 @@ pub(crate) async fn what_stands_on_a_message_goes_with_it<P: Place>() {
         react(&world, id, 1, "a").await;
         assert!(world.store.pin(CHANNEL, id, 1, 500).await.unwrap());
     }
-    let row = world.store.delete(CHANNEL, 100, 9).await.unwrap();
+    let row = world.store.delete(CHANNEL, 100, 9, None).await.unwrap();
     assert!(row.reactions.is_empty() && !row.pinned);
     let erased = world.store.erase_author(OWNER, (0, 0)).await.unwrap();
     let row = &erased.messages[0];
@@ -209,7 +209,11 @@ pub(crate) async fn what_stands_on_messages_goes_with_their_channel<P: Place>() 
     world.write(100).await;
     react(&world, 100, 1, "a").await;
     world.store.pin(CHANNEL, 100, 1, 500).await.unwrap();
-    world.store.delete_channel(CHANNEL, vec![]).await.unwrap();
+    world
+        .store
+        .delete_channel(CHANNEL, vec![], None)
+        .await
+        .unwrap();
     is_no_message(world.store.react(reactor(100, 2, "a"), true).await);
     assert_eq!(world.store.reactions_of(1, 0, 9).await.unwrap(), []);
     assert_eq!(world.store.pins(CHANNEL, Id::MAX, 9).await.unwrap(), []);
@@ -220,7 +224,7 @@ pub(crate) async fn a_change_that_races_a_delete_leaves_nothing<P: Place>() {
     world.write(100).await;
     let reacted = world.store.react(reactor(100, 1, "a"), true);
     let pinned = world.store.pin(CHANNEL, 100, 1, 500);
-    let deleted = world.store.delete(CHANNEL, 100, 9);
+    let deleted = world.store.delete(CHANNEL, 100, 9, None);
     let mut late = Vec::new();
     let (reacted, pinned, deleted, ()) = tokio::join!(reacted, pinned, deleted, async {
         for user in 1..=3 {
@@ -275,6 +279,6 @@ pub(crate) async fn a_channel_has_fifty_pins_at_most<P: Place>() {
         "{refused:?}"
     );
     assert!(!world.store.pin(CHANNEL, 100, 1, 999).await.unwrap());
-    world.store.delete(CHANNEL, 120, 9).await.unwrap();
+    world.store.delete(CHANNEL, 120, 9, None).await.unwrap();
     assert!(world.store.pin(CHANNEL, 150, 1, 999).await.unwrap());
 }

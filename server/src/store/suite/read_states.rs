@@ -165,10 +165,10 @@ pub(crate) async fn a_mention_counts_until_it_is_read_edited_out_or_deleted<P: P
     assert_eq!(count(&world, 2, Role::Member).await, 2);
     edit(102, "<@2> <@everyone>", 6).await.unwrap();
     assert_eq!(count(&world, 2, Role::Member).await, 3, "once a message");
-    world.store.delete(CHANNEL, 103, 7).await.unwrap();
+    world.store.delete(CHANNEL, 103, 7, None).await.unwrap();
     assert_eq!(count(&world, 2, Role::Member).await, 2);
     assert_eq!(count(&world, 3, Role::Member).await, 4);
-    world.store.delete(CHANNEL, 102, 8).await.unwrap();
+    world.store.delete(CHANNEL, 102, 8, None).await.unwrap();
     assert_eq!(count(&world, 2, Role::Member).await, 1);
     world.store.erase_author(OWNER, (0, 0)).await.unwrap();
     assert_eq!(count(&world, 2, Role::Member).await, 0);
@@ -195,7 +195,7 @@ pub(crate) async fn mentions_of_groups_count_by_rank<P: Place>() {
         .store
         .edit(CHANNEL, 100, "no".into(), Mentions::default(), 5, 1);
     assert_eq!(edited.await.unwrap().groups, Groups::default());
-    world.store.delete(CHANNEL, 101, 7).await.unwrap();
+    world.store.delete(CHANNEL, 101, 7, None).await.unwrap();
     assert_eq!(count(&world, 3, Role::Owner).await, 2);
     world
         .store
@@ -262,7 +262,9 @@ pub(crate) async fn read_states_go_with_who_no_longer_sees_the_channel<P: Place>
         member_ids: vec![2],
         ..channel(50, SERVER, ChannelType::Private)
     };
-    let made = world.store.create_channel(secret, OWNER, None, 9, vec![]);
+    let made = world
+        .store
+        .create_channel(secret, OWNER, None, 9, vec![], None);
     made.await.unwrap();
     let reads = [2, 3].map(|user| (user, CHANNEL, 100));
     let reads = reads.into_iter().chain([(2, 50, 100)]).collect();
@@ -278,10 +280,16 @@ pub(crate) async fn read_states_go_with_who_no_longer_sees_the_channel<P: Place>
         async move { store.read_states(user, &[of]).await.unwrap()[0].last_read_id }
     };
     assert_eq!(read(2, 50).await, 100);
-    let taken = world.store.remove_channel_member(50, 2, vec![]);
+    let taken = world.store.remove_channel_member(50, 2, vec![], None);
     assert!(taken.await.unwrap());
     assert_eq!((read(2, 50).await, read(2, CHANNEL).await), (0, 100));
-    assert!(world.store.remove_member(SERVER, 2, vec![]).await.unwrap());
+    assert!(
+        world
+            .store
+            .remove_member(SERVER, 2, vec![], None)
+            .await
+            .unwrap()
+    );
     assert_eq!((read(2, CHANNEL).await, read(3, CHANNEL).await), (0, 100));
     assert_eq!(count(&world, 2, Role::Member).await, 0);
     assert_eq!(count(&world, 3, Role::Member).await, 1);

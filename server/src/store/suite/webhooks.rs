@@ -36,7 +36,9 @@ async fn world<P: Place>() -> World<P> {
         channel(OTHER, SERVER, ChannelType::Text),
         direct(DIRECT, &[1, 2]),
     ] {
-        let made = world.store.create_channel(channel, OWNER, None, 99, vec![]);
+        let made = world
+            .store
+            .create_channel(channel, OWNER, None, 99, vec![], None);
         made.await.unwrap();
     }
     world
@@ -167,9 +169,13 @@ pub(crate) async fn what_is_asked_for_is_queued_and_nothing_else<P: Place>() {
     edit(2000).await.unwrap();
     edit(1999).await.unwrap();
     for _ in 0..2 {
-        world.store.delete(CHANNEL, 1000, 2001).await.unwrap();
-        world.store.delete(DIRECT, 1003, 2001).await.unwrap();
-        world.store.remove_member(SERVER, 2, vec![]).await.unwrap();
+        world.store.delete(CHANNEL, 1000, 2001, None).await.unwrap();
+        world.store.delete(DIRECT, 1003, 2001, None).await.unwrap();
+        world
+            .store
+            .remove_member(SERVER, 2, vec![], None)
+            .await
+            .unwrap();
     }
     world.store.erase_author(OWNER, (0, 0)).await.unwrap();
 
@@ -207,7 +213,7 @@ pub(crate) async fn who_bans_or_goes_is_told_too<P: Place>() {
         reason: String::new(),
         created_at: 1,
     };
-    world.store.ban(ban, vec![]).await.unwrap();
+    world.store.ban(ban, vec![], None).await.unwrap();
     world.store.delete_account(3, vec![]).await.unwrap();
     let expected = [
         (MemberJoined, 20, OWNER),
@@ -346,7 +352,11 @@ pub(crate) async fn a_webhook_goes_with_its_server<P: Place>() {
     say(&world, CHANNEL, 1000).await;
     let notice = world.store.queued();
     notice.notified().await;
-    world.store.delete_server(SERVER, vec![]).await.unwrap();
+    world
+        .store
+        .delete_server(SERVER, vec![], None)
+        .await
+        .unwrap();
     assert_eq!(world.store.webhook(HOOK).await.unwrap(), None);
     assert!(world.store.waiting_webhooks(0, 9).await.unwrap().is_empty());
     // What waited is removed in the background.

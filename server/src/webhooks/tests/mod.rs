@@ -146,6 +146,7 @@ impl World {
             member_ids,
             metadata: Default::default(),
             request_id: String::new(),
+            slow_mode_s: 0,
         };
         let made = self.domain.create_channel(&self.operator, new).await;
         made.unwrap().id
