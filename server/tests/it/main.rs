@@ -9,6 +9,7 @@ mod gateway;
 mod hook;
 mod limits;
 mod moderation;
+mod presence;
 mod reactions;
 mod read_states;
 mod support;

@@ -4,6 +4,7 @@ mod calls;
 mod frames;
 mod moderation;
 mod positions;
+mod presence;
 mod reactions;
 mod readers;
 mod reads;
