@@ -24,6 +24,8 @@ const TEXTS: &[&str] = &[
     "CreateServer.description 0..1024",
     "CreateServer.name 1..100!",
     "CreateServer.requestId uuid",
+    "CreateWebhook.requestId uuid",
+    "CreateWebhook.url any!",
     "DeleteAccount.password any",
     "EditMessage.content 1..4000!",
     "ExchangeToken.device 0..100",
@@ -36,6 +38,7 @@ const TEXTS: &[&str] = &[
     "ListBots?page_token any",
     "ListChannels?page_token any",
     "ListChannels_2?page_token any",
+    "ListDeadLetters?page_token any",
     "ListInvites?page_token any",
     "ListMembers?page_token any",
     "ListPins?page_token any",
@@ -45,6 +48,7 @@ const TEXTS: &[&str] = &[
     "ListServers?page_token any",
     "ListSessions?page_token any",
     "ListUnread?page_token any",
+    "ListWebhooks?page_token any",
     "Login.device 0..100",
     "Login.password any!",
     "Login.username any!",
@@ -72,6 +76,8 @@ const TEXTS: &[&str] = &[
     "UpdateProfile.user.username any",
     "UpdateServer.server.description any",
     "UpdateServer.server.name any",
+    "UpdateWebhook.webhook.disabledReason any",
+    "UpdateWebhook.webhook.url any",
 ];
 
 /// The schema's limits in short: `1..100`, `uuid`, or nothing.
