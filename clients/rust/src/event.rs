@@ -35,7 +35,8 @@ pub enum Event {
     Snapshot(v1::Snapshot),
     /// Something of a topic was missed. A channel is now paged: its messages follow. Edits and
     /// deletes of messages older than the client remembers don't, nor do reactions and pins of
-    /// messages that the program has; page again what is cached of those. The state of a server or user follows as a snapshot.
+    /// messages that the program has; page again what is cached of those. The state of a server or
+    /// user follows as a snapshot.
     Gap {
         /// Which topic, and up to where. Of a PRIVATE or DIRECT channel, `channel` takes the place
         /// of its properties and members if the server sent the gap; else read them anew with

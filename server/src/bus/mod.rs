@@ -1,7 +1,7 @@
 //! The seam to what is shared and fast and may be forgotten: topics at positions, reservations of
-//! ids and nonces, the cache of sessions, who is here. Forgetting shows: a topic's epoch changes whenever its
-//! memory was, or may have been, lost. `local` is in process; `suite` holds every backend to the
-//! contracts of the traits here.
+//! ids and nonces, the cache of sessions, who is here. Forgetting shows: a topic's epoch changes
+//! whenever its memory was, or may have been, lost. `local` is in process; `suite` holds every
+//! backend to the contracts of the traits here.
 
 pub mod local;
 #[cfg(test)]
@@ -243,8 +243,8 @@ pub type Batches = tokio::sync::mpsc::Receiver<Arc<Batch>>;
 
 /// Who is here: sessions' statuses, aggregated by user. A user shows the most present status of its
 /// sessions. A session that ended counts for the grace still, so that a reconnect shows nothing;
-/// one that was not active for five minutes counts as idle. Changes are coalesced over a tick of one
-/// second. It may all be forgotten: sessions that live say it again.
+/// one that was not active for five minutes counts as idle. Changes are coalesced over a tick of
+/// one second. It may all be forgotten: sessions that live say it again.
 #[async_trait]
 pub trait Presences: Send + Sync + 'static {
     /// A session begins.

@@ -148,8 +148,9 @@ impl Domain {
         Ok(())
     }
 
-    /// Erases a user: its account, its reactions, and the content of its messages. Answers how many those were.
-    /// It takes as long as the store is large, and goes on when nobody waits for it any more.
+    /// Erases a user: its account, its reactions, and the content of its messages. Answers how many
+    /// those were. It takes as long as the store is large, and goes on when nobody waits for it any
+    /// more.
     pub async fn erase_user(self: &Arc<Self>, caller: &Caller, user: Id) -> Result<u64, Error> {
         caller.require_admin()?;
         let account = self.store.account(user).await?;

@@ -20,8 +20,9 @@ pub struct ReadOf {
 /// Without a row a user has read a channel up to when it joined the channel's server, or (DIRECT
 /// channels) not at all, and in any case what was there before read states were kept. A message
 /// counts as a mention of a user if it isn't deleted, names the user (by then a member of the
-/// server, or in the channel), its role or a lower one, or everyone, and is by another; of mentions of roles and everyone the channel's newest 1,000 are
-/// looked at, and no more than 1,000 are counted in all. Who may see what isn't asked here.
+/// server, or in the channel), its role or a lower one, or everyone, and is by another; of mentions
+/// of roles and everyone the channel's newest 1,000 are looked at, and no more than 1,000 are
+/// counted in all. Who may see what isn't asked here.
 #[async_trait]
 pub trait ReadStates: Send + Sync {
     /// The user's states of these channels, in the order asked, of one moment; those of channels

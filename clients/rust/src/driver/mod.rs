@@ -1,5 +1,6 @@
 //! Runs the state machine: one task that owns the connection, the timers and what waits for the
-//! program. `calls`: what goes beside the stream; `people`: what the user looks at besides channels.
+//! program. `calls`: what goes beside the stream; `people`: what the user looks at besides
+//! channels.
 
 mod calls;
 mod people;

@@ -69,6 +69,7 @@ const TEXTS: &[&str] = &[
     "SendCustomEvent.name 1..64!",
     "SendMessage.content 1..4000!",
     "SendMessage.nonce uuid",
+    "SetPresence.text 0..128",
     "TimeOutMember.reason 0..512",
     "UpdateChannel.channel.description any",
     "UpdateChannel.channel.name any",
