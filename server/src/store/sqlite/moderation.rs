@@ -106,8 +106,11 @@ impl Moderation for Sqlite {
         audit: AuditEntry,
     ) -> Result<Vec<Message>, Error> {
         let rows = ids.into_iter().map(|id| (channel, id)).collect();
-        self.change(move |tx| Box::pin(delete(tx, rows, audit)))
-            .await
+        let deleted = self.change(move |tx| Box::pin(delete(tx, rows, audit)));
+        let deleted = deleted.await?;
+        // Their reactions go in the background.
+        self.purge.notify_one();
+        Ok(deleted)
     }
 
     async fn delete_of_author(
@@ -150,8 +153,10 @@ impl Moderation for Sqlite {
         let messages = if found.is_empty() {
             Vec::new()
         } else {
-            self.change(move |tx| Box::pin(delete(tx, found, audit)))
-                .await?
+            let deleted = self.change(move |tx| Box::pin(delete(tx, found, audit)));
+            let deleted = deleted.await?;
+            self.purge.notify_one();
+            deleted
         };
         Ok(Deleted { messages, next })
     }
