@@ -241,7 +241,6 @@ async fn a_page_looks_at_so_many_channels_and_goes_on_behind_them() {
             rank: 0,
             slow_mode_s: 0,
             metadata: Default::default(),
-            slow_mode_s: 0,
         };
         let store = &world.domain.store;
         store.create_channel(channel, id, None, u32::MAX, Vec::new(), None)
