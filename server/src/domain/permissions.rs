@@ -41,13 +41,13 @@ actions! {
     See = "see, read";
     /// Send messages, typing, custom events; edit one's own messages.
     Write = "write, edit own";
-    /// Delete one's own messages.
+    /// Delete one's own messages, take one's own reactions back.
     DeleteOwn = "delete own";
     /// Delete others' messages.
     DeleteOthers = "delete others'";
     /// Mention all who see a channel, as `<@everyone>`.
     MentionEveryone = "mention everyone";
-    /// React to messages, and take one's own reactions back.
+    /// React to messages.
     React = "react";
     /// Pin messages and unpin them.
     Pin = "pin";

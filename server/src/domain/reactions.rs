@@ -62,8 +62,9 @@ impl Domain {
             return Err(Error::field("user_id", "negative; an id is positive"));
         }
         let own = user == 0 || user == caller.user_id;
+        // As deleting is: also of who is timed out.
         let action = if own {
-            Action::React
+            Action::DeleteOwn
         } else {
             Action::DeleteOthers
         };
