@@ -70,9 +70,9 @@ async fn who_is_killed_or_falls_silent_is_gone_after_the_grace() {
     assert!(all.iter().all(|p| p.last_active_at.is_some()));
     // Its socket closes without a goodbye; the other one's stays open, and nothing comes.
     drop(first);
-    let heartbeat = client_frame::Frame::Heartbeat(v1::Heartbeat {});
     let mut gone = Vec::new();
     while gone.len() < 2 {
+        let heartbeat = client_frame::Frame::Heartbeat(v1::Heartbeat {});
         watcher.send(heartbeat).await;
         let offline = watcher.until(|frame| match frame {
             Frame::PresenceChanged(changed) => {
@@ -142,14 +142,11 @@ async fn many_members_come_by_one_call_and_show_in_the_list() {
         server_id,
         members: (0..300).map(member).collect(),
     };
-    let added = ann
-        .servers()
-        .batch_add_members(with_token(&node.key, request.clone()));
+    let mut servers = ann.servers();
+    let added = servers.batch_add_members(with_token(&node.key, request.clone()));
     let added = added.await.expect("adds").into_inner().user_ids;
     assert_eq!(added.len(), 300);
-    let again = ann
-        .servers()
-        .batch_add_members(with_token(&node.key, request));
+    let again = servers.batch_add_members(with_token(&node.key, request));
     assert_eq!(
         again.await.expect("is as it was").into_inner().user_ids,
         added

@@ -37,9 +37,11 @@ pub(super) async fn among(
 ) -> Result<Vec<(Member, User)>, sqlx::Error> {
     let ids: Vec<Id> = users.iter().copied().take(AMONG_MAX).collect();
     let rows: Vec<SqliteRow> = sqlx::query(
-        "SELECT m.*, u.* FROM json_each(?) j
+        "SELECT m.*, u.*, coalesce(t.until, 0) AS timed_out_until FROM json_each(?) j
          JOIN members m ON m.server_id = ? AND m.user_id = j.value
-         JOIN users u ON u.id = m.user_id ORDER BY m.user_id",
+         JOIN users u ON u.id = m.user_id
+         LEFT JOIN time_outs t ON t.server_id = m.server_id AND t.user_id = m.user_id
+         ORDER BY m.user_id",
     )
     .bind(serde_json::to_string(&ids).unwrap_or_default())
     .bind(server)

@@ -4,6 +4,7 @@
 pub(crate) mod channels;
 pub(crate) mod events;
 pub(crate) mod marks;
+pub(crate) mod members;
 pub(crate) mod messages;
 pub(crate) mod moderation;
 pub(crate) mod pages;
@@ -282,6 +283,9 @@ macro_rules! contract_suite {
                 servers_of_a_user_are_listed_by_id,
                 who_is_in_many_servers_makes_no_more,
                 admins_are_told_from_members,
+            ]
+            members: [
+                members_are_found_among_users,
             ]
             channels: [
                 a_channel_is_read_as_it_was_made,

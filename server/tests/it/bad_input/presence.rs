@@ -118,9 +118,8 @@ async fn bulk_calls_are_for_services_and_bounded() {
         display_name: String::new(),
     };
     let request = |members: Vec<v1::NewMember>| v1::BatchAddMembersRequest { server_id, members };
-    let denied = ann
-        .servers()
-        .batch_add_members(ann.request(request(vec![member("a")])));
+    let mut servers = ann.servers();
+    let denied = servers.batch_add_members(ann.request(request(vec![member("a")])));
     assert_eq!(reason(&denied.await.unwrap_err()), "KEY_REQUIRED");
     let long = "x".repeat(129);
     let nobody = v1::NewMember::default();
@@ -144,9 +143,7 @@ async fn bulk_calls_are_for_services_and_bounded() {
         server_id: 7,
         members: vec![member("a")],
     };
-    let absent = ann
-        .servers()
-        .batch_add_members(with_token(&node.key, absent));
+    let absent = servers.batch_add_members(with_token(&node.key, absent));
     assert_eq!(absent.await.unwrap_err().code(), Code::NotFound);
     node.stop().await;
 }

@@ -70,7 +70,7 @@ async fn an_older_file_is_brought_up_to_date() {
     assert_eq!((old.content.as_str(), old.pinned), ("a", false));
     assert!(old.reactions.is_empty());
     assert!(store.pin(CHANNEL, 100, 1, 500).await.unwrap());
-    let inserted = store.insert(message(CHANNEL, 101, OWNER, "")).await;
+    let inserted = store.insert(message(CHANNEL, 102, OWNER, "")).await;
     assert_eq!(inserted.unwrap(), Inserted::New);
     store.close().await;
     let store = open(&folder.file()).await.unwrap();
