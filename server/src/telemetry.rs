@@ -115,6 +115,22 @@ const COUNTERS: &[(&str, &str)] = &[
         "Events out of order, fetched again.",
     ),
     (
+        "chirm_presence_changes_total",
+        "Presences that changed, after coalescing.",
+    ),
+    (
+        "chirm_presence_frames_total",
+        "Frames of presences to sessions.",
+    ),
+    (
+        "chirm_presence_jumps_total",
+        "Lost batches of presence, after which all was read again.",
+    ),
+    (
+        "chirm_member_list_frames_total",
+        "Frames of member lists to viewers.",
+    ),
+    (
         "chirm_webhook_events_total",
         "Ends of attempts to tell webhooks of events: delivered, failed, dead.",
     ),
@@ -131,6 +147,10 @@ fn describe() {
     ::metrics::describe_gauge!("chirm_net_connections", "Open connections.");
     ::metrics::describe_gauge!("chirm_sessions", "Gateway streams that are signed in.");
     ::metrics::describe_gauge!("chirm_hub_topics", "Topics that some session here follows.");
+    let present = "Users with a live session, or in its grace.";
+    ::metrics::describe_gauge!("chirm_users_present", present);
+    let lists = "Servers whose members are kept for sessions here.";
+    ::metrics::describe_gauge!("chirm_member_lists", lists);
     let queued = "Events that wait for webhooks.";
     ::metrics::describe_gauge!("chirm_webhook_events_queued", queued);
     let lag = "How long ago the oldest event that waits for a webhook happened.";

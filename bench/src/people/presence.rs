@@ -4,7 +4,7 @@ use super::report::PresenceReport;
 use super::swarm::Swarm;
 use crate::launch::Target;
 use crate::procfs;
-use crate::setup::Backend;
+use crate::setup::{Backend, Session};
 use anyhow::{Result, ensure};
 use chirm_proto::v1::{self, client_frame::Frame as Sent};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -60,6 +60,19 @@ fn members(users: usize, servers: usize) -> Vec<Vec<usize>> {
     (0..servers).map(|_| of_one()).collect()
 }
 
+/// Makes servers with these members.
+async fn make_servers(backend: &Backend, servers: &[Vec<usize>], users: &[Session]) -> Result<()> {
+    stream::iter(servers)
+        .map(async |members| {
+            let server = backend.create_server("bench").await?;
+            let ids: Vec<i64> = members.iter().map(|n| users[*n].user_id).collect();
+            backend.add_known(server, &ids).await
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await
+}
+
 async fn measure(
     options: &PresenceOptions,
     url: &str,
@@ -72,18 +85,7 @@ async fn measure(
     let prefix = format!("p-{:08x}", rand::random::<u32>());
     let users = backend.sign_in(&prefix, u64::from(options.users)).await?;
     let servers = members(users.len(), options.servers as usize);
-    stream::iter(&servers)
-        .map(async |members| {
-            let server = backend.create_server("bench").await?;
-            let ids: Vec<i64> = members
-                .iter()
-                .map(|member| users[*member].user_id)
-                .collect();
-            backend.add_known(server, &ids).await
-        })
-        .buffer_unordered(AT_ONCE)
-        .try_collect::<()>()
-        .await?;
+    make_servers(&backend, &servers, &users).await?;
     // Whom each user is told of: itself, and all with whom it shares a server.
     let mut interested: Vec<HashSet<usize>> =
         (0..users.len()).map(|user| HashSet::from([user])).collect();

@@ -14,7 +14,7 @@ impl Domain {
     /// Checks what a user sets of its presence.
     pub fn check_presence(&self, set: &SetPresence) -> Result<(), Error> {
         if let Some(text) = &set.text {
-            limits::text(text, TEXT_CHARS_MAX).map_err(|problem| Error::field("text", problem))?;
+            limits::words(text, TEXT_CHARS_MAX).map_err(|problem| Error::field("text", problem))?;
         }
         Ok(())
     }

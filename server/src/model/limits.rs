@@ -111,6 +111,23 @@ fn is_hidden(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Characters by which emoji are made of others.
+fn joins(c: char) -> bool {
+    matches!(c, '\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0020}'..='\u{e007f}')
+}
+
+/// A user's words of its presence: one visible line of at most `max` characters, or none.
+pub fn words(words: &str, max: usize) -> Result<(), String> {
+    text(words, max)?;
+    match words.chars().find(|c| is_hidden(*c) && !joins(*c)) {
+        Some(c) => Err(format!(
+            "U+{:04X} is a control, invisible or direction-changing character",
+            u32::from(c)
+        )),
+        None => Ok(()),
+    }
+}
+
 /// A reaction: NFC, 1 to 64 characters without spaces. Emoji are made of characters that don't
 /// show by themselves (joiners, variation selectors, tags), so those are allowed beside one that
 /// does.
@@ -130,8 +147,6 @@ pub fn emoji(text: &str) -> Result<String, String> {
             "{chars} characters; 1 to {chars_max}, {bytes_max} bytes, are allowed"
         ));
     }
-    let joins =
-        |c: char| matches!(c, '\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0020}'..='\u{e007f}');
     if let Some(c) = emoji
         .chars()
         .find(|c| c.is_whitespace() || (is_hidden(*c) && !joins(*c)))
