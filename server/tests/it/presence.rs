@@ -36,6 +36,20 @@ async fn told(stream: &mut Stream, user: i64, status: PresenceStatus) -> v1::Pre
         .await
 }
 
+/// Waits until each of them is told to be so.
+async fn all_told(stream: &mut Stream, users: &[i64], status: PresenceStatus) {
+    let mut left = users.to_vec();
+    stream
+        .until(|frame| {
+            if let Frame::PresenceChanged(changed) = frame {
+                let of = |id| changed.presences.iter().find(|p| p.user_id == id);
+                left.retain(|id| of(*id).is_none_or(|p| p.status() != status));
+            }
+            left.is_empty().then_some(())
+        })
+        .await;
+}
+
 async fn presences(node: &TestNode, user: &User, user_ids: Vec<i64>) -> Vec<v1::Presence> {
     let mut client: PresenceServiceClient<Channel> =
         PresenceServiceClient::new(node.channel().await);
@@ -66,17 +80,14 @@ async fn who_is_killed_or_falls_silent_is_gone_after_the_grace() {
     watcher.ready().await;
     let first = watch(&node, &killed).await;
     let second = watch(&node, &silent).await;
-    for user in [killed.id, silent.id] {
-        told(&mut watcher, user, PresenceStatus::Online).await;
-    }
+    let both = [killed.id, silent.id];
+    all_told(&mut watcher, &both, PresenceStatus::Online).await;
     let all = presences(&node, &ann, vec![killed.id, silent.id, ann.id]).await;
     assert!(all.iter().all(|p| p.status() == PresenceStatus::Online));
     assert!(all.iter().all(|p| p.last_active_at.is_some()));
     // Its socket closes without a goodbye; the other one's stays open, and nothing comes.
     drop(first);
-    for user in [killed.id, silent.id] {
-        told(&mut watcher, user, PresenceStatus::Offline).await;
-    }
+    all_told(&mut watcher, &both, PresenceStatus::Offline).await;
     drop(second);
     let left = presences(&node, &ann, vec![killed.id, silent.id]).await;
     assert!(left.iter().all(|p| p.status() == PresenceStatus::Offline));

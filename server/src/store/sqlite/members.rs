@@ -36,12 +36,12 @@ pub(super) async fn among(
     users: &[Id],
 ) -> Result<Vec<(Member, User)>, sqlx::Error> {
     let ids: Vec<Id> = users.iter().copied().take(AMONG_MAX).collect();
+    // CROSS: the users first, whatever the planner thinks of them; else it walks along all members.
     let rows: Vec<SqliteRow> = sqlx::query(
         "SELECT m.*, u.*, coalesce(t.until, 0) AS timed_out_until FROM json_each(?) j
-         JOIN members m ON m.server_id = ? AND m.user_id = j.value
-         JOIN users u ON u.id = m.user_id
-         LEFT JOIN time_outs t ON t.server_id = m.server_id AND t.user_id = m.user_id
-         ORDER BY m.user_id",
+         CROSS JOIN members m ON m.server_id = ? AND m.user_id = j.value
+         CROSS JOIN users u ON u.id = m.user_id
+         LEFT JOIN time_outs t ON t.server_id = m.server_id AND t.user_id = m.user_id",
     )
     .bind(serde_json::to_string(&ids).unwrap_or_default())
     .bind(server)
@@ -51,7 +51,10 @@ pub(super) async fn among(
         let member = Of::<Member>::from_row(row)?.0;
         Ok((member, Of::<User>::from_row(row)?.0))
     };
-    rows.iter().map(of).collect()
+    let found: Result<Vec<(Member, User)>, sqlx::Error> = rows.iter().map(of).collect();
+    let mut found = found?;
+    found.sort_unstable_by_key(|(member, _)| member.user_id);
+    Ok(found)
 }
 
 /// What lists of members are ordered by.
