@@ -5,6 +5,7 @@ pub(crate) mod lossy;
 mod people;
 mod sessions;
 mod simulation;
+mod visibility;
 
 use super::*;
 use crate::bus::local::{self, LocalTopics, RingLimits};
