@@ -181,10 +181,9 @@ impl Play {
         }
         let ids: Vec<Id> = users.iter().map(|user| user.caller.user_id).collect();
         let mut truth = Truth::default();
-        for owner in 0..2 {
-            let (server, open) = world.server(&users[owner], &[]).await;
-            let private =
-                channel(&world, &users[owner], server, ChannelType::Private, vec![]).await;
+        for (owner, user) in users.iter().enumerate().take(2) {
+            let (server, open) = world.server(user, &[]).await;
+            let private = channel(&world, user, server, ChannelType::Private, vec![]).await;
             truth
                 .members
                 .insert(server, BTreeMap::from([(owner, Role::Owner)]));
@@ -253,14 +252,9 @@ impl Play {
         let (id, caller) = (self.ids[user], self.users[user].caller.clone());
         let boss = self.users[owner].caller.clone();
         let domain = self.world.domain.clone();
-        let (_, private) = self.truth.channels[&server];
         if user == owner {
             return;
         }
-        let out = move |truth: &mut Truth| {
-            truth.members.get_mut(&server).expect("there").remove(&user);
-            truth.named.get_mut(&server).expect("there").remove(&user);
-        };
         if self.truth.banned.contains(&(server, user)) {
             let lift = |truth: &mut Truth| {
                 truth.banned.remove(&(server, user));
@@ -276,15 +270,27 @@ impl Play {
             };
             return self.change(join, domain.join_by_id(&caller, server)).await;
         }
+        self.member_rights(server, user, &boss).await;
+    }
+
+    /// A change of what a member may do, or its end.
+    async fn member_rights(&mut self, server: Id, user: usize, boss: &Caller) {
+        let (id, caller) = (self.ids[user], self.users[user].caller.clone());
+        let domain = self.world.domain.clone();
+        let (_, private) = self.truth.channels[&server];
+        let out = move |truth: &mut Truth| {
+            truth.members.get_mut(&server).expect("there").remove(&user);
+            truth.named.get_mut(&server).expect("there").remove(&user);
+        };
         let named = self.truth.named[&server].contains(&user);
         match self.rng.random_range(0..6) {
             0 => self.change(out, domain.leave_server(&caller, server)).await,
             1 => {
-                let kick = domain.kick_member(&boss, server, id, String::new());
+                let kick = domain.kick_member(boss, server, id, String::new());
                 self.change(out, kick).await;
             }
             2 => {
-                let ban = domain.ban_user(&boss, server, id, String::new(), 0);
+                let ban = domain.ban_user(boss, server, id, String::new(), 0);
                 let out = move |truth: &mut Truth| {
                     out(truth);
                     truth.banned.insert((server, user));
@@ -298,21 +304,21 @@ impl Play {
                     let members = truth.members.get_mut(&server).expect("there");
                     members.insert(user, role);
                 };
-                self.change(set, domain.update_member(&boss, server, id, role))
+                self.change(set, domain.update_member(boss, server, id, role))
                     .await;
             }
             _ if named => {
                 let take = |truth: &mut Truth| {
                     truth.named.get_mut(&server).expect("there").remove(&user);
                 };
-                let call = domain.remove_channel_member(&boss, private, id);
+                let call = domain.remove_channel_member(boss, private, id);
                 self.change(take, call).await;
             }
             _ => {
                 let name = |truth: &mut Truth| {
                     truth.named.get_mut(&server).expect("there").insert(user);
                 };
-                let call = domain.add_channel_member(&boss, private, id);
+                let call = domain.add_channel_member(boss, private, id);
                 self.change(name, call).await;
             }
         }
