@@ -203,3 +203,42 @@ async fn member_lists_of_others_and_odd_ranges() {
     assert_eq!(own.closing().await.reason, "FIELD_INVALID");
     node.stop().await;
 }
+
+#[tokio::test]
+async fn of_ten_thousand_views_the_last_one_counts() {
+    let node = TestNode::start(&[("limits.enabled", "false")]).await;
+    let ann = User::mint(&node, "ann").await;
+    let (server_id, channel) = ann.create_server("s").await;
+    let (mut stream, _) = ann.connect(vec![]).await;
+    let view = |start: i32| {
+        let ranges = (0..5).map(|n| v1::MemberRange {
+            start: start + n,
+            count: 100,
+        });
+        v1::View {
+            channels: vec![v1::ViewedChannel {
+                channel_id: channel,
+                position: None,
+            }],
+            member_lists: vec![v1::MemberListView {
+                server_id,
+                ranges: ranges.collect(),
+            }],
+            users: vec![ann.id; 100],
+        }
+    };
+    for n in 0..10_000 {
+        let frame = client_frame::Frame::View(view(1 + n % 1_000));
+        stream.send(frame).await;
+    }
+    stream.send(client_frame::Frame::View(view(0))).await;
+    let first = stream.until(|frame| match frame {
+        v1::server_frame::Frame::MemberListChanged(list) => {
+            let range = list.range.as_ref().expect("a range");
+            (range.start == 0).then(|| list.ops[0].items.len())
+        }
+        _ => None,
+    });
+    assert_eq!(first.await, 2, "a heading and its one member");
+    node.stop().await;
+}
