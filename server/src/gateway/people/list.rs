@@ -60,9 +60,17 @@ pub(super) struct List {
 }
 
 impl List {
-    /// A list of these: id, role, name, and whether it is here.
-    pub(super) fn new(members: impl IntoIterator<Item = (Id, Role, NameKey, bool)>) -> Self {
-        let mut list = Self::default();
+    /// Begins a list of so many members, to be added in any order; [`List::sort`] ends that.
+    pub(super) fn of(members: usize) -> Self {
+        Self {
+            slots: Vec::with_capacity(members),
+            by_user: HashMap::with_capacity(members),
+            ..Self::default()
+        }
+    }
+
+    /// Adds members that it doesn't have, until it is sorted.
+    pub(super) fn add(&mut self, members: impl IntoIterator<Item = (Id, Role, NameKey, bool)>) {
         for (id, role, name, here) in members {
             let slot = Slot {
                 id,
@@ -70,17 +78,20 @@ impl List {
                 role,
                 here,
             };
-            list.counts[slot.group()] += 1;
-            list.by_user.insert(id, list.slots.len() as u32);
-            list.slots.push(slot);
+            self.counts[slot.group()] += 1;
+            self.by_user.insert(id, self.slots.len() as u32);
+            self.slots.push(slot);
         }
-        list.slots.shrink_to_fit();
-        let slots = &list.slots;
+    }
+
+    /// Puts what was added in order.
+    pub(super) fn sort(mut self) -> Self {
+        let slots = &self.slots;
         let mut order: Vec<u32> = (0..slots.len() as u32).collect();
         order.sort_unstable_by(|a, b| slots[*a as usize].order(&slots[*b as usize]));
         let chunks = order.chunks(CHUNK_MAX / 2);
-        list.chunks = chunks.map(<[u32]>::to_vec).collect();
-        list
+        self.chunks = chunks.map(<[u32]>::to_vec).collect();
+        self
     }
 
     pub(super) fn len(&self) -> usize {
@@ -323,7 +334,9 @@ mod tests {
     fn a_large_one_keeps_its_order_over_many_chunks() {
         let text = |id: Id| format!("user {:05}", (id * 7_919) % 100_003);
         let members = (1..=5_000).map(|id| (id, Role::Member, name(&text(id)), id % 3 == 0));
-        let mut list = List::new(members);
+        let mut list = List::of(5_000);
+        list.add(members);
+        let mut list = list.sort();
         for id in (1..=5_000).rev() {
             list.set_here(id, id % 2 == 0);
             list.put(

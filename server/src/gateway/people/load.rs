@@ -33,7 +33,7 @@ pub(super) async fn load(
     if !in_any_case && there.member_count.unsigned_abs() as usize > SMALL {
         return Ok(Loaded::Many);
     }
-    let mut members = Vec::with_capacity(there.member_count.unsigned_abs() as usize);
+    let mut list = List::of(there.member_count.unsigned_abs() as usize);
     let mut after = 0;
     loop {
         let page = store.member_names(server, after, PAGE).await?;
@@ -43,7 +43,7 @@ pub(super) async fn load(
         let ids: Vec<Id> = page.iter().map(|(id, ..)| *id).collect();
         let here = presences.get(&ids).await?;
         let rows = page.into_iter().zip(here);
-        members.extend(rows.map(|((id, role, name), presence)| {
+        list.add(rows.map(|((id, role, name), presence)| {
             (
                 id,
                 role,
@@ -56,5 +56,5 @@ pub(super) async fn load(
         }
         tokio::task::yield_now().await;
     }
-    Ok(Loaded::List(List::new(members)))
+    Ok(Loaded::List(list.sort()))
 }
