@@ -8,8 +8,8 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-/// Presences of one frame at most.
-pub(super) const FRAME_PRESENCES_MAX: usize = 500;
+/// Presences of one frame at most; in tests fewer, so that several frames come of small crowds.
+pub(super) const FRAME_PRESENCES_MAX: usize = if cfg!(test) { 20 } else { 500 };
 
 /// A session that is told of others.
 pub(super) struct Follower {
@@ -39,6 +39,15 @@ impl Follower {
     pub(super) fn loses(&mut self, users: impl IntoIterator<Item = Id>) {
         self.waiting
             .extend(users.into_iter().map(|user| (user, false)));
+        self.wake();
+    }
+
+    /// What was taken to be told and found no room.
+    pub(super) fn waits_for_again(&mut self, users: &[(Id, bool)]) {
+        for (user, shown) in users {
+            // What was asked for meanwhile is newer.
+            self.waiting.entry(*user).or_insert(*shown);
+        }
         self.wake();
     }
 

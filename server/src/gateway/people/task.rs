@@ -8,6 +8,7 @@ use super::load::Loaded;
 use super::{Command, Interest, RangeKey, TICK};
 use crate::bus::{Batches, Presences};
 use crate::gateway::handle::SessionHandle;
+use crate::gateway::outbox::Refused;
 use crate::model::{Id, Presence};
 use crate::store;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -187,7 +188,10 @@ impl Task {
             }
         }
         let frame = frames::presences(&presences);
-        follower.tell(ids.into_iter(), &frame);
+        // Others may wait still: those of the next frame.
+        if follower.session.outbox.push(frame) == Err(Refused::Full) {
+            follower.waits_for_again(users);
+        }
     }
 }
 

@@ -219,6 +219,24 @@ async fn who_comes_later_is_told_who_is_there() {
 }
 
 #[tokio::test]
+async fn who_comes_last_is_told_of_all_by_several_frames() {
+    let world = world().await;
+    let ann = world.user("ann").await;
+    let (server, _) = world.server(&ann, &[]).await;
+    let users = crowd(&world, server, 90).await;
+    let live: Vec<_> = users
+        .iter()
+        .map(|user| world.connect(identify(user), 256))
+        .collect();
+    // It takes four frames at a time.
+    let watcher = world.connect(watching(&ann), 4);
+    let mut picture = Picture::default();
+    let all = |p: &Picture| users.iter().all(|user| p.status(user) == Status::Online);
+    picture.until(&watcher, "all are here", all).await;
+    assert_eq!(live.len(), 90);
+}
+
+#[tokio::test]
 async fn a_named_user_is_told_of_while_both_share_something() {
     let world = world().await;
     let (ann, bob) = (world.user("ann").await, world.user("bob").await);
