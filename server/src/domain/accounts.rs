@@ -1,7 +1,6 @@
 //! Accounts: making and removing them, passwords, sessions.
 
 use super::passwords::Verdict;
-use super::send::Change;
 use super::servers::request_reused;
 use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{EventBody, Id, Role, Session, TopicKey, Touched, User, limits};
@@ -180,9 +179,7 @@ impl Domain {
         while let Some(after) = from {
             let step = self.store.erase_author(author, after).await?;
             erased += step.messages.len() as u64;
-            for row in step.messages {
-                self.publish(Change::Deleted, row).await?;
-            }
+            self.tell_deleted(step.messages).await?;
             from = step.next;
         }
         Ok(erased)

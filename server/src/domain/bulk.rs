@@ -3,10 +3,8 @@
 use super::access::may;
 use super::audit::check_reason;
 use super::permissions::Action;
-use super::send::Change;
-use super::slow_mode::first_id;
 use super::{Caller, Domain, Error};
-use crate::model::{AuditAction, AuditEntry, Channel, Id, UnixMs};
+use crate::model::{AuditAction, AuditEntry, Channel, Id, UnixMs, id_before};
 use std::sync::Arc;
 
 /// Messages deleted by their ids in a call.
@@ -83,7 +81,7 @@ impl Domain {
                     let sweep = Sweep {
                         channels,
                         author,
-                        after: first_id(since),
+                        after: id_before(since),
                         until,
                         most: DELETED_MAX,
                     };
@@ -159,9 +157,7 @@ impl Domain {
     ) -> Result<usize, Error> {
         let rows = self.store.delete_messages(channel, ids, audit).await?;
         let deleted = rows.len();
-        for row in rows {
-            self.publish(Change::Deleted, row).await?;
-        }
+        self.tell_deleted(rows).await?;
         Ok(deleted)
     }
 
@@ -184,9 +180,7 @@ impl Domain {
                     .delete_of_author(channel, sweep.author, within, limit, audit)
                     .await?;
                 deleted += step.messages.len();
-                for row in step.messages {
-                    self.publish(Change::Deleted, row).await?;
-                }
+                self.tell_deleted(step.messages).await?;
                 from = step.next;
             }
         }
@@ -209,7 +203,7 @@ impl Domain {
         let sweep = Sweep {
             channels: channels.iter().map(|channel| channel.id).collect(),
             author,
-            after: first_id(since),
+            after: id_before(since),
             until: self.mint()?,
             most: usize::MAX,
         };

@@ -190,6 +190,14 @@ impl Domain {
         self.publish(Change::Deleted, row).await
     }
 
+    /// Tells of messages that were deleted, in their order.
+    pub(super) async fn tell_deleted(&self, rows: Vec<Message>) -> Result<(), Error> {
+        for row in rows {
+            self.publish(Change::Deleted, row).await?;
+        }
+        Ok(())
+    }
+
     /// Shows a channel's viewers that the caller types.
     pub async fn start_typing(&self, caller: &Caller, channel: Id) -> Result<(), Error> {
         let channel = self.may_announce(caller, channel).await?;

@@ -6,7 +6,7 @@
 use super::access::may;
 use super::permissions::Action;
 use super::{Caller, Domain, Error, Reason};
-use crate::model::{Channel, Id, Role, SNOWFLAKE_EPOCH_MS, UnixMs, id_time_ms};
+use crate::model::{Channel, Id, Role, UnixMs, id_before, id_time_ms};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -85,7 +85,7 @@ impl Domain {
             Some(latest) if !nonce.is_empty() && latest.nonce == nonce => return Ok(false),
             Some(latest) => latest.at,
             None => {
-                let after = first_id(now.saturating_sub(wait_ms));
+                let after = id_before(now.saturating_sub(wait_ms));
                 let newest = self.store.newest_of_author(channel.id, user, after);
                 newest.await?.map_or(0, id_time_ms)
             }
@@ -118,12 +118,6 @@ fn early(slow_mode_s: i32, left_ms: i64) -> Error {
     let mut error = Error::new(Reason::SlowMode, message).retry_after(left);
     error.metadata = Some(("slow_mode_seconds", slow_mode_s.to_string().into()));
     error
-}
-
-/// An id below all that are made from a time on.
-pub(super) fn first_id(ms: UnixMs) -> Id {
-    let since = ms.saturating_sub(SNOWFLAKE_EPOCH_MS);
-    (since.clamp(0, Id::MAX >> 22) << 22).saturating_sub(1)
 }
 
 #[cfg(test)]

@@ -136,33 +136,23 @@ impl Outbox {
     /// [`Refused::Ended`] if the stream ends meanwhile.
     pub async fn push_when_drained(&self, frame: Bytes) -> Result<(), Refused> {
         loop {
-            let drained = self.drained.notified();
-            let room = {
-                let mut state = self.lock();
-                if state.takes_no_more() {
-                    return Err(Refused::Ended);
-                }
-                let room = self.has_room(&state);
-                state.room_wanted = !room;
-                room
-            };
-            if room {
-                match self.push(frame.clone()) {
-                    Err(Refused::Full) => {}
-                    done => return done,
-                }
+            self.room(frame.len()).await;
+            // Another may have taken the room meanwhile.
+            match self.push(frame.clone()) {
+                Err(Refused::Full) => {}
+                done => return done,
             }
-            drained.await;
         }
     }
 
-    /// Waits until less than half of the limits waits, or the stream has ended.
-    pub async fn room(&self) {
+    /// Waits until less than half of the limits waits and a frame of so many bytes fits, or the
+    /// stream has ended.
+    pub async fn room(&self, bytes: usize) {
         loop {
             let drained = self.drained.notified();
             {
                 let mut state = self.lock();
-                let room = self.has_room(&state);
+                let room = self.has_room(&state, bytes);
                 state.room_wanted = !room;
                 if room || state.takes_no_more() {
                     return;
@@ -172,8 +162,10 @@ impl Outbox {
         }
     }
 
-    fn has_room(&self, state: &State) -> bool {
-        state.queue.len() * 2 < self.limits.frames && state.bytes * 2 < self.limits.bytes
+    fn has_room(&self, state: &State, bytes: usize) -> bool {
+        let half =
+            state.queue.len() * 2 < self.limits.frames && state.bytes * 2 < self.limits.bytes;
+        state.queue.is_empty() || (half && state.bytes + bytes <= self.limits.bytes)
     }
 
     /// Ends the stream after what waits, or, with `drop_waiting`, in place of it, with a last
@@ -359,5 +351,20 @@ mod tests {
         assert_eq!(poll_fn(|cx| outbox.poll_write(cx)).await.unwrap(), "3");
         outbox.peer_gone();
         outbox.ended().await;
+    }
+
+    #[tokio::test]
+    async fn a_large_frame_waits_until_it_fits() {
+        let outbox = std::sync::Arc::new(outbox());
+        outbox.push(Bytes::from(vec![0; 20])).unwrap();
+        let later = outbox.clone();
+        let large = Bytes::from(vec![1; 90]);
+        let task = tokio::spawn(async move { later.push_when_drained(large).await });
+        tokio::task::yield_now().await;
+        let first = poll_fn(|cx| outbox.poll_frame(cx)).await;
+        assert_eq!(first.unwrap().len(), 20);
+        task.await.unwrap().unwrap();
+        let second = poll_fn(|cx| outbox.poll_frame(cx)).await;
+        assert_eq!(second.unwrap().len(), 90);
     }
 }

@@ -47,12 +47,18 @@ pub fn name(text: &str, max: usize) -> Result<String, String> {
     if chars == 0 || chars > max {
         return Err(format!("{chars} characters; 1 to {max} are allowed"));
     }
-    match name.chars().find(|c| is_hidden(*c)) {
+    refuse_hidden(&name, |_| false)?;
+    Ok(name)
+}
+
+/// Refuses what doesn't show, but for some.
+fn refuse_hidden(text: &str, but: impl Fn(char) -> bool) -> Result<(), String> {
+    match text.chars().find(|c| is_hidden(*c) && !but(*c)) {
         Some(c) => Err(format!(
             "U+{:04X} is a control, invisible or direction-changing character",
             u32::from(c)
         )),
-        None => Ok(name),
+        None => Ok(()),
     }
 }
 
@@ -119,13 +125,7 @@ fn joins(c: char) -> bool {
 /// A user's words of its presence: one visible line of at most `max` characters, or none.
 pub fn words(words: &str, max: usize) -> Result<(), String> {
     text(words, max)?;
-    match words.chars().find(|c| is_hidden(*c) && !joins(*c)) {
-        Some(c) => Err(format!(
-            "U+{:04X} is a control, invisible or direction-changing character",
-            u32::from(c)
-        )),
-        None => Ok(()),
-    }
+    refuse_hidden(words, joins)
 }
 
 /// A reaction: NFC, 1 to 64 characters without spaces. Emoji are made of characters that don't

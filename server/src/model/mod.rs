@@ -39,6 +39,13 @@ pub fn id_time_ms(id: Id) -> UnixMs {
     (id >> 22) + SNOWFLAKE_EPOCH_MS
 }
 
+/// An id below all that are made from a time on.
+#[must_use]
+pub fn id_before(ms: UnixMs) -> Id {
+    let since = ms.saturating_sub(SNOWFLAKE_EPOCH_MS);
+    (since.clamp(0, Id::MAX >> 22) << 22).saturating_sub(1)
+}
+
 /// A user, bot or service key's system user.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct User {

@@ -40,7 +40,12 @@ impl Task {
         for (index, presence) in batch.presences.iter().enumerate() {
             self.changed(presence, index, &mut told);
         }
-        self.flush().await;
+        for crowd in self.crowds.values_mut().filter(|crowd| crowd.loading) {
+            let users = batch.presences.iter().map(|presence| presence.user_id);
+            users.for_each(|user| crowd.miss(user));
+        }
+        let servers: Vec<Id> = self.crowds.keys().copied().collect();
+        self.flush(servers).await;
         self.send(&presences, told);
         self.load_next();
     }
@@ -61,9 +66,6 @@ impl Task {
                     }
                 }
             }
-        }
-        for crowd in self.crowds.values_mut().filter(|crowd| crowd.loading) {
-            crowd.miss(user);
         }
         for serial in self.followers.naming(user) {
             tell(told, *serial, index);

@@ -1,8 +1,8 @@
 //! The members of one server, as far as somebody here needs them.
 
-use super::SMALL;
 use super::list::{GROUPS, List, Place};
 use super::range::{Change, Range};
+use super::{RangeKey, SMALL};
 use crate::model::Id;
 use std::collections::{HashMap, HashSet};
 use tokio::time::Instant;
@@ -31,7 +31,7 @@ pub(super) struct Crowd {
     pub(super) missed: HashSet<Id>,
     /// Sessions of members.
     pub(super) sessions: HashSet<u64>,
-    pub(super) ranges: HashMap<(usize, usize), Range>,
+    pub(super) ranges: HashMap<RangeKey, Range>,
     /// Members and headings that look different since the latest frames.
     pub(super) changed: HashSet<Place>,
     counts: [usize; GROUPS.len()],
@@ -78,22 +78,16 @@ impl Crowd {
     }
 
     /// Somebody looks at a range.
-    pub(super) fn view(&mut self, range: (usize, usize), serial: u64) {
-        let Members::All(list) = &self.members else {
-            let range = self.ranges.entry(range).or_insert_with(|| Range {
-                start: range.0,
-                count: range.1,
-                ..Range::default()
-            });
-            range.viewers.insert(serial, false);
-            return;
-        };
-        let new = || Range::new(range.0, range.1, list);
-        let range = self.ranges.entry(range).or_insert_with(new);
-        range.viewers.insert(serial, false);
+    pub(super) fn view(&mut self, range: RangeKey, serial: u64) {
+        let members = &self.members;
+        let there = self.ranges.entry(range).or_insert_with(|| match members {
+            Members::All(list) => Range::new(range, list),
+            Members::Unknown | Members::Many => Range::default(),
+        });
+        there.viewers.insert(serial, false);
     }
 
-    pub(super) fn leave(&mut self, range: (usize, usize), serial: u64) {
+    pub(super) fn leave(&mut self, range: RangeKey, serial: u64) {
         if let Some(there) = self.ranges.get_mut(&range) {
             there.viewers.remove(&serial);
             if there.viewers.is_empty() {
@@ -103,7 +97,7 @@ impl Crowd {
     }
 
     /// Brings the viewed ranges up to date. What changed in each, if anything did.
-    pub(super) fn follow(&mut self) -> Vec<((usize, usize), Change)> {
+    pub(super) fn follow(&mut self) -> Vec<(RangeKey, Change)> {
         let mut changed = std::mem::take(&mut self.changed);
         let Members::All(list) = &self.members else {
             return Vec::new();
@@ -120,7 +114,7 @@ impl Crowd {
         }
         let ranges = self.ranges.iter_mut();
         ranges
-            .filter_map(|(key, range)| Some((*key, range.follow(list, &changed)?)))
+            .filter_map(|(key, range)| Some((*key, range.follow(*key, list, &changed)?)))
             .collect()
     }
 

@@ -108,10 +108,8 @@ impl Followers {
         self.naming.get(&user).map_or(&[], Vec::as_slice)
     }
 
-    /// All users that are named.
-    pub(super) fn named(&self) -> impl Iterator<Item = (Id, &[u64])> {
-        let all = self.naming.iter();
-        all.map(|(user, serials)| (*user, serials.as_slice()))
+    pub(super) fn all(&mut self) -> impl Iterator<Item = &mut Follower> {
+        self.by_serial.values_mut()
     }
 
     /// Replaces a session's interest. What it was, and whether what waited was dropped, since it

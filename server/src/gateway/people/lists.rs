@@ -1,10 +1,10 @@
 //! The lists of members that are kept: read, told of, and let go.
 
+use super::TICK;
 use super::changes::Told;
 use super::crowd::{Crowd, Members};
 use super::load::{Loaded, load};
 use super::task::Task;
-use super::{RangeKey, TICK};
 use crate::model::Id;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -36,11 +36,16 @@ impl Task {
         while self.loads.len() < LOADS_MAX
             && let Some((server, in_any_case)) = self.to_load.pop_front()
         {
-            let (store, presences) = (self.store.clone(), self.presences.clone());
-            self.loads.spawn(async move {
-                (server, load(&store, &*presences, server, in_any_case).await)
-            });
+            self.begin_load(server, in_any_case, Duration::ZERO);
         }
+    }
+
+    fn begin_load(&mut self, server: Id, in_any_case: bool, after: Duration) {
+        let (store, presences) = (self.store.clone(), self.presences.clone());
+        self.loads.spawn(async move {
+            tokio::time::sleep(after).await;
+            (server, load(&store, &*presences, server, in_any_case).await)
+        });
     }
 
     /// Takes in what was read of a server's members.
@@ -73,11 +78,7 @@ impl Task {
                 crowd.members = before;
                 crowd.loading = true;
                 let whole = !crowd.ranges.is_empty();
-                let (store, presences) = (self.store.clone(), self.presences.clone());
-                self.loads.spawn(async move {
-                    tokio::time::sleep(TICK).await;
-                    (server, load(&store, &*presences, server, whole).await)
-                });
+                self.begin_load(server, whole, TICK);
                 return;
             }
         }
@@ -92,7 +93,7 @@ impl Task {
         if found.is_err() {
             self.want(server, true);
         }
-        self.flush().await;
+        self.flush([server]).await;
         self.forget_many();
     }
 
@@ -114,18 +115,13 @@ impl Task {
                 }
             }
         }
-        for ((start, count), range) in &mut crowd.ranges {
-            range.window = list.places(*start, *count);
+        for (key, range) in &mut crowd.ranges {
+            range.window = list.places(key.start, key.count);
             range.seq += 1;
             for (serial, holds) in &mut range.viewers {
                 *holds = false;
-                let key = RangeKey {
-                    server,
-                    start: *start,
-                    count: *count,
-                };
                 if let Some(follower) = self.followers.get(*serial) {
-                    follower.waits_for_range(key);
+                    follower.waits_for_range(*key);
                 }
             }
         }
@@ -163,17 +159,8 @@ impl Task {
             let known = matches!(self.crowds[&server].members, Members::All(_));
             self.want(server, known);
         }
-        let named: Vec<(Id, Vec<u64>)> = self
-            .followers
-            .named()
-            .map(|(user, serials)| (user, serials.to_vec()))
-            .collect();
-        for (user, serials) in named {
-            for serial in serials {
-                if let Some(follower) = self.followers.get(serial) {
-                    follower.waits_for([user]);
-                }
-            }
+        for follower in self.followers.all() {
+            follower.waits_for(follower.interest.users.clone());
         }
     }
 
@@ -189,19 +176,11 @@ impl Task {
         if is_small == was_small {
             return;
         }
-        let members: Vec<Id> = list.members().collect();
-        let here = |user: &&Id| list.is_here(**user) == Some(true);
-        let here: Vec<Id> = members.iter().filter(here).copied().collect();
+        let here = |user: &Id| list.is_here(*user) == Some(true);
+        let here: Vec<Id> = list.members().filter(here).collect();
         let sessions: Vec<u64> = crowd.sessions.iter().copied().collect();
-        if is_small {
-            self.large.remove(&server);
-            self.index(server);
-        } else {
-            for user in &members {
-                unindex_of(&mut self.small_of, *user, server);
-            }
-            self.large.insert(server);
-        }
+        self.unindex(server);
+        self.index(server);
         for serial in sessions {
             let others = here.iter().filter(|user| !self.is_told(serial, **user));
             let others: Vec<Id> = others.copied().collect();

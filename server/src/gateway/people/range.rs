@@ -1,6 +1,7 @@
 //! A part of a member list that somebody looks at: what its viewers hold of it, and what turns
 //! that into what it is now.
 
+use super::RangeKey;
 use super::list::{List, Place};
 use crate::model::Id;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
@@ -27,8 +28,6 @@ pub(super) enum Change {
 /// A range with its viewers: all of one range of a server share it, and its numbers.
 #[derive(Default)]
 pub(super) struct Range {
-    pub(super) start: usize,
-    pub(super) count: usize,
     /// What its viewers hold.
     pub(super) window: Vec<Place>,
     /// The number of the latest frame.
@@ -38,20 +37,23 @@ pub(super) struct Range {
 }
 
 impl Range {
-    pub(super) fn new(start: usize, count: usize, list: &List) -> Self {
+    pub(super) fn new(key: RangeKey, list: &List) -> Self {
         Self {
-            start,
-            count,
-            window: list.places(start, count),
+            window: list.places(key.start, key.count),
             ..Self::default()
         }
     }
 
     /// Takes on what the list is now. What that is for viewers, if anything; `changed` are members
     /// that look different where they are.
-    pub(super) fn follow(&mut self, list: &List, changed: &HashSet<Place>) -> Option<Change> {
-        let now = list.places(self.start, self.count);
-        let ops = ops(self.start, &self.window, &now, changed);
+    pub(super) fn follow(
+        &mut self,
+        key: RangeKey,
+        list: &List,
+        changed: &HashSet<Place>,
+    ) -> Option<Change> {
+        let now = list.places(key.start, key.count);
+        let ops = ops(key.start, &self.window, &now, changed);
         self.window = now;
         if ops.is_empty() {
             return None;

@@ -111,7 +111,7 @@ impl Task {
             if !interest.ranges.contains(range)
                 && let Some(crowd) = self.crowds.get_mut(&range.server)
             {
-                crowd.leave((range.start, range.count), serial);
+                crowd.leave(*range, serial);
             }
         }
         for server in &interest.servers {
@@ -148,7 +148,7 @@ impl Task {
 
     fn view(&mut self, range: RangeKey, serial: u64) {
         let crowd = self.crowds.entry(range.server).or_insert_with(Crowd::new);
-        crowd.view((range.start, range.count), serial);
+        crowd.view(range, serial);
         if !matches!(crowd.members, Members::All(_)) {
             self.want(range.server, true);
         } else if let Some(follower) = self.followers.get(serial) {

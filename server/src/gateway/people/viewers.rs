@@ -1,7 +1,7 @@
 //! What viewers of member lists are sent.
 
 use super::RangeKey;
-use super::crowd::Members;
+use super::crowd::{Crowd, Members};
 use super::frames::{self, Rows};
 use super::list::Place;
 use super::range::{Change, Op};
@@ -19,31 +19,24 @@ const ROWS_MAX: usize = 1_000;
 const READ_WITHIN: Duration = Duration::from_secs(2);
 
 impl Task {
-    /// Sends viewers what changed in their ranges.
-    pub(super) async fn flush(&mut self) {
-        let mut work = Vec::new();
-        for (server, crowd) in &mut self.crowds {
-            let changed = crowd.follow();
-            if !changed.is_empty() {
-                work.push((*server, changed));
+    /// Sends viewers what changed in their ranges of these servers.
+    pub(super) async fn flush(&mut self, servers: impl IntoIterator<Item = Id>) {
+        for server in servers {
+            let changed = self.crowds.get_mut(&server).map(Crowd::follow);
+            let changed = changed.unwrap_or_default();
+            if changed.is_empty() {
+                continue;
             }
-        }
-        for (server, changed) in work {
             let ids = self.concerned(server, &changed);
             let rows = self.rows(server, &ids).await;
-            for ((start, count), change) in changed {
-                let range = RangeKey {
-                    server,
-                    start,
-                    count,
-                };
+            for (range, change) in changed {
                 self.send_change(range, change, rows.as_ref().ok());
             }
         }
     }
 
     /// The members that frames about these changes show.
-    pub(super) fn concerned(&self, server: Id, changed: &[((usize, usize), Change)]) -> Vec<Id> {
+    pub(super) fn concerned(&self, server: Id, changed: &[(RangeKey, Change)]) -> Vec<Id> {
         let mut ids = HashSet::new();
         for (key, change) in changed {
             match change {
@@ -72,7 +65,7 @@ impl Task {
             return;
         };
         let counts = list.counts();
-        let Some(range) = crowd.ranges.get_mut(&(key.start, key.count)) else {
+        let Some(range) = crowd.ranges.get_mut(&key) else {
             return;
         };
         let frame = rows.map(|rows| {
@@ -100,9 +93,8 @@ impl Task {
     }
 
     pub(super) async fn send_whole(&mut self, serial: u64, key: RangeKey) {
-        let place = (key.start, key.count);
         let crowd = self.crowds.get(&key.server);
-        let Some(range) = crowd.and_then(|crowd| crowd.ranges.get(&place)) else {
+        let Some(range) = crowd.and_then(|crowd| crowd.ranges.get(&key)) else {
             return;
         };
         if !matches!(crowd.map(|crowd| &crowd.members), Some(Members::All(_))) {
@@ -118,7 +110,7 @@ impl Task {
             return;
         };
         let counts = crowd.list().map(|list| list.counts()).unwrap_or_default();
-        let Some(range) = crowd.ranges.get_mut(&place) else {
+        let Some(range) = crowd.ranges.get_mut(&key) else {
             return;
         };
         let sync = frames::sync(key, &range.window, &counts, &rows);

@@ -65,7 +65,7 @@ pub(super) struct Follower {
     /// What `Ready` names, until it is sent.
     ready: Option<(Vec<Id>, Vec<Id>)>,
     looks: u32,
-    pub(super) sync_until: Instant,
+    sync_until: Instant,
     pub(super) stalled_at: Option<Instant>,
     pub(super) revalidate_at: Instant,
     checked_at: Instant,
@@ -394,11 +394,16 @@ impl Follower {
         }
     }
 
-    /// Sends as fast as the client reads; between, what is asked is done first.
-    pub(super) async fn send(&mut self, topic: TopicKey, frame: Bytes) -> Result<(), Ending> {
+    /// Until when the client must have read on, from the first time that there was no room.
+    pub(super) fn reads_until(&mut self) -> Instant {
         let deadline = self.inner.config.gateway.deadline;
         let stalled_at = *self.stalled_at.get_or_insert_with(Instant::now);
-        let until = (stalled_at + deadline).min(self.sync_until);
+        (stalled_at + deadline).min(self.sync_until)
+    }
+
+    /// Sends as fast as the client reads; between, what is asked is done first.
+    pub(super) async fn send(&mut self, topic: TopicKey, frame: Bytes) -> Result<(), Ending> {
+        let until = self.reads_until();
         tokio::select! {
             biased;
             sent = self.handle.outbox.push_when_drained(frame.clone()) => match sent {
@@ -407,10 +412,7 @@ impl Follower {
                 _ => self.stalled_at = None,
             },
             () = self.handle.woken.notified() => self.plan.push_front((topic, Step::Send(frame))),
-            () = sleep_until(until) => {
-                metrics::counter!("chirm_slow_consumers_total").increment(1);
-                return Err(Close::SlowConsumer.into());
-            }
+            () = sleep_until(until) => return Err(too_slow()),
         }
         Ok(())
     }
@@ -441,4 +443,10 @@ impl Follower {
             _ => Close::SessionRevoked.into(),
         }
     }
+}
+
+/// The client doesn't read.
+pub(super) fn too_slow() -> Ending {
+    metrics::counter!("chirm_slow_consumers_total").increment(1);
+    Close::SlowConsumer.into()
 }

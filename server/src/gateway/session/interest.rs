@@ -1,16 +1,16 @@
 //! Of whom a session is told: presences and member lists.
 
 use super::close_of;
-use super::follower::Follower;
+use super::follower::{Follower, too_slow};
 use crate::domain::Visible;
-use crate::gateway::close::{Close, Ending};
+use crate::gateway::close::Ending;
 use crate::gateway::people::{Interest, RangeKey};
 use crate::gateway::wire;
 use crate::model::{ChannelType, Id};
 use chirm_proto::v1;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 /// What the user looks at besides channels.
 #[derive(Default)]
@@ -82,12 +82,10 @@ impl Follower {
 
     /// Sends word of people as the client reads, unless something else is asked meanwhile.
     pub(super) async fn tell_people(&mut self) -> Result<(), Ending> {
-        let deadline = self.inner.config.gateway.deadline;
-        let stalled_at = *self.stalled_at.get_or_insert_with(Instant::now);
-        let until = (stalled_at + deadline).min(self.sync_until);
+        let until = self.reads_until();
         tokio::select! {
             biased;
-            () = self.handle.outbox.room() => {
+            () = self.handle.outbox.room(0) => {
                 if self.handle.outbox.is_ended() {
                     // Whoever runs the session notices, too.
                     std::future::pending().await
@@ -96,10 +94,7 @@ impl Follower {
                 self.people_wait = self.inner.people.go_on(self.handle.serial).await;
             }
             () = self.handle.woken.notified() => {}
-            () = sleep_until(until) => {
-                metrics::counter!("chirm_slow_consumers_total").increment(1);
-                return Err(Close::SlowConsumer.into());
-            }
+            () = sleep_until(until) => return Err(too_slow()),
         }
         Ok(())
     }

@@ -47,14 +47,35 @@ pub(super) async fn among(
     .bind(server)
     .fetch_all(read)
     .await?;
-    let of = |row: &SqliteRow| {
-        let member = Of::<Member>::from_row(row)?.0;
-        Ok((member, Of::<User>::from_row(row)?.0))
-    };
-    let found: Result<Vec<(Member, User)>, sqlx::Error> = rows.iter().map(of).collect();
-    let mut found = found?;
+    let mut found = with_users(&rows)?;
     found.sort_unstable_by_key(|(member, _)| member.user_id);
     Ok(found)
+}
+
+/// Members with ids above `after`, ascending.
+pub(super) async fn page(
+    read: &SqlitePool,
+    server: Id,
+    after: Id,
+    limit: u32,
+) -> Result<Vec<(Member, User)>, sqlx::Error> {
+    let rows: Vec<SqliteRow> = sqlx::query(
+        "SELECT m.*, u.*, coalesce(t.until, 0) AS timed_out_until
+         FROM members m JOIN users u ON u.id = m.user_id
+         LEFT JOIN time_outs t ON t.server_id = m.server_id AND t.user_id = m.user_id
+         WHERE m.server_id = ? AND m.user_id > ? ORDER BY m.user_id LIMIT ?",
+    )
+    .bind(server)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(read)
+    .await?;
+    with_users(&rows)
+}
+
+fn with_users(rows: &[SqliteRow]) -> Result<Vec<(Member, User)>, sqlx::Error> {
+    let of = |row| Ok((Of::<Member>::from_row(row)?.0, Of::<User>::from_row(row)?.0));
+    rows.iter().map(of).collect()
 }
 
 /// What lists of members are ordered by.

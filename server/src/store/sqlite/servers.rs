@@ -7,8 +7,7 @@ use super::{Sqlite, audit, channels, invites, members, outbox, users};
 use crate::model::{AuditEntry, Ban, Channel, Id, Invite, Member, Role, Server, UnixMs, User};
 use crate::store::{Error, NewEvent, Servers};
 use async_trait::async_trait;
-use sqlx::FromRow;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::SqliteConnection;
 
 #[async_trait]
 impl Servers for Sqlite {
@@ -162,25 +161,7 @@ impl Servers for Sqlite {
         after: Id,
         limit: u32,
     ) -> Result<Vec<(Member, User)>, Error> {
-        let rows: Vec<SqliteRow> = sqlx::query(
-            "SELECT m.*, u.*, coalesce(t.until, 0) AS timed_out_until
-             FROM members m JOIN users u ON u.id = m.user_id
-             LEFT JOIN time_outs t ON t.server_id = m.server_id AND t.user_id = m.user_id
-             WHERE m.server_id = ? AND m.user_id > ? ORDER BY m.user_id LIMIT ?",
-        )
-        .bind(server)
-        .bind(after)
-        .bind(limit)
-        .fetch_all(&self.read)
-        .await?;
-        let mut members = Vec::with_capacity(rows.len());
-        for row in rows {
-            members.push((
-                Of::<Member>::from_row(&row)?.0,
-                Of::<User>::from_row(&row)?.0,
-            ));
-        }
-        Ok(members)
+        Ok(members::page(&self.read, server, after, limit).await?)
     }
 
     async fn members_among(&self, server: Id, users: &[Id]) -> Result<Vec<(Member, User)>, Error> {
