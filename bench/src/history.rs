@@ -119,6 +119,10 @@ pub enum Record {
         /// What.
         fault: String,
     },
+    /// A moment at which nothing was under way: who is here of a log's server, as the log says.
+    Roll(Roll),
+    /// Who is here of a log's server, as a watcher was shown it at that moment.
+    Shown(Shown),
     /// The final read of history, page by page from the newest to the oldest, has this message.
     Stored {
         /// The message.
@@ -127,6 +131,53 @@ pub enum Record {
         /// The page's number among those of its channel, from 0.
         page: u64,
     },
+}
+
+/// The people of a log's server, as the log says: sorted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roll {
+    /// The checkpoint's number, from 0.
+    pub checkpoint: u32,
+    /// The server.
+    pub server: i64,
+    /// Whether the server tells all its members who is here, being small.
+    pub told: bool,
+    /// Members that are here.
+    pub here: Vec<i64>,
+    /// Members that aren't.
+    pub away: Vec<i64>,
+}
+
+/// The people of a log's server, as a watcher was shown them: sorted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// The checkpoint's number.
+    pub checkpoint: u32,
+    /// The server.
+    pub server: i64,
+    /// The watcher.
+    pub connection: String,
+    /// How it was shown.
+    pub by: ShownBy,
+    /// Those who are here.
+    pub here: Vec<i64>,
+    /// Members that aren't: of presences alone they aren't known, and this is empty.
+    pub away: Vec<i64>,
+    /// What was wrong with how it was told, up to this checkpoint.
+    pub faults: Vec<String>,
+}
+
+/// How a watcher is shown people.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShownBy {
+    /// By presences that changed.
+    #[default]
+    Presences,
+    /// By parts of the member list.
+    List,
+    /// By pages of members and questions for their presence.
+    Pages,
 }
 
 /// A message, its text as a hash.

@@ -11,10 +11,12 @@
 //! | I7 | a topic's `seq` rose by one, or a gap or snapshot stood between: as frames came |
 //! | I8 | nothing came to a watcher's connection, or to its program, twice |
 //! | I9 | an id is one message's |
+//! | I12 | at rest each watcher is shown the people that the log says are here, and no others |
 //! | I13 | every send that was planned was acknowledged in the end |
 //! | I15 | pages of a channel rise, and none overlaps another |
 
 mod pages;
+pub(crate) mod people;
 mod sends;
 mod topics;
 
@@ -24,6 +26,7 @@ mod tests;
 use crate::history::{Line, Record, Seen};
 use anyhow::Result;
 use pages::Pages;
+use people::People;
 use sends::Sends;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use topics::Topics;
@@ -77,6 +80,12 @@ pub struct Counts {
     pub snapshots: u64,
     /// Messages of all watchers that came again from a ring.
     pub replayed: u64,
+    /// Moments at which the people were looked at.
+    pub checkpoints: u64,
+    /// Pictures of a server's people that were compared, over all watchers and checkpoints.
+    pub pictures: u64,
+    /// People in them that were here.
+    pub people: u64,
 }
 
 impl Verdict {
@@ -131,6 +140,7 @@ struct Checker {
     sends: Sends,
     topics: Topics,
     pages: Pages,
+    people: People,
     watchers: BTreeMap<String, Watcher>,
     stored: BTreeMap<(i64, i64), Seen>,
 }
@@ -185,6 +195,8 @@ impl Checker {
                 message,
                 source,
             } => self.receive(connection, message, source),
+            Record::Roll(roll) => self.people.roll(roll, verdict),
+            Record::Shown(shown) => self.people.shown(shown, verdict),
             Record::Connect { .. } | Record::Close { .. } | Record::Fault { .. } => {}
         }
     }
@@ -224,6 +236,8 @@ impl Checker {
 
     fn finish(mut self) -> Verdict {
         self.sends.finish(&self.stored, &mut self.verdict);
+        let names = self.watchers.keys().map(String::as_str);
+        self.people.finish(names, &mut self.verdict);
         if let Some(planned) = self.planned {
             let counts = &self.verdict.counts;
             let acked = Planned {

@@ -1,6 +1,8 @@
-//! The synthetic users: they sign in, join, talk, answer, change their names and leave.
+//! The synthetic users: they sign in, join and are here, talk, answer, change their names and leave.
 
+use super::crowd::{Crowd, Stay};
 use super::plan::{Act, LogPlan, Step};
+use super::roll::{Rolls, Whereabouts};
 use super::stage::{Signer, Stage};
 use crate::history::{Record, Recorder, Seen, hash};
 use crate::setup::authorized;
@@ -15,7 +17,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, SetOnce};
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 use tonic::{Code, Response, Status, transport::Channel};
 
 /// How many steps of a log may be under way at once.
@@ -34,28 +36,39 @@ pub(super) struct Show {
     /// Connections that calls are spread over.
     pub(super) channels: Vec<Channel>,
     pub(super) progress: Progress,
-    pub(super) pace: Option<f64>,
-    pub(super) start: Instant,
+    /// Steps begin one after another: at this pace, or as fast as can be. Who holds it holds
+    /// them up.
+    pub(super) turns: Mutex<Option<Interval>>,
+    pub(super) crowd: Crowd,
+    pub(super) rolls: Rolls,
 }
 
 /// How far the replay is.
 #[derive(Default)]
 pub(super) struct Progress {
-    begun: AtomicU64,
+    pub(super) begun: AtomicU64,
     pub(super) done: AtomicU64,
     pub(super) acked: AtomicU64,
     pub(super) refused: AtomicU64,
 }
 
-/// One user of a log.
+/// One user of a log. If it is here, it is until this is dropped.
 #[derive(Default)]
-struct Actor {
-    /// Its token and id, once it has signed in, and whether it is a member.
-    session: Mutex<Option<(String, i64, bool)>>,
+pub(super) struct Actor {
+    /// Once it has signed in.
+    session: Mutex<Option<Session>>,
 }
 
-/// Plays one log to its end.
-pub(super) async fn play(show: &Show, stage: &Stage, log: &LogPlan) -> Result<()> {
+struct Session {
+    token: String,
+    user_id: i64,
+    is_member: bool,
+    /// Its stream, from its coming to its leaving.
+    stay: Option<Stay>,
+}
+
+/// Plays one log to its end. Gives its users, of whom some are still here.
+pub(super) async fn play(show: &Show, stage: &Stage, log: &LogPlan) -> Result<Vec<Actor>> {
     let actors: Vec<Actor> = log.users.iter().map(|_| Actor::default()).collect();
     let done: Vec<SetOnce<i64>> = log.steps.iter().map(|_| SetOnce::new()).collect();
     let mut under_way = FuturesUnordered::new();
@@ -87,7 +100,8 @@ pub(super) async fn play(show: &Show, stage: &Stage, log: &LogPlan) -> Result<()
     while let Some(ended) = under_way.next().await {
         ended?;
     }
-    Ok(())
+    drop(under_way);
+    Ok(actors)
 }
 
 /// Gives the message's id, or 0.
@@ -104,22 +118,24 @@ async fn run_step(
         let name = format!("{}/{}", log.log, step.user);
         let nick = &log.users[step.user];
         let signed = show.signer.sign_in(show.channel(), &name, nick).await?;
-        *session = Some((signed.token, signed.user_id, false));
+        *session = Some(Session {
+            token: signed.token,
+            user_id: signed.user_id,
+            is_member: false,
+            stay: None,
+        });
     }
-    let (token, user_id, is_member) = session.as_mut().context("it was signed in above")?;
-    let joins = matches!(step.act, Act::Join) || (!*is_member && step.act != Act::Leave);
-    if joins {
-        show.join(stage, token).await?;
-        *is_member = true;
+    let session = session.as_mut().context("it was signed in above")?;
+    let is_coming = session.stay.is_none() && step.act != Act::Leave;
+    if is_coming || step.act == Act::Join {
+        show.come(stage, session).await?;
     }
+    let token = &session.token;
     match &step.act {
         Act::Join => Ok(0),
         Act::Leave => {
-            if *is_member {
-                show.leave(stage, token).await?;
-            }
-            *is_member = false;
-            Ok(0)
+            let stays_member = step.user % 2 == 1;
+            show.go(stage, session, stays_member).await.map(|()| 0)
         }
         Act::Rename(name) => show.rename(token, name).await.map(|()| 0),
         Act::Send { text, reply_to } => {
@@ -127,7 +143,8 @@ async fn run_step(
                 Some(step) => *done[*step].wait().await,
                 None => 0,
             };
-            show.send(stage, token, *user_id, text, reply_to).await
+            show.send(stage, token, session.user_id, text, reply_to)
+                .await
         }
     }
 }
@@ -140,11 +157,41 @@ impl Show {
     }
 
     async fn wait_turn(&self) {
-        let turn = self.progress.begun.fetch_add(1, Ordering::Relaxed);
-        if let Some(rate) = self.pace {
-            let at = Duration::from_secs_f64(turn as f64 / rate);
-            tokio::time::sleep_until(self.start + at).await;
+        let mut turns = self.turns.lock().await;
+        if let Some(turns) = turns.as_mut() {
+            turns.tick().await;
         }
+        self.progress.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Joins and is here from now on; a member that joins stays one.
+    async fn come(&self, stage: &Stage, session: &mut Session) -> Result<()> {
+        self.join(stage, &session.token).await?;
+        session.is_member = true;
+        if session.stay.is_none() {
+            session.stay = Some(self.crowd.come(&session.token)?);
+        }
+        let (server, user) = (stage.server_id, session.user_id);
+        self.rolls.note(server, user, Whereabouts::Here);
+        Ok(())
+    }
+
+    /// Isn't here any more; every other one isn't a member any more either, the rest stay in the
+    /// list as those who are away.
+    async fn go(&self, stage: &Stage, session: &mut Session, stays_member: bool) -> Result<()> {
+        session.stay = None;
+        if !session.is_member {
+            return Ok(());
+        }
+        let mut whereabouts = Whereabouts::Away;
+        if !stays_member {
+            self.leave(stage, &session.token).await?;
+            session.is_member = false;
+            whereabouts = Whereabouts::Gone;
+        }
+        let (server, user) = (stage.server_id, session.user_id);
+        self.rolls.note(server, user, whereabouts);
+        Ok(())
     }
 
     async fn join(&self, stage: &Stage, token: &str) -> Result<()> {
@@ -312,7 +359,7 @@ async fn within<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, S
     }
 }
 
-async fn wait(attempt: i32) {
+pub(super) async fn wait(attempt: i32) {
     let ceiling = Duration::from_millis(20 << attempt.clamp(0, 5)).min(WAIT_MAX);
     tokio::time::sleep(ceiling.mul_f64(rand::random_range(0.5..1.0))).await;
 }

@@ -1,40 +1,51 @@
 //! Replays real conversations through the public API, with watchers, cuts and kills, and checks
 //! that nothing was lost.
 //!
-//! - `plan`: logs as what users do; `stage`: where; `actors`: who does it.
-//! - `watch`, `rest`: who looks on. `summary`: the table at the end.
+//! - `plan`: logs as what users do; `stage`: where; `actors`: who does it; `crowd`: their streams;
+//!   `roll`: who is where.
+//! - `watch`, `rest`: who looks on; `tap`, `picture`: what it is told and shown.
+//! - `faults`: when what is broken; `checkpoint`: when all look who is here.
+//! - `summary`: the table at the end.
 
 mod actors;
+mod checkpoint;
+mod crowd;
+mod faults;
+mod picture;
 mod plan;
 mod rest;
+mod roll;
 mod stage;
 mod summary;
+mod tap;
 mod watch;
 
 use crate::checker::{self, Verdict};
 use crate::history::{self, Record, Recorder};
 use crate::launch::{Running, Target};
 use crate::setup::{Backend, connect_lazy};
-use actors::{Progress, Show};
+use actors::{Actor, Progress, Show};
 use anyhow::{Context, Result, bail, ensure};
+use checkpoint::{Checkpoints, Looking};
+use crowd::Crowd;
+use faults::Faults;
 use futures::{StreamExt, stream::FuturesUnordered};
 use indicatif::{ProgressBar, ProgressStyle};
 use plan::Plan;
+use rest::Rest;
+use roll::Rolls;
 use stage::{Signer, Stage};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use summary::Summary;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use watch::{NAMES, RestWatcher, Watcher, Way};
 
 /// Connections that the users' calls are spread over.
 const CHANNELS: usize = 4;
-/// Watchers are cut so often.
-const CUT_EVERY: Duration = Duration::from_secs(3);
-/// Short replays cut by progress: at each such part of all steps.
-const CUT_PARTS: u64 = 8;
 /// Watchers that have everything are waited for as long as each of them moves within this.
 const HEAL_WITHIN: Duration = Duration::from_secs(30);
 /// A kill comes so much later than its place in the run, at most: a few commits. In a short run
@@ -46,6 +57,8 @@ const KILL_JITTER: Duration = Duration::from_millis(20);
 /// new epoch is told from the old one.
 const TRAVELLER: usize = 1;
 const POLL_EVERY: Duration = Duration::from_millis(20);
+/// Of a server of one's own: who leaves is shown as gone soon, so that checkpoints needn't wait.
+const GATEWAY: &str = "[gateway]\ngrace_ms = 1000\n\n";
 
 /// What to replay, and how.
 #[derive(Clone)]
@@ -75,6 +88,7 @@ pub async fn replay(options: ReplayOptions) -> Result<Verdict> {
         bail!("{} has no events", options.file.display());
     }
     let (signer, config) = Signer::jwt();
+    let config = format!("{GATEWAY}{config}");
     let server = options.target.open_with(&config).await?;
     let signer = if server.is_own() {
         signer
@@ -124,6 +138,8 @@ pub async fn replay(options: ReplayOptions) -> Result<Verdict> {
 struct Audience {
     watchers: Vec<Watcher>,
     rest: RestWatcher,
+    /// What that one reads by.
+    reads: Rest,
     rest_token: String,
 }
 
@@ -152,16 +168,21 @@ impl Run<'_> {
             .await?;
 
         bar.set_message("replaying");
+        let others = audience.reads.members(stages[0].server_id).await?.len();
+        let every = |rate: f64| tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
         let show = Show {
             recorder: self.recorder.clone(),
             signer,
             channels: connections,
             progress: Progress::default(),
-            pace: self.options.rate,
-            start: Instant::now(),
+            turns: Mutex::new(self.options.rate.map(every)),
+            crowd: Crowd::new(&url),
+            rolls: Rolls::new(others),
         };
+        let begun = Instant::now();
         let mut summary = Summary::default();
-        self.play(&show, &stages, &mut audience.watchers, &mut summary, &bar)
+        let (users, last_checkpoint) = self
+            .play(&show, &stages, &mut audience, &mut summary, &bar)
             .await?;
         let traveller = &mut audience.watchers[TRAVELLER];
         traveller.look_at(None);
@@ -169,11 +190,16 @@ impl Run<'_> {
             .come()
             .await
             .context("a watcher can't come back")?;
-        summary.took = show.start.elapsed();
+        summary.took = begun.elapsed();
         summary.acked = show.progress.acked.load(Ordering::Relaxed);
         summary.refused = show.progress.refused.load(Ordering::Relaxed);
         bar.set_message("waiting for watchers");
         self.heal(&audience, summary.acked).await;
+        bar.set_message("looking who is here");
+        summary.here = show.crowd.ready();
+        self.look(&show, &stages, last_checkpoint, &mut audience)
+            .await?;
+        drop(users);
         bar.set_message("reading history");
         audience
             .rest
@@ -206,41 +232,44 @@ impl Run<'_> {
         channel: tonic::transport::Channel,
         stages: &[Stage],
     ) -> Result<Audience> {
-        let channels: Vec<i64> = stages.iter().map(|stage| stage.channel_id).collect();
         let url = &self.server.url;
         let mut watchers = Vec::new();
         for (way, name) in [Way::All, Way::Viewed, Way::Listen].into_iter().zip(NAMES) {
             let session = stage::watcher(backend, signer, channel.clone(), name, stages).await?;
             let recorder = self.recorder.clone();
-            let watcher = Watcher::start(way, url, &session.token, &channels, recorder);
+            let watcher = Watcher::start(way, url, &session.token, stages, recorder);
             watchers.push(watcher.await.context("a watcher can't connect")?);
         }
         let session = stage::watcher(backend, signer, channel, NAMES[3], stages).await?;
-        let rest = rest::Rest::new(url, &session.token);
-        let rest = RestWatcher::start(rest, channels, self.recorder.clone());
+        let reads = Rest::new(url, &session.token);
+        let channels = stages.iter().map(|stage| stage.channel_id).collect();
+        let rest = RestWatcher::start(reads.clone(), channels, self.recorder.clone());
         Ok(Audience {
             watchers,
             rest,
+            reads,
             rest_token: session.token,
         })
     }
 
-    /// Plays all logs, and breaks things meanwhile.
+    /// Plays all logs, breaks things meanwhile, and looks who is here. Gives the users,
+    /// some of them still here, and the next checkpoint.
     async fn play(
         &mut self,
         show: &Show,
         stages: &[Stage],
-        watchers: &mut [Watcher],
+        audience: &mut Audience,
         summary: &mut Summary,
         bar: &ProgressBar,
-    ) -> Result<()> {
+    ) -> Result<(Vec<Actor>, u32)> {
         let mut faults = Faults::new(self.options.kills, self.plan.steps());
+        let mut checkpoints = Checkpoints::new(self.options.kills, self.plan.steps());
         let plan = self.plan;
         let is_over = AtomicBool::new(false);
         let played = async {
-            play_all(show, stages, plan).await?;
+            let users = play_all(show, stages, plan).await?;
             is_over.store(true, Ordering::Relaxed);
-            Ok(())
+            Ok(users)
         };
         // A kill that is under way when the last step is done still comes to its end: what follows
         // needs the server.
@@ -249,11 +278,38 @@ impl Run<'_> {
                 tokio::time::sleep(POLL_EVERY).await;
                 let done = show.progress.done.load(Ordering::Relaxed);
                 bar.set_position(done);
+                let watchers = &mut audience.watchers;
                 self.disturb(&mut faults, done, watchers, summary).await?;
+                if checkpoints.is_due(done) {
+                    self.look(show, stages, checkpoints.taken, audience).await?;
+                    checkpoints.taken += 1;
+                }
             }
-            Ok(())
+            Ok(checkpoints.taken)
         };
-        tokio::try_join!(played, disturbed).map(|_| ())
+        tokio::try_join!(played, disturbed)
+    }
+
+    /// Writes down who is here, and as whom all watchers are shown them.
+    async fn look(
+        &self,
+        show: &Show,
+        stages: &[Stage],
+        checkpoint: u32,
+        audience: &mut Audience,
+    ) -> Result<()> {
+        let looking = Looking {
+            show,
+            stages,
+            rest: &audience.reads,
+            recorder: &self.recorder,
+        };
+        let traveller = &mut audience.watchers[TRAVELLER];
+        traveller
+            .come()
+            .await
+            .context("a watcher can't come back")?;
+        looking.look(checkpoint, &mut audience.watchers).await
     }
 
     /// Cuts watchers and kills the server when it is time.
@@ -321,91 +377,16 @@ impl Run<'_> {
     }
 }
 
-async fn play_all(show: &Show, stages: &[Stage], plan: &Plan) -> Result<()> {
+async fn play_all(show: &Show, stages: &[Stage], plan: &Plan) -> Result<Vec<Actor>> {
     let mut logs: FuturesUnordered<_> = plan
         .logs
         .iter()
         .zip(stages)
         .map(|(log, stage)| actors::play(show, stage, log))
         .collect();
+    let mut users = Vec::new();
     while let Some(ended) = logs.next().await {
-        ended?;
+        users.extend(ended?);
     }
-    Ok(())
-}
-
-/// When to break what.
-struct Faults {
-    steps: u64,
-    kills: u64,
-    killed: u64,
-    cut_at: Instant,
-    cut_done: u64,
-}
-
-impl Faults {
-    fn new(kills: u32, steps: u64) -> Self {
-        let kills = u64::from(kills);
-        Self {
-            steps,
-            kills,
-            killed: 0,
-            cut_at: Instant::now(),
-            cut_done: 0,
-        }
-    }
-
-    fn cut_is_due(&mut self, done: u64) -> bool {
-        let part = (self.steps / CUT_PARTS).max(1);
-        let is_due = self.cut_at.elapsed() >= CUT_EVERY || done >= self.cut_done + part;
-        if is_due {
-            (self.cut_at, self.cut_done) = (Instant::now(), done);
-        }
-        is_due
-    }
-
-    /// Of the first part between two kills its watcher sees a fifth, then nothing until the middle
-    /// of the second; so again with the third and fourth.
-    fn is_away(&self, done: u64) -> bool {
-        let part = (self.steps / (self.kills + 1)).max(1);
-        let place = done % (2 * part);
-        self.kills > 0 && (part / 5..part + part / 2).contains(&place)
-    }
-
-    /// Kills are spread evenly over all steps.
-    fn kill_is_due(&mut self, done: u64) -> bool {
-        let at = self.steps * (self.killed + 1) / (self.kills + 1);
-        let is_due = self.killed < self.kills && done >= at;
-        self.killed += u64::from(is_due);
-        is_due
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kills_are_spread_over_the_run_and_counted() {
-        let mut faults = Faults::new(3, 100);
-        let kills: Vec<u64> = (0..=100).filter(|done| faults.kill_is_due(*done)).collect();
-        assert_eq!(kills, [25, 50, 75]);
-        let mut faults = Faults::new(0, 100);
-        assert!(!(0..=100).any(|done| faults.kill_is_due(done)));
-    }
-
-    #[test]
-    fn the_traveller_is_away_over_every_other_kill() {
-        let faults = Faults::new(3, 100);
-        let away: Vec<u64> = (0..100).filter(|done| faults.is_away(*done)).collect();
-        assert_eq!(away, (5..37).chain(55..87).collect::<Vec<_>>());
-        assert!(!(0..100).any(|done| Faults::new(0, 100).is_away(done)));
-    }
-
-    #[test]
-    fn short_runs_are_cut_by_progress() {
-        let mut faults = Faults::new(0, 80);
-        let cuts = (0..=80).filter(|done| faults.cut_is_due(*done)).count();
-        assert!(cuts >= 8, "{cuts} cuts");
-    }
+    Ok(users)
 }

@@ -7,13 +7,18 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// A hundred of the longest messages fit well.
 const PAGE_BYTES_MAX: usize = 8 << 20;
+/// Users whose presence one request may ask for.
+const PRESENCES_AT_ONCE: usize = 100;
+const OFFLINE: &str = "PRESENCE_STATUS_OFFLINE";
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// A reader with a token.
+#[derive(Clone)]
 pub(super) struct Rest {
     client: Client<HttpConnector, Empty<Bytes>>,
     url: String,
@@ -35,6 +40,27 @@ struct JsonPage {
     messages: Vec<JsonMessage>,
     deleted_ids: Vec<String>,
     has_newer: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct JsonMembers {
+    members: Vec<JsonUser>,
+    next_page_token: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct JsonPresences {
+    presences: Vec<JsonUser>,
+}
+
+/// A member or a presence.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct JsonUser {
+    user_id: String,
+    status: String,
 }
 
 /// Ids are strings in JSON; what is empty or 0 may be left out.
@@ -63,11 +89,53 @@ impl Rest {
 
     /// The oldest messages above `after`.
     pub(super) async fn page(&self, channel_id: i64, after: i64) -> Result<Page> {
-        let url = format!(
-            "{}/v1/channels/{channel_id}/messages?after={after}&limit=100",
-            self.url
-        );
-        let request = http::Request::get(url)
+        let path = format!("/v1/channels/{channel_id}/messages?after={after}&limit=100");
+        page_of(&self.get(&path).await?)
+    }
+
+    /// All members of a server.
+    pub(super) async fn members(&self, server_id: i64) -> Result<Vec<i64>> {
+        let mut members = Vec::new();
+        let mut token = String::new();
+        loop {
+            let path = format!("/v1/servers/{server_id}/members?pageSize=1000&pageToken={token}");
+            let page: JsonMembers = serde_json::from_slice(&self.get(&path).await?)
+                .context("a page of members is not as promised")?;
+            for member in page.members {
+                members.push(id(&member.user_id)?);
+            }
+            token = page.next_page_token;
+            if token.is_empty() {
+                return Ok(members);
+            }
+        }
+    }
+
+    /// Of some users those that aren't OFFLINE.
+    pub(super) async fn present(&self, users: &[i64]) -> Result<HashSet<i64>> {
+        let mut present = HashSet::new();
+        for users in users.chunks(PRESENCES_AT_ONCE) {
+            let asked: Vec<String> = users.iter().map(|id| format!("userIds={id}")).collect();
+            let path = format!("/v1/presence:batchGet?{}", asked.join("&"));
+            let answer: JsonPresences = serde_json::from_slice(&self.get(&path).await?)
+                .context("presences are not as promised")?;
+            let told = answer.presences.len();
+            ensure!(
+                told == users.len(),
+                "of {} members {told} have a presence",
+                users.len()
+            );
+            for presence in answer.presences {
+                if presence.status != OFFLINE {
+                    present.insert(id(&presence.user_id)?);
+                }
+            }
+        }
+        Ok(present)
+    }
+
+    async fn get(&self, path: &str) -> Result<Bytes> {
+        let request = http::Request::get(format!("{}{path}", self.url))
             .header("authorization", format!("Bearer {}", self.token))
             .body(Empty::new())?;
         let answer = async {
@@ -84,7 +152,7 @@ impl Rest {
                 "{status}: {}",
                 String::from_utf8_lossy(&bytes)
             );
-            page_of(&bytes)
+            Ok(bytes)
         };
         tokio::time::timeout(ANSWER_WITHIN, answer)
             .await

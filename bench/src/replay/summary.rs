@@ -18,6 +18,8 @@ pub(super) struct Summary {
     pub(super) refused: u64,
     pub(super) cuts: u64,
     pub(super) kills: u64,
+    /// Nicks with a stream at the end.
+    pub(super) here: u64,
     pub(super) took: Duration,
     pub(super) stats: Vec<Stats>,
 }
@@ -57,6 +59,7 @@ impl Summary {
             ("refused", "refused", json!(self.refused)),
             ("kills", "kills", json!(self.kills)),
             ("cuts", "cuts", json!(self.cuts)),
+            ("here", "nicks here at the end", json!(self.here)),
             ("connects", "connections of watchers", sum(|s| s.connects)),
             ("replayed", "replays", sum(|s| s.replayed)),
             ("snapshots", "snapshots", sum(|s| s.snapshots)),
@@ -80,6 +83,17 @@ impl Summary {
                     json!(counts.received),
                 ),
                 ("inserted", "inserted in the middle", json!(counts.inserted)),
+                (
+                    "checkpoints",
+                    "looks at who is here",
+                    json!(counts.checkpoints),
+                ),
+                (
+                    "pictures",
+                    "pictures of a server's people, by watchers",
+                    json!(counts.pictures),
+                ),
+                ("people", "people here in them", json!(counts.people)),
                 ("stored", "in history", json!(counts.stored)),
                 ("differences", "differences", json!(verdict.violation_count)),
             ]);

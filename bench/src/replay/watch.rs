@@ -1,13 +1,16 @@
 //! The watchers: three by the client library, each with another way to listen, one by REST alone.
 
+use super::picture::{LISTS, Picture, views};
 use super::rest::Rest;
-use crate::history::{At, Record, Recorder, Seen, Source, hash};
+use super::stage::Stage;
+use super::tap::tap;
+use crate::history::{Record, Recorder, Seen, Source, hash};
 use anyhow::Result;
-use chirm_client::{Backoff, Client, Config, Event, Events, Stats, Tap, Tapped};
+use chirm_client::{Backoff, Client, Config, Event, Events, Looking, Stats};
 use chirm_proto::v1;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -30,6 +33,10 @@ pub(super) struct Watcher {
     url: String,
     token: String,
     channels: Vec<i64>,
+    /// The servers whose member lists are in view.
+    lists: Vec<i64>,
+    /// What it was shown of people.
+    picture: Arc<Mutex<Picture>>,
     /// Of delivery VIEWED: every other channel, which, or all.
     looks_at: Option<usize>,
     recorder: Arc<Recorder>,
@@ -88,9 +95,10 @@ impl Watcher {
         way: Way,
         url: &str,
         token: &str,
-        channels: &[i64],
+        stages: &[Stage],
         recorder: Arc<Recorder>,
     ) -> Result<Self> {
+        let servers = stages.iter().map(|stage| stage.server_id);
         let mut watcher = Self {
             name: match way {
                 Way::All => NAMES[0],
@@ -100,7 +108,9 @@ impl Watcher {
             way,
             url: url.to_owned(),
             token: token.to_owned(),
-            channels: channels.to_vec(),
+            channels: stages.iter().map(|stage| stage.channel_id).collect(),
+            lists: servers.take(LISTS).collect(),
+            picture: Arc::default(),
             looks_at: None,
             recorder,
             had: Arc::default(),
@@ -120,13 +130,15 @@ impl Watcher {
         let mut config = Config::new(&self.url, &self.token);
         config.backoff = BACKOFF;
         config.listen_only = self.way == Way::Listen;
+        config.intents = vec![v1::Intent::Presence];
+        config.looking = self.looking();
         if self.way == Way::Viewed {
             config.delivery = v1::Delivery::Viewed;
             config.viewed = self.viewed();
         }
         config.positions = std::mem::take(&mut self.positions);
         config.last_ids = self.had.last_ids();
-        config.tap = Some(tap(self.name, self.recorder.clone()));
+        config.tap = Some(tap(self.name, self.recorder.clone(), self.picture.clone()));
         let (client, events) = Client::start(config);
         let notes = Notes {
             name: self.name,
@@ -170,6 +182,42 @@ impl Watcher {
         let (first, step) = self.looks_at.map_or((0, 1), |half| (half, 2));
         let viewed = self.channels.iter().skip(first).step_by(step);
         viewed.copied().collect()
+    }
+
+    /// Whether member lists are in its view: of `Listen` that takes a new stream each time, so
+    /// that watcher is shown presences alone.
+    pub(super) fn sees_lists(&self) -> bool {
+        self.way != Way::Listen
+    }
+
+    /// Looks at these servers' member lists instead of others.
+    pub(super) fn look_at_lists(&mut self, servers: &[i64]) {
+        if self.lists == servers {
+            return;
+        }
+        self.lists = servers.to_vec();
+        if let Some((client, _)) = &self.run
+            && self.sees_lists()
+        {
+            client.look(self.looking());
+        }
+    }
+
+    fn looking(&self) -> Looking {
+        let lists = if self.sees_lists() {
+            views(&self.lists)
+        } else {
+            Vec::new()
+        };
+        Looking {
+            lists,
+            users: Vec::new(),
+        }
+    }
+
+    /// What it was shown of people so far.
+    pub(super) fn picture(&self) -> MutexGuard<'_, Picture> {
+        self.picture.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drops the connection, as a network does.
@@ -240,72 +288,6 @@ fn record_of(name: &str, event: Event) -> Option<Record> {
     })
 }
 
-/// Writes down what a connection carries of topics: what the server does is judged by its frames,
-/// not by what the client makes of them.
-fn tap(name: &'static str, recorder: Arc<Recorder>) -> Tap {
-    Arc::new(move |frame| {
-        let record = match frame {
-            Tapped::Sent(frame) => presented(name, frame),
-            Tapped::Received(frame) => carried(name, frame),
-        };
-        if let Some(record) = record {
-            recorder.record(record);
-        }
-    })
-}
-
-fn presented(name: &str, frame: &v1::client_frame::Frame) -> Option<Record> {
-    use v1::client_frame::Frame;
-    let (begins, held, view) = match frame {
-        Frame::Identify(identify) => (true, &identify.positions[..], identify.view.as_ref()),
-        Frame::View(view) => (false, &[][..], Some(view)),
-        _ => return None,
-    };
-    let viewed = view.into_iter().flat_map(|view| &view.channels);
-    let viewed = viewed.filter_map(|c| {
-        let topic = v1::Topic {
-            kind: v1::TopicKind::Channel as i32,
-            id: c.channel_id,
-        };
-        Some((topic_name(topic), at(c.position?)))
-    });
-    let held = held
-        .iter()
-        .filter_map(|held| Some((topic_name(held.topic?), at(held.position?))));
-    Some(Record::Present {
-        connection: name.to_owned(),
-        begins,
-        positions: held.chain(viewed).collect(),
-    })
-}
-
-fn carried(name: &str, frame: &v1::server_frame::Frame) -> Option<Record> {
-    use v1::server_frame::Frame;
-    let connection = name.to_owned();
-    Some(match frame {
-        Frame::Event(event) => Record::Event {
-            connection,
-            topic: topic_name(event.topic?),
-            position: at(event.position?),
-        },
-        Frame::Snapshot(snapshot) => Record::Snapshot {
-            connection,
-            topic: topic_name(snapshot.topic?),
-            position: at(snapshot.position?),
-        },
-        Frame::Gap(gap) => Record::Gap {
-            connection,
-            topic: topic_name(gap.topic?),
-            position: at(gap.position?),
-        },
-        Frame::TopicRemoved(removed) => Record::Removed {
-            connection,
-            topic: topic_name(removed.topic?),
-        },
-        _ => return None,
-    })
-}
-
 pub(super) fn seen(message: &v1::Message) -> Seen {
     Seen {
         id: message.id,
@@ -315,23 +297,6 @@ pub(super) fn seen(message: &v1::Message) -> Seen {
         hash: hash(&message.content),
         reply_to: message.reply_to,
     }
-}
-
-fn at(position: v1::Position) -> At {
-    At {
-        epoch: position.epoch,
-        seq: position.seq,
-    }
-}
-
-fn topic_name(topic: v1::Topic) -> String {
-    let kind = match topic.kind() {
-        v1::TopicKind::Channel => "channel",
-        v1::TopicKind::Server => "server",
-        v1::TopicKind::User => "user",
-        v1::TopicKind::Unspecified => "unspecified",
-    };
-    format!("{kind}:{}", topic.id)
 }
 
 /// The watcher that has nothing but REST: it reads on from the last message that it has.
@@ -432,39 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_is_told_becomes_a_record() {
-        let topic = v1::Topic {
-            kind: v1::TopicKind::Server as i32,
-            id: 4,
-        };
-        let position = v1::Position { epoch: 2, seq: 3 };
-        let gap = v1::Gap {
-            topic: Some(topic),
-            position: Some(position),
-            channel: None,
-        };
-        let record = carried("w", &v1::server_frame::Frame::Gap(gap));
-        let expected = Record::Gap {
-            connection: "w".into(),
-            topic: "server:4".into(),
-            position: At { epoch: 2, seq: 3 },
-        };
-        assert_eq!(record, Some(expected));
-        let viewed = v1::ViewedChannel {
-            channel_id: 6,
-            position: Some(position),
-        };
-        let view = v1::View {
-            channels: vec![viewed],
-            ..Default::default()
-        };
-        let record = presented("w", &v1::client_frame::Frame::View(view));
-        let expected = Record::Present {
-            connection: "w".into(),
-            begins: false,
-            positions: vec![("channel:6".into(), At { epoch: 2, seq: 3 })],
-        };
-        assert_eq!(record, Some(expected));
+    fn a_message_of_the_client_becomes_a_record() {
         let message = v1::Message {
             id: 5,
             content: "x".into(),

@@ -109,7 +109,8 @@ impl Task {
         }
     }
 
-    /// Reads members anew. A new one's presence is told to the sessions of a small server.
+    /// Reads members anew. To the sessions of a small server a new one's presence is told, and that
+    /// one who isn't a member any more is offline.
     pub(super) async fn reread(
         &mut self,
         server: Id,
@@ -153,11 +154,14 @@ impl Task {
         let Members::All(list) = &mut crowd.members else {
             return;
         };
+        let mut lost = Vec::new();
         for user in users {
             crowd.changed.insert(Place::Member(*user));
             let Some((member, profile)) = rows.members.get(user) else {
+                let was_here = list.is_here(*user) == Some(true);
                 if list.remove(*user) && small {
                     unindex_of(&mut self.small_of, *user, server);
+                    lost.extend(was_here.then_some(*user));
                 }
                 continue;
             };
@@ -176,6 +180,21 @@ impl Task {
                         tell(told, *serial, presences.len() - 1);
                     }
                 }
+            }
+        }
+        for user in lost {
+            self.tell_lost(server, user, presences, told);
+        }
+    }
+
+    /// Whoever left may have been told as here after word of its leaving: the list lags behind.
+    /// Nothing else would ever take that back.
+    fn tell_lost(&mut self, server: Id, user: Id, presences: &mut Vec<Presence>, told: &mut Told) {
+        presences.push(Presence::offline(user));
+        let sessions = self.crowds.get(&server).map(|crowd| &crowd.sessions);
+        for serial in sessions.into_iter().flatten() {
+            if !self.is_told(*serial, user) {
+                tell(told, *serial, presences.len() - 1);
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::TICK;
 use super::changes::Told;
 use super::crowd::{Crowd, Members};
+use super::list::List;
 use super::load::{Loaded, load};
 use super::task::Task;
 use crate::model::Id;
@@ -86,15 +87,44 @@ impl Task {
         if again {
             self.want(server, true);
         }
-        let mut told = Told::new();
+        let (mut presences, mut told) = (Vec::new(), Told::new());
+        if let Members::All(before) = &before {
+            self.lose(server, before);
+        }
         let found = self
-            .reread(server, &missed, &mut Vec::new(), &mut told)
+            .reread(server, &missed, &mut presences, &mut told)
             .await;
         if found.is_err() {
             self.want(server, true);
         }
         self.flush([server]).await;
+        self.send(&presences, told);
         self.forget_many();
+    }
+
+    /// Those who were here by the list before, and aren't members by the one read anew.
+    fn lose(&mut self, server: Id, before: &List) {
+        let Some(crowd) = self.crowds.get(&server) else {
+            return;
+        };
+        let Some(list) = crowd.small() else { return };
+        let lost = |user: &Id| before.is_here(*user) == Some(true) && !list.contains(*user);
+        let lost: Vec<Id> = before.members().filter(lost).collect();
+        let sessions: Vec<u64> = crowd.sessions.iter().copied().collect();
+        for serial in sessions {
+            self.loses(serial, &lost);
+        }
+    }
+
+    /// A session is no longer told of users: shows those as offline of whom nothing else tells it.
+    pub(super) fn loses(&mut self, serial: u64, users: &[Id]) {
+        let lost = users.iter().copied();
+        let lost: Vec<Id> = lost.filter(|user| !self.is_told(serial, *user)).collect();
+        if let Some(follower) = self.followers.get(serial)
+            && !lost.is_empty()
+        {
+            follower.loses(lost);
+        }
     }
 
     /// A list is known, or known anew: its sessions and viewers are told.
@@ -182,14 +212,10 @@ impl Task {
         self.unindex(server);
         self.index(server);
         for serial in sessions {
-            let others = here.iter().filter(|user| !self.is_told(serial, **user));
-            let others: Vec<Id> = others.copied().collect();
-            if let Some(follower) = self.followers.get(serial) {
-                if is_small {
-                    follower.waits_for(here.iter().copied());
-                } else {
-                    follower.loses(others);
-                }
+            if !is_small {
+                self.loses(serial, &here);
+            } else if let Some(follower) = self.followers.get(serial) {
+                follower.waits_for(here.iter().copied());
             }
         }
     }

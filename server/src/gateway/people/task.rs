@@ -100,6 +100,8 @@ impl Task {
     fn follow(&mut self, session: &Arc<SessionHandle>, interest: Interest) {
         let serial = session.serial;
         let (before, dropped) = self.followers.replace(session, interest.clone());
+        let unnamed = |user: &Id| interest.users.binary_search(user).is_err();
+        let no_longer: Vec<Id> = before.users.iter().copied().filter(unnamed).collect();
         for server in &before.servers {
             if interest.servers.binary_search(server).is_err()
                 && let Some(crowd) = self.crowds.get_mut(server)
@@ -119,6 +121,7 @@ impl Task {
                 self.join(*server, serial);
             }
         }
+        self.loses(serial, &no_longer);
         for range in interest.ranges {
             if !before.ranges.contains(&range) {
                 self.view(range, serial);
@@ -174,19 +177,19 @@ impl Task {
 
     async fn send_presences(&mut self, serial: u64, users: &[(Id, bool)]) {
         let ids: Vec<Id> = users.iter().map(|(user, _)| *user).collect();
-        let presences = self.presences.get(&ids).await;
-        let Some(follower) = self.followers.get(serial) else {
-            return;
-        };
-        let Ok(mut presences) = presences else {
+        let Ok(mut presences) = self.presences.get(&ids).await else {
             // The next batch of a bus that is back makes all be read anew.
             return;
         };
         for (presence, (user, shown)) in presences.iter_mut().zip(users) {
-            if !shown {
+            // Who waited to be told of may have left meanwhile.
+            if !shown || !self.is_told(serial, *user) {
                 *presence = Presence::offline(*user);
             }
         }
+        let Some(follower) = self.followers.get(serial) else {
+            return;
+        };
         let frame = frames::presences(&presences);
         // Others may wait still: those of the next frame.
         if follower.session.outbox.push(frame) == Err(Refused::Full) {
