@@ -21,7 +21,8 @@ if ! out=$(replay none); then
   echo "FAILED: without a bug the replay must pass"
   exit 1
 fi
-for bug in nonce_forgotten dedupe_off jump_check_off ring_incomplete epoch_kept ack_before_persist; do
+for bug in nonce_forgotten dedupe_off jump_check_off ring_incomplete epoch_kept ack_before_persist \
+  presence_kept leaver_kept; do
   if out=$(replay "$bug"); then
     echo "FAILED: the checker missed the bug $bug"
     exit 1

@@ -12,11 +12,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Watchers that aren't shown what the log says are looked at again, all together for so long: who
-/// vanishes with its connection is here for up to 62 s. A list that comes into view after that still
-/// has a moment.
-const SETTLE_WITHIN: Duration = Duration::from_secs(90);
-const LIST_WITHIN: Duration = Duration::from_secs(5);
+/// All steps under way must have ended, and all nicks' streams be ready, within this.
+const REST_WITHIN: Duration = Duration::from_secs(90);
+/// A list that comes into view when everybody's patience is over still has a moment.
+const LIST_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// When to look, by steps done.
@@ -54,11 +53,15 @@ pub(super) struct Looking<'a> {
     pub(super) stages: &'a [Stage],
     pub(super) rest: &'a Rest,
     pub(super) recorder: &'a Recorder,
+    /// Watchers that aren't shown what the log says are looked at again, all together for so long.
+    pub(super) patience: Duration,
 }
 
 impl Looking<'_> {
-    /// Holds the replay up until nothing moves, and writes down who is shown whom.
-    pub(super) async fn look(&self, checkpoint: u32, watchers: &mut [Watcher]) -> Result<()> {
+    /// Holds the replay up until nothing moves, and writes down who is shown whom. Whether all are
+    /// shown what the log says.
+    pub(super) async fn look(&self, checkpoint: u32, watchers: &mut [Watcher]) -> Result<bool> {
+        let mut is_right = true;
         let mut turns = self.show.turns.lock().await;
         self.rest_of_the_crowd().await?;
         let rolls: Vec<Roll> = self
@@ -69,10 +72,11 @@ impl Looking<'_> {
         for roll in &rolls {
             self.recorder.record(Record::Roll(roll.clone()));
         }
-        let end = Instant::now() + SETTLE_WITHIN;
+        let end = Instant::now() + self.patience;
         for watcher in watchers.iter() {
             for roll in &rolls {
-                self.settle(roll, end, |roll| self.by_presences(roll, watcher))
+                is_right &= self
+                    .settle(roll, end, |roll| self.by_presences(roll, watcher))
                     .await;
             }
         }
@@ -85,24 +89,25 @@ impl Looking<'_> {
             }
             for watcher in watchers.iter().filter(|watcher| watcher.sees_lists()) {
                 for roll in rolls.iter().filter(|roll| fits(roll)) {
-                    self.settle(roll, end, |roll| self.by_list(roll, watcher))
+                    is_right &= self
+                        .settle(roll, end, |roll| self.by_list(roll, watcher))
                         .await;
                 }
             }
         }
         for roll in &rolls {
-            self.settle_pages(roll, end).await;
+            is_right &= self.settle_pages(roll, end).await;
         }
         if let Some(turns) = turns.as_mut() {
             turns.reset();
         }
-        Ok(())
+        Ok(is_right)
     }
 
     /// Waits until all steps that began have ended, and who is to be here is.
     async fn rest_of_the_crowd(&self) -> Result<()> {
         let progress = &self.show.progress;
-        let end = Instant::now() + SETTLE_WITHIN;
+        let end = Instant::now() + REST_WITHIN;
         while progress.begun.load(Relaxed) != progress.done.load(Relaxed)
             || !self.show.crowd.is_at_rest()
         {
@@ -117,21 +122,23 @@ impl Looking<'_> {
     }
 
     /// Looks until there is no difference or it is `end`; the last look counts.
-    async fn settle(&self, roll: &Roll, end: Instant, look: impl Fn(&Roll) -> Shown) {
+    async fn settle(&self, roll: &Roll, end: Instant, look: impl Fn(&Roll) -> Shown) -> bool {
         let mut faults = Vec::new();
         loop {
             let mut shown = look(roll);
             faults.append(&mut shown.faults);
-            if difference(roll, &shown).is_none() || Instant::now() >= end {
+            let is_right = difference(roll, &shown).is_none();
+            if is_right || Instant::now() >= end {
+                let is_right = is_right && faults.is_empty();
                 self.recorder
                     .record(Record::Shown(Shown { faults, ..shown }));
-                return;
+                return is_right;
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    async fn settle_pages(&self, roll: &Roll, end: Instant) {
+    async fn settle_pages(&self, roll: &Roll, end: Instant) -> bool {
         loop {
             let shown = match self.by_pages(roll).await {
                 Ok(shown) => shown,
@@ -140,9 +147,10 @@ impl Looking<'_> {
                     ..shown(roll, NAMES[3], ShownBy::Pages)
                 },
             };
-            if difference(roll, &shown).is_none() || Instant::now() >= end {
+            let is_right = difference(roll, &shown).is_none();
+            if is_right || Instant::now() >= end {
                 self.recorder.record(Record::Shown(shown));
-                return;
+                return is_right;
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

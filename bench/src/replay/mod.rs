@@ -57,6 +57,12 @@ const KILL_JITTER: Duration = Duration::from_millis(20);
 /// new epoch is told from the old one.
 const TRAVELLER: usize = 1;
 const POLL_EVERY: Duration = Duration::from_millis(20);
+/// How long watchers may take to be shown who is here. Who vanishes with its connection is here for
+/// up to 62 s, by the usual times; on a server of one's own who leaves is gone within three. A run in
+/// which they were shown something else has failed, and needn't wait again.
+const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE_OWN: Duration = Duration::from_secs(20);
+const PATIENCE_LOST: Duration = Duration::from_secs(2);
 /// Of a server of one's own: who leaves is shown as gone soon, so that checkpoints needn't wait.
 const GATEWAY: &str = "[gateway]\ngrace_ms = 1000\n\n";
 
@@ -105,6 +111,11 @@ pub async fn replay(options: ReplayOptions) -> Result<Verdict> {
         options: &options,
         plan: &plan,
         recorder,
+        patience: if server.is_own() {
+            PATIENCE_OWN
+        } else {
+            PATIENCE
+        },
         server,
     };
     let result = run.all(signer).await;
@@ -148,6 +159,7 @@ struct Run<'a> {
     plan: &'a Plan,
     recorder: Arc<Recorder>,
     server: Running,
+    patience: Duration,
 }
 
 impl Run<'_> {
@@ -292,7 +304,7 @@ impl Run<'_> {
 
     /// Writes down who is here, and as whom all watchers are shown them.
     async fn look(
-        &self,
+        &mut self,
         show: &Show,
         stages: &[Stage],
         checkpoint: u32,
@@ -303,13 +315,17 @@ impl Run<'_> {
             stages,
             rest: &audience.reads,
             recorder: &self.recorder,
+            patience: self.patience,
         };
         let traveller = &mut audience.watchers[TRAVELLER];
         traveller
             .come()
             .await
             .context("a watcher can't come back")?;
-        looking.look(checkpoint, &mut audience.watchers).await
+        if !looking.look(checkpoint, &mut audience.watchers).await? {
+            self.patience = PATIENCE_LOST;
+        }
+        Ok(())
     }
 
     /// Cuts watchers and kills the server when it is time.

@@ -285,7 +285,9 @@ impl Presences for LocalPresences {
             let mut sessions = user.sessions.iter_mut();
             sessions.find(|s| s.device.serial == serial && s.until.is_none())
         });
-        if let Some(session) = session {
+        if let Some(session) = session
+            && !crate::mutation::on("presence_kept")
+        {
             session.until = Some(until);
             state.ended.push_back((until, id));
         }

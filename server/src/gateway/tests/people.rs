@@ -193,6 +193,31 @@ async fn members_of_a_small_server_are_told_of_each_other() {
 }
 
 #[tokio::test]
+async fn whoever_leaves_is_told_as_offline_to_those_who_see_it_nowhere_else() {
+    let world = world().await;
+    let (ann, bob) = (world.user("ann").await, world.user("bob").await);
+    let eve = world.user("eve").await;
+    let (server, _) = world.server(&ann, &[&bob, &eve]).await;
+    world.server(&bob, &[&eve]).await;
+    let (to_ann, to_eve) = (
+        world.connect(watching(&ann), 256),
+        world.connect(watching(&eve), 256),
+    );
+    let _bob = world.connect(identify(&bob), 256);
+    let (mut anns, mut eves) = (Picture::default(), Picture::default());
+    let online = |p: &Picture| p.status(&bob) == Status::Online;
+    anns.until(&to_ann, "bob is online", online).await;
+    eves.until(&to_eve, "bob is online", online).await;
+    let left = world.domain.leave_server(&bob.caller, server).await;
+    left.expect("leaves");
+    // Word of the leaving makes a client forget; a presence that was under way would be back.
+    let told = |p: &Picture| p.presences.contains_key(&bob.caller.user_id) && !online(p);
+    anns.until(&to_ann, "bob is told as offline", told).await;
+    eves.rest(&to_eve).await;
+    assert!(!told(&eves), "eve sees bob elsewhere");
+}
+
+#[tokio::test]
 async fn who_comes_later_is_told_who_is_there() {
     let world = world().await;
     let (ann, bob) = (world.user("ann").await, world.user("bob").await);
@@ -278,8 +303,8 @@ async fn a_named_user_is_told_of_while_both_share_something() {
     picture.rest(&watcher).await;
     assert_eq!(
         picture.status(&ann),
-        Status::Online,
-        "told after they shared nothing"
+        Status::Offline,
+        "shown as offline when they share nothing, whatever ann does"
     );
     world.join(&bob, second).await;
     let busy = |p: &Picture| p.status(&ann) == Status::DoNotDisturb;
