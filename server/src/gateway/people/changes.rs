@@ -109,8 +109,8 @@ impl Task {
         }
     }
 
-    /// Reads members anew. To the sessions of a small server a new one's presence is told, and that
-    /// one who isn't a member any more is offline.
+    /// Reads members anew. To the sessions of a small server the presence of those is told who are
+    /// here and weren't by the list, and that one who isn't a member any more is offline.
     pub(super) async fn reread(
         &mut self,
         server: Id,
@@ -172,16 +172,17 @@ impl Task {
             let here = presence
                 .as_ref()
                 .is_some_and(|p| p.status != Status::Offline);
-            let new = !list.contains(*user);
+            let (new, was_here) = (!list.contains(*user), list.is_here(*user) == Some(true));
             let name = NameKey::of(&profile.display_name);
             list.put(*user, member.role, name, here);
             if new && small {
                 self.small_of.entry(*user).or_default().push(server);
-                if let Some(presence) = presence.filter(|_| here) {
-                    presences.push(presence);
-                    for serial in &crowd.sessions {
-                        tell(told, *serial, presences.len() - 1);
-                    }
+            }
+            // Whoever came while the list was being read is in no batch that follows.
+            if let Some(presence) = presence.filter(|_| small && here != was_here) {
+                presences.push(presence);
+                for serial in &crowd.sessions {
+                    tell(told, *serial, presences.len() - 1);
                 }
             }
         }

@@ -79,6 +79,7 @@ impl Task {
                 crowd.members = before;
                 crowd.loading = true;
                 let whole = !crowd.ranges.is_empty();
+                self.index(server);
                 self.begin_load(server, whole, TICK);
                 return;
             }
@@ -186,6 +187,12 @@ impl Task {
     pub(super) fn read_all(&mut self) {
         let servers: Vec<Id> = self.crowds.keys().copied().collect();
         for server in servers {
+            let crowd = self.crowds.get_mut(&server);
+            // What is being read now may have been read before what was missed.
+            if let Some(crowd) = crowd.filter(|crowd| crowd.loading) {
+                crowd.again = true;
+                continue;
+            }
             let known = matches!(self.crowds[&server].members, Members::All(_));
             self.want(server, known);
         }

@@ -19,6 +19,8 @@ mod load;
 mod name;
 mod range;
 mod task;
+#[cfg(test)]
+mod tests;
 mod viewers;
 
 use super::handle::SessionHandle;

@@ -97,7 +97,7 @@ impl Task {
         }
     }
 
-    fn follow(&mut self, session: &Arc<SessionHandle>, interest: Interest) {
+    pub(super) fn follow(&mut self, session: &Arc<SessionHandle>, interest: Interest) {
         let serial = session.serial;
         let (before, dropped) = self.followers.replace(session, interest.clone());
         let unnamed = |user: &Id| interest.users.binary_search(user).is_err();
@@ -160,7 +160,7 @@ impl Task {
     }
 
     /// There is room in a session's outbox: the next of what waits is made and sent.
-    async fn go_on(&mut self, serial: u64) -> bool {
+    pub(super) async fn go_on(&mut self, serial: u64) -> bool {
         let next = self
             .followers
             .get(serial)

@@ -24,8 +24,10 @@ use tokio::time::Instant;
 /// How long a test waits for what must come. Only ends a hanging test.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-struct World {
-    domain: Arc<Domain>,
+pub(super) struct World {
+    pub(super) domain: Arc<Domain>,
+    pub(super) store: store::Handle,
+    pub(super) presences: Arc<dyn bus::Presences>,
     gateway: Gateway,
     topics: Arc<LossyTopics>,
     service: Caller,
@@ -33,14 +35,14 @@ struct World {
 }
 
 #[derive(Clone)]
-struct User {
-    caller: Caller,
+pub(super) struct User {
+    pub(super) caller: Caller,
     token: String,
 }
 
 impl World {
     /// Limits of rates are off unless `change` says otherwise.
-    async fn new(change: impl FnOnce(&mut Config)) -> Self {
+    pub(super) async fn new(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let mut config = Config::default();
         config.limits.enabled = false;
@@ -59,7 +61,8 @@ impl World {
         bus.topics = topics.clone();
         let config = Arc::new(config);
         let domain = Domain::new(store.clone(), bus.clone(), config.clone(), clock);
-        let gateway = Gateway::start(domain.clone(), &bus, store, config, |error| rpc::Status {
+        let at_hand = store.clone();
+        let gateway = Gateway::start(domain.clone(), &bus, at_hand, config, |error| rpc::Status {
             message: error.message.to_string(),
             ..rpc::Status::default()
         });
@@ -67,6 +70,8 @@ impl World {
         let service = domain.authenticate(&key.token).await.expect("it is good");
         Self {
             domain,
+            store,
+            presences: bus.presences,
             gateway,
             topics,
             service,
@@ -74,7 +79,7 @@ impl World {
         }
     }
 
-    async fn user(&self, name: &str) -> User {
+    pub(super) async fn user(&self, name: &str) -> User {
         let subject = Subject::External(name.to_owned());
         let minted = self
             .domain
@@ -86,7 +91,7 @@ impl World {
     }
 
     /// A new open server with its first channel.
-    async fn server(&self, owner: &User, members: &[&User]) -> (Id, Id) {
+    pub(super) async fn server(&self, owner: &User, members: &[&User]) -> (Id, Id) {
         let new = NewServer {
             name: "s".into(),
             open: true,
