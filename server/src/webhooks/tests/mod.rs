@@ -2,7 +2,7 @@
 
 mod ends;
 mod order;
-mod receiver;
+pub(crate) mod receiver;
 mod told;
 
 use super::*;
