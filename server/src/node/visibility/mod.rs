@@ -256,6 +256,5 @@ async fn nobody_is_told_what_it_may_not_see() {
         play.judge_requests(seed, &mut tally);
         play.end().await;
     }
-    eprintln!("{tally:?}");
     tally.judge();
 }
