@@ -59,8 +59,10 @@ struct Play {
 impl Play {
     async fn new(seed: u64) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let mut config = Config::default();
-        config.data = dir.path().to_owned();
+        let mut config = Config {
+            data: dir.path().to_owned(),
+            ..Config::default()
+        };
         config.limits.enabled = false;
         config.gateway.grace = Duration::from_millis(500);
         config.webhooks.allow_private = true;
