@@ -1,5 +1,8 @@
 //! One node: the one place that builds the parts and wires them.
 
+#[cfg(test)]
+mod visibility;
+
 use crate::bus::local::{self, LocalTopics, RingLimits};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;

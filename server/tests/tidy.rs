@@ -90,6 +90,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "gateway/",
             "lib.rs",
             "domain/tests/",
+            "node/visibility/",
         ],
     ),
     ("chirm_client", &["cli/"]),

@@ -1,8 +1,7 @@
 //! What a watcher is shown of people, made of the frames as they came.
 
 use chirm_proto::v1::{
-    self, PresenceStatus, client_frame, event::Event as Change, member_list_item::Item,
-    member_list_op::Kind, server_frame,
+    self, PresenceStatus, client_frame, member_list_item::Item, member_list_op::Kind, server_frame,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -72,12 +71,6 @@ impl Picture {
                         self.present.remove(&presence.user_id);
                     }
                 }
-            }
-            server_frame::Frame::Event(v1::Event {
-                event: Some(Change::MemberLeft(left)),
-                ..
-            }) => {
-                self.present.remove(&left.user_id);
             }
             server_frame::Frame::MemberListChanged(changed) => {
                 if let Err(fault) = self.change(changed)

@@ -16,7 +16,7 @@ mod people;
 mod registry;
 mod session;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wire;
 
 pub use close::Close;

@@ -5,8 +5,9 @@ use crate::clock::Clock;
 use crate::config;
 use crate::domain::{Domain, Online};
 use crate::frames;
-use crate::model::{QueuedEvent, Webhook};
+use crate::model::QueuedEvent;
 use crate::outgoing::{Answer, Client, Post, SigningKey, Target};
+use crate::store;
 use http::StatusCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +22,10 @@ const OLD_KEY_MS: i64 = 24 * 60 * 60 * 1_000;
 pub(super) enum Ended {
     /// The receiver took it.
     Taken,
-    /// There is nothing to tell any more.
+    /// There is nothing to tell any more, or nobody who asks for it.
     Nothing,
+    /// The webhook was switched off: the event goes on waiting.
+    Off,
     /// The receiver wants no more of this webhook, which is switched off: with what it said.
     Gone(String),
     /// What went wrong, and how long to wait.
@@ -33,8 +36,8 @@ pub(super) enum Ended {
 
 /// What an attempt needs.
 pub(super) struct Attempt {
-    pub(super) webhook: Arc<Webhook>,
     pub(super) event: QueuedEvent,
+    pub(super) store: store::Handle,
     pub(super) domain: Arc<Domain>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) client: Client,
@@ -50,17 +53,30 @@ impl Attempt {
             Ok(None) => return Ended::Nothing,
             Err(error) => return self.failed(error.to_string(), None),
         };
+        // As what it is told, the webhook is read now: whoever changed or deleted it may rely on
+        // that, however long the event waited for its turn.
+        let webhook = match self.store.webhook(self.event.webhook_id).await {
+            Ok(Some(webhook)) => webhook,
+            Ok(None) => return Ended::Nothing,
+            Err(error) => return self.failed(error.to_string(), None),
+        };
+        if !webhook.enabled {
+            return Ended::Off;
+        }
+        if webhook.events & self.event.event.bit() == 0 {
+            return Ended::Nothing;
+        }
         // What was allowed when it was made may not be any more.
-        let target = Target::parse(&self.webhook.url, &self.domain.webhook_rules());
+        let target = Target::parse(&webhook.url, &self.domain.webhook_rules());
         let target = match target {
             Ok(target) => target,
             Err(problem) => return self.failed(format!("the URL {problem}"), None),
         };
         let now_ms = self.clock.wall_ms();
-        let mut keys = vec![SigningKey::from_bytes(self.webhook.key.clone())];
-        let old = !self.webhook.previous_key.is_empty();
-        if old && now_ms - self.webhook.rotated_at < OLD_KEY_MS {
-            keys.push(SigningKey::from_bytes(self.webhook.previous_key.clone()));
+        let mut keys = vec![SigningKey::from_bytes(webhook.key)];
+        let old = !webhook.previous_key.is_empty();
+        if old && now_ms - webhook.rotated_at < OLD_KEY_MS {
+            keys.push(SigningKey::from_bytes(webhook.previous_key));
         }
         let keys: Vec<_> = keys.iter().collect();
         let id = frames::webhook_event_id(&self.event);
@@ -86,7 +102,7 @@ impl Attempt {
         if answer.status != StatusCode::GONE {
             return self.failed(said, answer.retry_after);
         }
-        let (id, why) = (self.webhook.id, "the receiver answered 410 Gone");
+        let (id, why) = (self.event.webhook_id, "the receiver answered 410 Gone");
         match self.domain.disable_webhook(id, why).await {
             Ok(()) => {
                 tracing::info!(webhook = id, "a webhook is switched off: {why}");
@@ -101,7 +117,7 @@ impl Attempt {
         let max = self.settings.retry_wait_max;
         let wait = backoff(self.event.attempts, max).max(asked.unwrap_or_default().min(max));
         tracing::debug!(
-            webhook = self.webhook.id,
+            webhook = self.event.webhook_id,
             event = self.event.id,
             error,
             wait_ms = ms(wait),

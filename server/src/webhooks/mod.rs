@@ -7,7 +7,7 @@
 
 mod attempt;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::clock::Clock;
 use crate::config;
@@ -157,7 +157,7 @@ impl Deliverer {
                         return Ok(());
                     }
                     self.cursor = after;
-                    self.begin(Arc::new(webhook)).await?;
+                    self.begin(&webhook).await?;
                 }
                 if last {
                     break;
@@ -196,7 +196,7 @@ impl Deliverer {
     }
 
     /// Begins what a webhook has due and room for.
-    async fn begin(&mut self, webhook: Arc<Webhook>) -> Result<(), store::Error> {
+    async fn begin(&mut self, webhook: &Webhook) -> Result<(), store::Error> {
         let now = self.clock.wall_ms();
         let state = self.states.entry(webhook.id).or_default();
         let at_once = if state.failures < FAILING {
@@ -217,8 +217,8 @@ impl Deliverer {
             state.busy.insert(event.lane);
             state.tried_at = now;
             let attempt = Attempt {
-                webhook: webhook.clone(),
                 event: event.clone(),
+                store: self.store.clone(),
                 domain: self.domain.clone(),
                 clock: self.clock.clone(),
                 client: self.client.clone(),
@@ -261,6 +261,11 @@ impl Deliverer {
                     count("delivered", 1);
                 }
                 Settlement::Done
+            }
+            Ended::Off => {
+                // It stays queued, and is due.
+                state.busy.remove(&event.lane);
+                return;
             }
             Ended::Gone(error) => {
                 count("dead", 1);

@@ -5,7 +5,6 @@ pub(crate) mod lossy;
 mod people;
 mod sessions;
 mod simulation;
-mod visibility;
 
 use super::*;
 use crate::bus::local::{self, LocalTopics, RingLimits};
@@ -35,8 +34,8 @@ pub(super) struct World {
 }
 
 #[derive(Clone)]
-pub(super) struct User {
-    pub(super) caller: Caller,
+pub(crate) struct User {
+    pub(crate) caller: Caller,
     token: String,
 }
 
@@ -80,14 +79,7 @@ impl World {
     }
 
     pub(super) async fn user(&self, name: &str) -> User {
-        let subject = Subject::External(name.to_owned());
-        let minted = self
-            .domain
-            .mint_session(&self.service, subject, name, "")
-            .await;
-        let token = minted.expect("mints").tokens.access;
-        let caller = self.domain.authenticate(&token).await.expect("it is good");
-        User { caller, token }
+        user(&self.domain, &self.service, name).await
     }
 
     /// A new open server with its first channel.
@@ -150,27 +142,40 @@ impl World {
         position.expect("a position")
     }
 
-    /// A stream whose outbox takes `frames`.
     fn connect(&self, identify: v1::Identify, frames: usize) -> Client {
-        let outbox = Arc::new(Outbox::new(OutboxLimits {
-            frames,
-            bytes: 1 << 20,
-        }));
-        let transport = Transport {
-            outbox: outbox.clone(),
-            one_way: false,
-        };
-        let (inputs, received) = mpsc::unbounded_channel();
-        let received = tokio_stream::wrappers::UnboundedReceiverStream::new(received);
-        let gateway = self.gateway.clone();
-        tokio::spawn(async move { gateway.run(received, transport).await });
-        let client = Client { inputs, outbox };
-        client.send(Input::Identify(Box::new(identify)));
-        client
+        connect(&self.gateway, identify, frames)
     }
 }
 
-fn identify(user: &User) -> v1::Identify {
+/// A user that is signed in.
+pub(crate) async fn user(domain: &Arc<Domain>, service: &Caller, name: &str) -> User {
+    let subject = Subject::External(name.to_owned());
+    let minted = domain.mint_session(service, subject, name, "").await;
+    let token = minted.expect("mints").tokens.access;
+    let caller = domain.authenticate(&token).await.expect("it is good");
+    User { caller, token }
+}
+
+/// A stream whose outbox takes `frames`.
+pub(crate) fn connect(gateway: &Gateway, identify: v1::Identify, frames: usize) -> Client {
+    let outbox = Arc::new(Outbox::new(OutboxLimits {
+        frames,
+        bytes: 1 << 20,
+    }));
+    let transport = Transport {
+        outbox: outbox.clone(),
+        one_way: false,
+    };
+    let (inputs, received) = mpsc::unbounded_channel();
+    let received = tokio_stream::wrappers::UnboundedReceiverStream::new(received);
+    let gateway = gateway.clone();
+    tokio::spawn(async move { gateway.run(received, transport).await });
+    let client = Client { inputs, outbox };
+    client.send(Input::Identify(Box::new(identify)));
+    client
+}
+
+pub(crate) fn identify(user: &User) -> v1::Identify {
     v1::Identify {
         token: user.token.clone(),
         ..v1::Identify::default()
@@ -191,7 +196,7 @@ fn held(topic: TopicKey, position: Position) -> v1::TopicPosition {
     }
 }
 
-fn view(channels: &[(Id, Option<Position>)]) -> v1::View {
+pub(crate) fn view(channels: &[(Id, Option<Position>)]) -> v1::View {
     let channel = |(id, position): &(Id, Option<Position>)| v1::ViewedChannel {
         channel_id: *id,
         position: position.map(frames::position),
@@ -203,9 +208,9 @@ fn view(channels: &[(Id, Option<Position>)]) -> v1::View {
 }
 
 /// A client's end of a stream.
-struct Client {
+pub(crate) struct Client {
     inputs: mpsc::UnboundedSender<Result<Input, InputError>>,
-    outbox: Arc<Outbox>,
+    pub(crate) outbox: Arc<Outbox>,
 }
 
 impl Client {
@@ -277,7 +282,12 @@ impl Drop for Client {
     }
 }
 
-fn decode(frame: &bytes::Bytes) -> Frame {
+/// The topic that a frame names, if it is one.
+pub(crate) fn topic_key(topic: &v1::Topic) -> Option<TopicKey> {
+    wire::topic_key(Some(topic))
+}
+
+pub(crate) fn decode(frame: &bytes::Bytes) -> Frame {
     let frame = v1::ServerFrame::decode(&frame[PREFIX_BYTES..]).expect("a frame");
     frame.frame.expect("a known frame")
 }

@@ -81,10 +81,6 @@ impl Picture {
                 }
             }
             Frame::MemberListChanged(changed) => self.list(changed),
-            Frame::Event(v1::Event {
-                event: Some(v1::event::Event::MemberLeft(left)),
-                ..
-            }) => drop(self.presences.remove(&left.user_id)),
             _ => {}
         }
     }
@@ -210,11 +206,10 @@ async fn whoever_leaves_is_told_as_offline_to_those_who_see_it_nowhere_else() {
     eves.until(&to_eve, "bob is online", online).await;
     let left = world.domain.leave_server(&bob.caller, server).await;
     left.expect("leaves");
-    // Word of the leaving makes a client forget; a presence that was under way would be back.
-    let told = |p: &Picture| p.presences.contains_key(&bob.caller.user_id) && !online(p);
-    anns.until(&to_ann, "bob is told as offline", told).await;
+    let offline = |p: &Picture| !online(p);
+    anns.until(&to_ann, "bob is told as offline", offline).await;
     eves.rest(&to_eve).await;
-    assert!(!told(&eves), "eve sees bob elsewhere");
+    assert!(online(&eves), "eve sees bob elsewhere");
 }
 
 #[tokio::test]

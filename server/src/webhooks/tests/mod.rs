@@ -1,8 +1,9 @@
 //! Over the real store, use cases and sockets; the time is the tests' own.
 
+mod changes;
 mod ends;
 mod order;
-mod receiver;
+pub(crate) mod receiver;
 mod told;
 
 use super::*;
@@ -16,7 +17,9 @@ use crate::store::sqlite::Sqlite;
 use receiver::{Got, Receiver, Reply, Script};
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
+use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 
 /// How long a test waits for what must come. Never asserted on; only ends a hanging test.
@@ -29,6 +32,10 @@ struct World {
     domain: Arc<Domain>,
     store: store::Handle,
     here: Arc<Mutex<HashSet<Id>>>,
+    /// Who is here isn't told while this is held for writing.
+    hidden: Arc<RwLock<()>>,
+    /// How often it was asked for.
+    asked: Arc<AtomicUsize>,
     stop: CancellationToken,
     delivering: JoinHandle<()>,
     operator: Caller,
@@ -59,11 +66,17 @@ impl World {
         );
         let domain = Domain::new(store.clone(), bus, config.clone(), clock.clone());
         let here = Arc::new(Mutex::new(HashSet::new()));
+        let (hidden, asked) = (Arc::<RwLock<()>>::default(), Arc::<AtomicUsize>::default());
         let online: Online = {
-            let here = here.clone();
+            let (here, hidden, asked) = (here.clone(), hidden.clone(), asked.clone());
             Arc::new(move |user| {
                 let is_here = here.lock().unwrap().contains(&user);
-                Box::pin(async move { is_here })
+                asked.fetch_add(1, Ordering::Relaxed);
+                let hidden = hidden.clone();
+                Box::pin(async move {
+                    let _shown = hidden.read().await;
+                    is_here
+                })
             })
         };
         let deliverer = Deliverer::new(
@@ -85,6 +98,8 @@ impl World {
             domain,
             store,
             here,
+            hidden,
+            asked,
             stop,
             delivering,
             operator,

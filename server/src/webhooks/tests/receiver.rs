@@ -9,9 +9,10 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 /// How it answers.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Status(u16),
     /// With `retry-after`.
     Later(u16, u64),
@@ -23,28 +24,30 @@ pub(super) enum Reply {
 
 /// A request.
 #[derive(Clone, Debug)]
-pub(super) struct Got {
-    pub(super) path: String,
-    pub(super) id: String,
-    pub(super) timestamp: String,
-    pub(super) signatures: String,
-    pub(super) body: String,
-    pub(super) json: Value,
+pub(crate) struct Got {
+    pub(crate) path: String,
+    pub(crate) id: String,
+    pub(crate) timestamp: String,
+    pub(crate) signatures: String,
+    pub(crate) body: String,
+    pub(crate) json: Value,
+    /// When it came.
+    pub(crate) at: Instant,
     /// Whether it was answered with 2xx.
-    pub(super) taken: bool,
+    pub(crate) taken: bool,
 }
 
 impl Got {
-    pub(super) fn kind(&self) -> &str {
+    pub(crate) fn kind(&self) -> &str {
         self.json["type"].as_str().unwrap()
     }
 
-    pub(super) fn content(&self) -> &str {
+    pub(crate) fn content(&self) -> &str {
         self.json["message"]["content"].as_str().unwrap_or("")
     }
 
     /// Whether one of the signatures is of this secret, by ring: not by what signed.
-    pub(super) fn is_signed_with(&self, secret: &str) -> bool {
+    pub(crate) fn is_signed_with(&self, secret: &str) -> bool {
         let key = STANDARD
             .decode(secret.strip_prefix("whsec_").unwrap())
             .unwrap();
@@ -60,10 +63,10 @@ impl Got {
 }
 
 /// Answers a request that came so often before.
-pub(super) type Script = Box<dyn Fn(&Got, usize) -> Reply + Send + Sync>;
+pub(crate) type Script = Box<dyn Fn(&Got, usize) -> Reply + Send + Sync>;
 
 #[derive(Clone)]
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     inner: Arc<Inner>,
 }
 
@@ -74,7 +77,7 @@ struct Inner {
 }
 
 impl Receiver {
-    pub(super) async fn start(script: Script) -> Receiver {
+    pub(crate) async fn start(script: Script) -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let receiver = Receiver {
             inner: Arc::new(Inner {
@@ -88,21 +91,21 @@ impl Receiver {
         receiver
     }
 
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.inner.port)
     }
 
     /// Answers otherwise from now on.
-    pub(super) fn now(&self, script: Script) {
+    pub(crate) fn now(&self, script: Script) {
         *self.inner.script.lock().unwrap() = script;
     }
 
-    pub(super) fn got(&self) -> Vec<Got> {
+    pub(crate) fn got(&self) -> Vec<Got> {
         self.inner.got.lock().unwrap().clone()
     }
 
     /// What was taken, in its order.
-    pub(super) fn taken(&self) -> Vec<Got> {
+    pub(crate) fn taken(&self) -> Vec<Got> {
         let mut got = self.got();
         got.retain(|got| got.taken);
         got
@@ -110,6 +113,7 @@ impl Receiver {
 }
 
 async fn take(State(receiver): State<Receiver>, request: Request) -> Response<String> {
+    let at = Instant::now();
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let body = String::from_utf8(body.to_vec()).unwrap();
@@ -121,6 +125,7 @@ async fn take(State(receiver): State<Receiver>, request: Request) -> Response<St
         signatures: header("webhook-signature"),
         json: serde_json::from_str(&body).unwrap(),
         body,
+        at,
         taken: false,
     };
     let mut response = Response::new(String::new());
