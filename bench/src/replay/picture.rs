@@ -27,10 +27,18 @@ pub(super) struct Picture {
 #[derive(Debug, Default)]
 struct Range {
     seq: i64,
-    /// Members with whether they are here; headings are none.
-    places: Vec<Option<(i64, bool)>>,
+    places: Vec<Place>,
     /// How many places all groups have.
     total: i32,
+}
+
+/// A place of a list.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// A group's heading: whether those below it are here.
+    Heading(bool),
+    /// A member, and whether it is here.
+    Member(i64, bool),
 }
 
 /// Members by a list.
@@ -88,19 +96,21 @@ impl Picture {
         self.present.iter().copied()
     }
 
-    /// A server's members by its list; `None` if it isn't viewed, or not to its end.
+    /// A server's members by its list; `None` if it isn't viewed, or not to its end. Who isn't what
+    /// its group says is left out.
     pub(super) fn listed(&self, server: i64) -> Option<Listed> {
         let first = self.ranges.get(&(server, 0))?;
         let mut listed = Listed::default();
+        let mut group = None;
         for start in (0..first.total).step_by(RANGE as usize) {
             let range = self.ranges.get(&(server, start))?;
-            for (user, is_here) in range.places.iter().flatten() {
-                let users = if *is_here {
-                    &mut listed.here
-                } else {
-                    &mut listed.away
-                };
-                users.push(*user);
+            for place in &range.places {
+                match *place {
+                    Place::Heading(here) => group = Some(here),
+                    Place::Member(user, true) if group == Some(true) => listed.here.push(user),
+                    Place::Member(user, false) if group == Some(false) => listed.away.push(user),
+                    Place::Member(..) => {}
+                }
             }
         }
         Some(listed)
@@ -150,13 +160,14 @@ impl Range {
     }
 }
 
-fn place(item: &v1::MemberListItem) -> Option<(i64, bool)> {
-    match item.item.as_ref()? {
-        Item::Member(member) => {
+fn place(item: &v1::MemberListItem) -> Place {
+    match &item.item {
+        Some(Item::Member(member)) => {
             let is_here = item.presence.as_ref().is_some_and(is_here);
-            Some((member.user_id, is_here))
+            Place::Member(member.user_id, is_here)
         }
-        Item::Group(_) => None,
+        Some(Item::Group(group)) => Place::Heading(group.role() != v1::Role::Unspecified),
+        None => Place::Heading(false),
     }
 }
 
@@ -207,8 +218,9 @@ mod tests {
         }
     }
 
-    fn heading(count: i32) -> v1::MemberListItem {
-        let group = v1::MemberListGroup { role: 0, count };
+    fn heading(role: v1::Role, count: i32) -> v1::MemberListItem {
+        let role = role as i32;
+        let group = v1::MemberListGroup { role, count };
         v1::MemberListItem {
             item: Some(Item::Group(group)),
             presence: None,
@@ -246,9 +258,9 @@ mod tests {
     fn synced() -> Picture {
         let (online, offline) = (PresenceStatus::Online, PresenceStatus::Offline);
         let items = vec![
-            heading(1),
+            heading(v1::Role::Member, 1),
             member(1, online),
-            heading(1),
+            heading(v1::Role::Unspecified, 1),
             member(2, offline),
         ];
         let mut picture = Picture::default();
@@ -281,7 +293,7 @@ mod tests {
         let coming = vec![
             op(Kind::Delete, 3, Vec::new()),
             op(Kind::Delete, 2, Vec::new()),
-            op(Kind::Update, 0, vec![heading(2)]),
+            op(Kind::Update, 0, vec![heading(v1::Role::Member, 2)]),
             op(Kind::Insert, 2, vec![member(2, PresenceStatus::Online)]),
         ];
         picture.received(&changed(2, &[2], coming));
@@ -291,6 +303,15 @@ mod tests {
         assert!(picture.listed(8).is_none());
         picture.sent(&client_frame::Frame::View(v1::View::default()));
         assert!(picture.listed(7).is_none(), "it isn't viewed any more");
+    }
+
+    #[test]
+    fn who_is_not_what_its_group_says_is_left_out() {
+        let mut picture = synced();
+        let turned = op(Kind::Update, 3, vec![member(2, PresenceStatus::Online)]);
+        picture.received(&changed(2, &[1, 1], vec![turned]));
+        let listed = picture.listed(7).unwrap();
+        assert_eq!((listed.here, listed.away), (vec![1], Vec::new()));
     }
 
     #[test]

@@ -102,7 +102,10 @@ impl Task {
                 }
             }
         }
-        for (server, users) in by_server {
+        for (server, mut users) in by_server {
+            // Whoever joined and changed its name was touched twice.
+            users.sort_unstable();
+            users.dedup();
             if self.reread(server, &users, presences, told).await.is_err() {
                 self.want(server, true);
             }

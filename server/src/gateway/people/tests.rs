@@ -135,3 +135,24 @@ async fn whoever_waits_to_be_told_of_and_leaves_is_told_as_offline() {
     while reading.task.go_on(1).await {}
     assert_eq!(reading.told_of_bob().await, Some(PresenceStatus::Offline));
 }
+
+#[tokio::test]
+async fn whoever_joins_and_changes_its_name_at_once_stays_here() {
+    let mut reading = Reading::new().await;
+    reading.ends().await;
+    reading.bob_comes().await;
+    let bob = reading.bob.caller.user_id;
+    let touched = vec![
+        crate::model::Touched::Member(reading.server, bob),
+        crate::model::Touched::User(bob),
+    ];
+    let batch = Batch {
+        position: (1, 2),
+        presences: Vec::new(),
+        touched,
+    };
+    reading.task.batch(&batch).await;
+    let crowd = reading.task.crowds.get_mut(&reading.server);
+    let list = crowd.and_then(|crowd| crowd.list()).expect("it was read");
+    assert_eq!(list.is_here(bob), Some(true));
+}

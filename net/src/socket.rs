@@ -1,0 +1,190 @@
+//! A socket some of whose bytes were read already, that counts while it is open, and that gives up
+//! on a client that takes nothing.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use metrics::counter;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use super::caps::Permit;
+
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Gives the bytes that [`Socket::detect`] read again, then those of the stream. It holds the
+/// permit of its connection wherever it goes: a WebSocket outlives the connection's own task.
+#[derive(Debug)]
+pub(super) struct Socket<S> {
+    stream: S,
+    head: [u8; PREFACE.len()],
+    head_start: u8,
+    head_end: u8,
+    /// A write that waits for so long fails.
+    write_timeout: Duration,
+    /// While one waits.
+    timer: Option<Pin<Box<Sleep>>>,
+    _permit: Permit,
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl<S: AsyncRead + Unpin> Socket<S> {
+    pub(super) fn new(stream: S, permit: Permit, write_timeout: Duration) -> Socket<S> {
+        Socket {
+            stream,
+            head: [0; _],
+            head_start: 0,
+            head_end: 0,
+            write_timeout,
+            timer: None,
+            _permit: permit,
+        }
+    }
+
+    /// Reads until it is clear whether the client sends HTTP/2's preface.
+    pub(super) async fn detect(&mut self) -> io::Result<Protocol> {
+        loop {
+            let end = usize::from(self.head_end);
+            if self.head[..end] != PREFACE[..end] {
+                return Ok(Protocol::Http1);
+            }
+            if end == PREFACE.len() {
+                return Ok(Protocol::Http2);
+            }
+            let count = self.stream.read(&mut self.head[end..]).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.head_end += u8::try_from(count).expect("the head is shorter than 256 bytes");
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.head_start == this.head_end {
+            return Pin::new(&mut this.stream).poll_read(cx, buffer);
+        }
+        let rest = &this.head[usize::from(this.head_start)..usize::from(this.head_end)];
+        let count = rest.len().min(buffer.remaining());
+        buffer.put_slice(&rest[..count]);
+        this.head_start += u8::try_from(count).expect("the head is shorter than 256 bytes");
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S> Socket<S> {
+    /// Passes on what a write came to, or that it waited for too long.
+    fn in_time<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.timer = None;
+            return written;
+        }
+        let within = self.write_timeout;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(within)));
+        timer.as_mut().poll(cx).map(|()| {
+            counter!("chirm_net_connections_closed_total", "reason" => "unread").increment(1);
+            Err(io::ErrorKind::TimedOut.into())
+        })
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.in_time(cx, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let written = Pin::new(&mut self.stream).poll_flush(cx);
+        self.in_time(cx, written)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let written = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.in_time(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.in_time(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::super::caps::Caps;
+    use super::*;
+
+    async fn detect(pieces: &[&[u8]]) -> (io::Result<Protocol>, Vec<u8>) {
+        let permit = Caps::new(1, None, vec![])
+            .take([127, 0, 0, 1].into())
+            .unwrap();
+        let (mut client, server) = tokio::io::duplex(1024);
+        let mut socket = Socket::new(server, permit, Duration::from_secs(60));
+        let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.to_vec()).collect();
+        let writer = tokio::spawn(async move {
+            for piece in pieces {
+                client.write_all(&piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        });
+        let protocol = socket.detect().await;
+        writer.await.unwrap();
+        let mut rest = Vec::new();
+        socket.read_to_end(&mut rest).await.unwrap();
+        (protocol, rest)
+    }
+
+    #[tokio::test]
+    async fn every_byte_is_given_again() {
+        for (pieces, protocol) in [
+            (vec![&PREFACE[..], b"frames"], Protocol::Http2),
+            (
+                vec![&PREFACE[..1], &PREFACE[1..23], &PREFACE[23..]],
+                Protocol::Http2,
+            ),
+            (vec![&b"GET / HTTP/1.1\r\n"[..]], Protocol::Http1),
+            (vec![&b"P"[..], b"UT / HTTP/1.1\r\n"], Protocol::Http1),
+            (vec![&PREFACE[..23], b"X"], Protocol::Http1),
+        ] {
+            let (detected, bytes) = detect(&pieces).await;
+            assert_eq!(detected.unwrap(), protocol);
+            assert_eq!(bytes, pieces.concat());
+        }
+        for pieces in [vec![], vec![&PREFACE[..23]]] {
+            assert!(detect(&pieces).await.0.is_err());
+        }
+    }
+}
