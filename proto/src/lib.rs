@@ -4,8 +4,11 @@
 //! - [`v1`]: messages, clients and servers, generated. What a comment calls secret is never
 //!   printed by `Debug`.
 //! - [`google`]: `google.rpc` and `google.api` types that errors and annotations use, generated.
+//! - [`json`]: proto3 JSON, read strictly.
 //! - [`DESCRIPTORS`], [`pool`]: the descriptor set, with comments and HTTP annotations, for
 //!   reflection, JSON and REST.
+
+pub mod json;
 
 use std::sync::LazyLock;
 

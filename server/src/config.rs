@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chirm_bridge_ws::Origins;
 use serde::{Deserialize, Serialize};
 
 mod check;
@@ -22,8 +23,11 @@ mod webhooks;
 
 pub use hooks::{HookFailure, Hooks, PreSend};
 
-use durations::{millis, seconds};
+pub use chirm_net::{Net, Tls};
 pub use webhooks::Webhooks;
+
+use chirm_net::millis;
+use durations::seconds;
 
 /// The file of defaults, with each key's meaning.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -61,6 +65,8 @@ pub struct Config {
     pub limits: Limits,
     /// Times of gateway streams.
     pub gateway: Gateway,
+    /// Whose pages may connect.
+    pub browsers: Browsers,
     /// Accounts and tokens.
     pub auth: Auth,
     /// Services that are asked.
@@ -185,6 +191,15 @@ pub struct Gateway {
     pub drain: Duration,
 }
 
+/// Whose pages may connect: by WebSocket, gRPC-Web and REST.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Browsers {
+    /// Origins, as `https://app.example.com`, or `*` for all. Pages that came from this server may
+    /// always; with [`Config::dev`] all may.
+    pub allowed_origins: Vec<String>,
+}
+
 /// Accounts and tokens.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -289,59 +304,6 @@ impl Serialize for Secret {
     }
 }
 
-/// Files of the certificate, both PEM.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tls {
-    /// The certificate, followed by its chain.
-    pub cert: PathBuf,
-    /// The certificate's private key.
-    pub key: PathBuf,
-}
-
-/// Times and buffers of connections.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Net {
-    /// From accept to the first bytes.
-    #[serde(rename = "detect_timeout_ms", with = "millis")]
-    pub detect_timeout: Duration,
-    /// From accept to the end of the TLS handshake.
-    #[serde(rename = "handshake_timeout_ms", with = "millis")]
-    pub handshake_timeout: Duration,
-    /// From the end of an HTTP/1 answer, or the start, to the end of the next request's headers.
-    #[serde(rename = "header_timeout_ms", with = "millis")]
-    pub header_timeout: Duration,
-    /// From a request's headers to the start of its answer; the gateway's streams have their own.
-    #[serde(rename = "request_timeout_ms", with = "millis")]
-    pub request_timeout: Duration,
-    /// A client that takes next to nothing of an answer for so long loses it: over HTTP/2 the
-    /// stream is reset, and where the socket takes nothing at all the connection is closed.
-    #[serde(rename = "answer_timeout_ms", with = "millis")]
-    pub answer_timeout: Duration,
-    /// An HTTP/2 connection without a request in progress is closed after so long.
-    #[serde(rename = "idle_timeout_ms", with = "millis")]
-    pub idle_timeout: Duration,
-    /// A silent HTTP/2 connection is pinged so often.
-    #[serde(rename = "keepalive_ms", with = "millis")]
-    pub keepalive: Duration,
-    /// And closed when a ping is not answered for so long.
-    #[serde(rename = "keepalive_timeout_ms", with = "millis")]
-    pub keepalive_timeout: Duration,
-    /// The kernel's send buffer of a connection; 0 leaves it to the kernel.
-    pub socket_send_buffer_bytes: u32,
-    /// What HTTP/2 holds of a stream that the socket did not take.
-    pub stream_send_buffer_bytes: usize,
-    /// How often the certificate's files are looked at.
-    #[serde(rename = "tls_reload_ms", with = "millis")]
-    pub tls_reload: Duration,
-    /// How long requests in progress have at shutdown.
-    #[serde(rename = "drain_ms", with = "millis")]
-    pub drain: Duration,
-    /// Reverse proxies: no cap of their connections, and their `x-forwarded-for` is believed.
-    pub trusted_proxies: Vec<IpAddr>,
-}
-
 /// What is logged, and how.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -363,6 +325,46 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// Whose pages may connect.
+    ///
+    /// # Errors
+    /// An entry is no origin.
+    pub fn origins(&self) -> Result<Origins, Error> {
+        if self.dev {
+            return Ok(Origins::any());
+        }
+        Origins::new(&self.browsers.allowed_origins).map_err(|problem| Error::Value {
+            key: "browsers.allowed_origins",
+            problem,
+        })
+    }
+
+    /// How a listener treats its connections; with `tls` by the certificate, if there is one, which
+    /// is read: a bad one is an error before anything listens.
+    ///
+    /// # Errors
+    /// See [`chirm_net::Options::with_tls`].
+    pub fn listener(&self, tls: bool) -> Result<chirm_net::Options, chirm_net::Error> {
+        let limits = &self.limits;
+        let limits = chirm_net::Limits {
+            connections: limits.connections,
+            connections_per_address: limits.enabled.then_some(limits.connections_per_address),
+            requests_per_connection: limits.requests_per_connection,
+            header_bytes_max: limits.header_bytes_max,
+            streams_per_connection: limits.streams_per_connection,
+            local_error_resets: limits.local_error_resets,
+            pending_resets: limits.pending_resets,
+            stream_window_bytes: limits.stream_window_bytes,
+            connection_window_bytes: limits.connection_window_bytes,
+        };
+        let first_request = self.gateway.identify_deadline;
+        let options = chirm_net::Options::new(self.net.clone(), limits, first_request);
+        match self.tls.clone().filter(|_| tls) {
+            Some(files) => options.with_tls(files),
+            None => Ok(options),
+        }
+    }
+
     /// Loads the settings: defaults, then `file`, then the environment, then `overrides` (pairs of
     /// a key with its section and a value, as `("gateway.heartbeat_ms", "5000")`).
     pub fn load(file: Option<&Path>, overrides: &[(&str, &str)]) -> Result<Config, Error> {

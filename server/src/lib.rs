@@ -12,7 +12,6 @@
 //!
 //! Beside the layers:
 //!
-//! - [`net`]: the port: connections, TLS, HTTP, their limits.
 //! - [`outgoing`]: HTTP requests to others: signed, bounded, to public addresses alone.
 //! - [`config`]: the settings of a node.
 //! - [`telemetry`]: logs and metrics.
@@ -28,7 +27,6 @@ pub mod frames;
 pub mod gateway;
 pub mod model;
 pub mod mutation;
-pub mod net;
 pub mod node;
 pub mod outgoing;
 pub mod rpc;

@@ -8,7 +8,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::Domain;
 use crate::gateway::Gateway;
-use crate::net::{self, NetOptions};
 use crate::outgoing::SystemResolver;
 use crate::rpc;
 use crate::store::{self, Messages, sqlite::STORE_FILE, sqlite::Sqlite};
@@ -59,7 +58,8 @@ pub async fn run_announced(
     ready: impl FnOnce(),
 ) -> anyhow::Result<()> {
     let config = Arc::new(config);
-    let options = NetOptions::new(&config)?.with_streams(&rpc::gateway::STREAMS);
+    let mut options = config.listener(true)?;
+    options.streams = &rpc::gateway::STREAMS;
     let node = Node::open(config.clone()).await?;
     let upkeep = tokio::spawn(upkeep(node.domain.clone(), metrics.clone()));
     let delivering = node.deliver(&config, &shutdown)?;
@@ -75,19 +75,20 @@ pub async fn run_announced(
         node.clock.clone(),
     )?;
     let within = config.net.request_timeout;
-    let port =
-        rpc::port::Port::new(node.gateway.clone(), grpc, http, within).map_request(with_origin);
-    let serving = tokio::spawn(net::serve(listener, options, port, closed.clone()));
+    let bridge = rpc::websocket::bridge(
+        node.gateway.clone(),
+        config.origins()?,
+        config.gateway.identify_deadline,
+    );
+    let port = rpc::port::Port::new(node.gateway.clone(), bridge, grpc, http, within)
+        .map_request(with_origin);
+    let serving = tokio::spawn(chirm_net::serve(listener, options, port, closed.clone()));
     let admin = match admin {
         Some(admin) => {
             let routes = rpc::admin_routes(node.operations(metrics), &config.limits, health)?;
             let service = rpc::port::Port::of_grpc(routes, within);
-            let options = if config.admin_has_tls(admin.local_addr()?.ip()) {
-                NetOptions::new(&config)?
-            } else {
-                NetOptions::cleartext(&config)
-            };
-            Some(tokio::spawn(net::serve(
+            let options = config.listener(config.admin_has_tls(admin.local_addr()?.ip()))?;
+            Some(tokio::spawn(chirm_net::serve(
                 admin,
                 options,
                 service,
@@ -233,7 +234,7 @@ impl Node {
 
 /// Tells the services where a request comes from: `rpc` doesn't know of the port.
 fn with_origin<B>(mut request: http::Request<B>) -> http::Request<B> {
-    if let Some(peer) = request.extensions().get::<net::Peer>() {
+    if let Some(peer) = request.extensions().get::<chirm_net::Peer>() {
         let origin = rpc::Origin(peer.address.ip());
         request.extensions_mut().insert(origin);
     }

@@ -7,6 +7,7 @@ impl Config {
     pub(super) fn check(&self) -> Result<(), Error> {
         self.check_limits()?;
         self.check_admin()?;
+        self.origins()?;
         self.webhooks.check()?;
         let gateway = &self.gateway;
         ensure(

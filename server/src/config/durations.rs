@@ -1,24 +1,5 @@
 //! Durations as whole numbers of the unit that their key names.
 
-/// `…_ms`: milliseconds.
-pub(super) mod millis {
-    use serde::{Deserialize as _, Deserializer, Serializer};
-    use std::time::Duration;
-
-    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
-        u64::deserialize(deserializer).map(Duration::from_millis)
-    }
-
-    pub(in crate::config) fn serialize<S: Serializer>(
-        duration: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-    }
-}
-
 /// `…_s`: seconds.
 pub(super) mod seconds {
     use serde::{Deserialize as _, Deserializer, Serializer};

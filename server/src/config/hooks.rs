@@ -1,7 +1,7 @@
 //! Settings of hooks: services that the server asks.
 
-use super::durations::millis;
 use super::{Error, Secret, check::ensure};
+use chirm_net::millis;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;

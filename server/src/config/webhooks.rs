@@ -1,7 +1,8 @@
 //! Settings of webhooks.
 
-use super::durations::{millis, seconds};
+use super::durations::seconds;
 use super::{Error, check::ensure};
+use chirm_net::millis;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;

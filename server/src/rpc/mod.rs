@@ -2,6 +2,7 @@
 //!
 //! - [`port`]: one port for all: by content type and path.
 //! - [`gateway`]: the two streams.
+//! - [`websocket`]: the same by WebSocket; `browsers`: what pages of other sites need.
 //! - `grpc`: the services, and reasons for what tonic refuses by itself.
 //! - `message` and its like: one file a service.
 //! - `caller`: who calls, and how refusals become statuses.
@@ -11,6 +12,7 @@
 
 mod admin;
 mod auth;
+mod browsers;
 mod caller;
 mod channel;
 pub mod gateway;
@@ -28,6 +30,7 @@ mod server;
 pub mod status;
 mod user;
 mod webhook;
+pub mod websocket;
 
 pub use admin::Operations;
 pub use caller::{Origin, encode_error};

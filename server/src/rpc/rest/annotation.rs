@@ -1,6 +1,7 @@
 //! Reads `google.api.http` annotations.
 
 use chirm_proto::google::api::{HttpRule, http_rule};
+use chirm_proto::json;
 use http::Method;
 use prost_reflect::{
     DescriptorPool, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor,
@@ -73,7 +74,7 @@ impl FieldPath {
         let mut message = Some(message.clone());
         let mut fields = Vec::new();
         for name in path.split('.') {
-            let field = find_field(&message?, name)?;
+            let field = json::find_field(&message?, name)?;
             message = match field.kind() {
                 Kind::Message(inner) if !field.is_list() && !field.is_map() => Some(inner),
                 _ => None,
@@ -92,13 +93,6 @@ impl FieldPath {
         let names: Vec<_> = self.0.iter().map(FieldDescriptor::name).collect();
         names.join(".")
     }
-}
-
-/// A field by its JSON name or its proto name; both are allowed in proto3 JSON.
-pub(super) fn find_field(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
-    message
-        .get_field_by_json_name(name)
-        .or_else(|| message.get_field_by_name(name))
 }
 
 /// Whether a field's value has a form of plain text, as paths and query parameters need it.

@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Method, Request, Response, header, request::Parts};
 use http_body_util::{BodyExt, Full, Limited};
 use prost::Message;
-use prost_reflect::{DynamicMessage, MethodDescriptor, SerializeOptions};
+use prost_reflect::{DynamicMessage, MethodDescriptor};
 use tonic::Status;
 use tower::{Service, ServiceExt};
 
@@ -50,7 +50,7 @@ where
     let answer = read(response).await?;
     let message = DynamicMessage::decode(method.output(), answer)
         .map_err(|error| internal(method, &error))?;
-    to_json(&message).map_err(|error| internal(method, &error))
+    chirm_proto::json::write(&message).map_err(|error| internal(method, &error))
 }
 
 fn grpc_request(
@@ -113,14 +113,6 @@ async fn read(response: Response<tonic::body::Body>) -> Result<Bytes, Refusal> {
         return Err(Status::internal("The answer isn't one whole message.").into());
     }
     Ok(bytes)
-}
-
-/// Proto3 JSON: 64-bit numbers as strings, `Z`, defaults left out.
-pub(super) fn to_json(message: &DynamicMessage) -> Result<Bytes, serde_json::Error> {
-    let mut json = Vec::with_capacity(message.encoded_len() * 2 + 16);
-    let mut serializer = serde_json::Serializer::new(&mut json);
-    message.serialize_with_options(&mut serializer, &SerializeOptions::new())?;
-    Ok(json.into())
 }
 
 fn internal(method: &MethodDescriptor, error: &dyn std::error::Error) -> Refusal {

@@ -5,13 +5,12 @@
 //! proto3 JSON. So REST has no code of its own for any method, and can't differ from gRPC.
 //!
 //! - `annotation`: reads the annotations; `route`: finds the binding of a path.
-//! - `json`: reads JSON strictly; `request`: path, query and body become the request message.
+//! - `request`: path, query and body become the request message.
 //! - `call`: the call in process; `refusal`: errors as HTTP answers.
 //! - `openapi`: the OpenAPI 3.1 document of the same routes.
 
 mod annotation;
 mod call;
-mod json;
 mod openapi;
 mod refusal;
 mod request;

@@ -3,6 +3,7 @@
 
 use axum::body::Body;
 use chirm_proto::google::rpc;
+use chirm_proto::json::Error as JsonError;
 use http::{HeaderValue, Response, StatusCode, header};
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Value, json};
@@ -80,6 +81,15 @@ impl Refusal {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         response
+    }
+}
+
+impl From<JsonError> for Refusal {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::Malformed(problem) => Self::malformed(problem),
+            JsonError::Field(path, problem) => Self::field(path, problem),
+        }
     }
 }
 

@@ -4,17 +4,17 @@
 //! so a timestamp, an enum or a 64-bit number is read by the same rules wherever it stands.
 
 use axum::body::Body;
+use chirm_proto::json;
 use http::{HeaderMap, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use percent_encoding::percent_decode_str;
-use prost_reflect::{DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value};
 
 use super::{
     JSON_DEPTH_MAX,
-    annotation::{Binding, BodyRule, FieldPath, Segment, find_field, is_textual},
-    json,
+    annotation::{Binding, BodyRule, FieldPath, Segment, is_textual},
     refusal::Refusal,
     route::Matched,
 };
@@ -110,7 +110,7 @@ pub(super) fn message(
         remove(&mut object, path);
         set(&mut object, path, text)?;
     }
-    decode(input, object)
+    Ok(json::decode(&input, object)?)
 }
 
 fn from_body(
@@ -122,68 +122,17 @@ fn from_body(
         return Ok(Map::new());
     };
     match (&binding.body, body) {
-        (BodyRule::Whole, Value::Object(object)) => known(input, object),
+        (BodyRule::Whole, Value::Object(object)) => {
+            json::known(input, object).map_err(Refusal::from)
+        }
         (BodyRule::Whole, _) => Err(Refusal::malformed("The body must be a JSON object.")),
         (BodyRule::Field(field), value) => Ok(Map::from_iter([(
             field.name().to_owned(),
-            known_value(field, value)?,
+            json::known_value(field, value)?,
         )])),
         // Many clients send {} with every POST.
         (BodyRule::None, Value::Object(object)) if object.is_empty() => Ok(Map::new()),
         (BodyRule::None, _) => Err(Refusal::malformed("This call takes no body.")),
-    }
-}
-
-/// Drops unknown fields and gives the others their proto names.
-///
-/// prost-reflect can ignore unknown fields too, but then ignores unknown names of enums with them.
-fn known(
-    message: &MessageDescriptor,
-    object: Map<String, Value>,
-) -> Result<Map<String, Value>, Refusal> {
-    let mut out = Map::new();
-    for (key, value) in object {
-        let Some(field) = find_field(message, &key) else {
-            continue;
-        };
-        let value = known_value(&field, value)?;
-        if out.insert(field.name().to_owned(), value).is_some() {
-            return Err(Refusal::malformed(format!(
-                "The field {key:?} stands twice."
-            )));
-        }
-    }
-    Ok(out)
-}
-
-fn known_value(field: &FieldDescriptor, value: Value) -> Result<Value, Refusal> {
-    let Kind::Message(message) = field.kind() else {
-        return Ok(value);
-    };
-    // These have JSON forms of their own.
-    if message.full_name().starts_with("google.protobuf.") {
-        return Ok(value);
-    }
-    if field.is_map() {
-        let Value::Object(object) = value else {
-            return Ok(value);
-        };
-        let of_values = message.map_entry_value_field();
-        let entries = object
-            .into_iter()
-            .map(|(k, v)| Ok((k, known_value(&of_values, v)?)));
-        return Ok(Value::Object(entries.collect::<Result<_, Refusal>>()?));
-    }
-    match value {
-        Value::Array(items) if field.is_list() => {
-            let items = items.into_iter().map(|item| match item {
-                Value::Object(object) => Ok(Value::Object(known(&message, object)?)),
-                other => Ok(other),
-            });
-            Ok(Value::Array(items.collect::<Result<_, Refusal>>()?))
-        }
-        Value::Object(object) if !field.is_list() => Ok(Value::Object(known(&message, object)?)),
-        other => Ok(other),
     }
 }
 
@@ -299,33 +248,6 @@ fn scalar(field: &FieldDescriptor, text: &str) -> Value {
             .map_or_else(|_| text.into(), Value::from),
         _ => text.into(),
     }
-}
-
-fn decode(input: MessageDescriptor, object: Map<String, Value>) -> Result<DynamicMessage, Refusal> {
-    one_of_each(&input, &object)?;
-    let mut track = serde_path_to_error::Track::new();
-    let value = Value::Object(object);
-    let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);
-    // Unknown fields are gone by now; what this refuses are unknown names of enums.
-    let options = DeserializeOptions::new().deny_unknown_fields(true);
-    DynamicMessage::deserialize_with_options(input, deserializer, &options)
-        .map_err(|error| Refusal::field(track.path().to_string(), error.to_string()))
-}
-
-/// Refuses two fields of a oneof, by their names; deeper in the message prost-reflect does.
-fn one_of_each(input: &MessageDescriptor, object: &Map<String, Value>) -> Result<(), Refusal> {
-    let is_given = |field: &FieldDescriptor| object.get(field.name()).is_some_and(|v| !v.is_null());
-    for oneof in input.oneofs() {
-        if let Some(second) = oneof.fields().filter(is_given).nth(1) {
-            let names: Vec<_> = oneof
-                .fields()
-                .map(|field| field.name().to_owned())
-                .collect();
-            let description = format!("give at most one of {}", names.join(", "));
-            return Err(Refusal::field(second.name(), description));
-        }
-    }
-    Ok(())
 }
 
 impl Segment {

@@ -1,0 +1,113 @@
+//! WebSocket for the gateway's streams: one message is one frame, as protobuf or as proto3 JSON.
+//!
+//! A [`Bridge`] takes requests for a WebSocket and joins each socket to a session of its
+//! [`Upstream`]: the gateway of the same process, or one far away. What passes is not looked at,
+//! but for what the carrier needs: the first byte of a server's frame, which tells events and the
+//! end apart. JSON is made once of an event, however many receive it.
+//!
+//! - `handshake`, `origin`: which requests become WebSockets; `refusal`: what the others get.
+//! - `socket`: one WebSocket's life; `close`: how it ends.
+//! - `form`: a frame as a message; `cache`: events that were made JSON.
+
+mod cache;
+mod close;
+mod form;
+mod handshake;
+mod origin;
+mod refusal;
+mod socket;
+
+pub use close::Close;
+pub use form::Form;
+pub use handshake::PATH;
+pub use origin::Origins;
+pub use refusal::Refusal;
+
+use bytes::Bytes;
+use form::Transcoder;
+use http::{Request, Response};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Client frames that wait for the session; with as many, the socket isn't read.
+const INPUTS_MAX: usize = 16;
+
+/// Where sessions come from.
+pub trait Upstream: Clone + Send + Sync + 'static {
+    /// What a session sends.
+    type Frames: Frames;
+    /// Begins a session for the client at `peer`. `inputs` are its frames, each an encoded
+    /// `ClientFrame`, not yet looked at; they end when the client is gone.
+    fn open(&self, inputs: mpsc::Receiver<Bytes>, peer: IpAddr) -> Self::Frames;
+}
+
+/// What a session sends. Dropped when the client is gone.
+pub trait Frames: Send + Unpin + 'static {
+    /// The next encoded `ServerFrame`; `None` after the last.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>>;
+}
+
+/// What clients may send, and when they are let go.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whose pages may connect.
+    pub origins: Origins,
+    /// Bytes of the first frame; as JSON four times as many.
+    pub identify_bytes_max: usize,
+    /// Bytes of every other frame.
+    pub request_bytes_max: usize,
+    /// From the handshake to the first frame.
+    pub identify_deadline: Duration,
+}
+
+/// Makes WebSockets of requests. Cheap to clone.
+#[derive(Clone)]
+pub struct Bridge<U> {
+    upstream: U,
+    options: Arc<Options>,
+    transcoder: Arc<Transcoder>,
+}
+
+impl<U: Upstream> Bridge<U> {
+    /// In front of `upstream`.
+    #[must_use]
+    pub fn new(upstream: U, options: Options) -> Self {
+        Self {
+            upstream,
+            options: Arc::new(options),
+            transcoder: Arc::new(Transcoder::new()),
+        }
+    }
+
+    /// Whose pages may connect.
+    #[must_use]
+    pub fn origins(&self) -> &Origins {
+        &self.options.origins
+    }
+
+    /// Answers a request for [`PATH`]; the socket's life begins when the answer is sent, and ends
+    /// by itself.
+    ///
+    /// # Errors
+    /// It isn't a request for a WebSocket that is served here.
+    pub fn accept<B>(&self, request: Request<B>, peer: IpAddr) -> Result<Response<()>, Refusal> {
+        let accepted = handshake::accept(&request, &self.options.origins)?;
+        let upgrade = hyper::upgrade::on(request);
+        let socket = socket::Socket {
+            form: accepted.form,
+            options: self.options.clone(),
+            transcoder: self.transcoder.clone(),
+        };
+        let upstream = self.upstream.clone();
+        tokio::spawn(async move {
+            match upgrade.await {
+                Ok(upgraded) => socket.run(upgraded, &upstream, peer).await,
+                Err(error) => tracing::debug!(%peer, %error, "no WebSocket came of a handshake"),
+            }
+        });
+        Ok(accepted.response)
+    }
+}

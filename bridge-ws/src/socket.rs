@@ -1,0 +1,286 @@
+//! One WebSocket's life: messages in, frames out, until either side ends it.
+
+use crate::close::{self, Close};
+use crate::form::{Form, Transcoder};
+use crate::{Frames, INPUTS_MAX, Options, Upstream};
+use bytes::Bytes;
+use futures::{Sink as _, SinkExt as _, Stream as _, StreamExt as _};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::Error;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_util::sync::PollSender;
+
+/// Read at once; a larger message is read in steps. Every connection has it.
+const READ_BUFFER_BYTES: usize = 1 << 10;
+/// Frames are collected for one write up to this.
+const WRITE_BYTES: usize = 64 << 10;
+/// Messages that are read in one go, before what waits to be written has its turn.
+const READS_MAX: usize = 16;
+/// How long a client has to answer the end.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// So many times the bytes of a frame its JSON may have.
+const JSON_FACTOR: usize = 4;
+
+/// What a new WebSocket needs.
+pub(crate) struct Socket {
+    pub(crate) form: Form,
+    pub(crate) options: Arc<Options>,
+    pub(crate) transcoder: Arc<Transcoder>,
+}
+
+/// How a session ends.
+enum End {
+    /// The client is gone.
+    Gone,
+    /// The session ended; with this code, or it was cut.
+    Session(Option<CloseCode>),
+    /// The carrier ends it.
+    Carrier(Close, Option<String>),
+}
+
+impl Socket {
+    /// Joins the WebSocket to a session, to the end of both.
+    pub(crate) async fn run<U: Upstream>(self, upgraded: Upgraded, upstream: &U, peer: IpAddr) {
+        let max = self.options.identify_bytes_max * self.factor();
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(WRITE_BYTES)
+            .max_message_size(Some(max))
+            .max_frame_size(Some(max));
+        let io = TokioIo::new(upgraded);
+        let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+        let (inputs, received) = mpsc::channel(INPUTS_MAX);
+        let mut joined = Joined {
+            frames: upstream.open(received, peer),
+            inputs: PollSender::new(inputs),
+            closes: None,
+            identified: false,
+            socket,
+            own: self,
+        };
+        metrics::gauge!("chirm_websockets").increment(1.0);
+        let end = joined.live().await;
+        let Joined {
+            own,
+            socket,
+            frames,
+            ..
+        } = joined;
+        // The session ends before the goodbye is waited for.
+        drop(frames);
+        let (last, code) = match end {
+            End::Gone => (None, None),
+            End::Session(code) => (None, Some(code.unwrap_or(CloseCode::Restart))),
+            End::Carrier(close, detail) => {
+                let last = own.transcoder.message(own.form, close.frame(detail));
+                (last, Some(CloseCode::from(close.code())))
+            }
+        };
+        // A client that takes nothing is left.
+        let _ = timeout(GOODBYE, goodbye(socket, last, code)).await;
+        metrics::gauge!("chirm_websockets").decrement(1.0);
+    }
+
+    fn factor(&self) -> usize {
+        match self.form {
+            Form::Proto => 1,
+            Form::Json => JSON_FACTOR,
+        }
+    }
+}
+
+struct Joined<F> {
+    own: Socket,
+    socket: WebSocketStream<TokioIo<Upgraded>>,
+    frames: F,
+    inputs: PollSender<Bytes>,
+    /// The last frame was sent, and says so.
+    closes: Option<CloseCode>,
+    identified: bool,
+}
+
+impl<F: Frames> Joined<F> {
+    async fn live(&mut self) -> End {
+        let deadline = sleep(self.own.options.identify_deadline);
+        {
+            let mut deadline = std::pin::pin!(deadline);
+            let first = poll_fn(|cx| {
+                if let Poll::Ready(end) = self.poll(cx) {
+                    return Poll::Ready(Some(end));
+                }
+                if self.identified {
+                    return Poll::Ready(None);
+                }
+                let late = deadline.as_mut().poll(cx);
+                late.map(|()| Some(End::Carrier(Close::IdentifyTimeout, None)))
+            });
+            if let Some(end) = first.await {
+                return end;
+            }
+        }
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if let Poll::Ready(end) = self.poll_read(cx) {
+            return Poll::Ready(end);
+        }
+        self.poll_write(cx)
+    }
+
+    /// Hands on what came, as fast as the session takes it.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        for _ in 0..READS_MAX {
+            match self.inputs.poll_reserve(cx) {
+                Poll::Ready(Ok(())) => {}
+                // The session takes no more: it is about to end.
+                Poll::Ready(Err(_)) | Poll::Pending => return Poll::Pending,
+            }
+            match Pin::new(&mut self.socket).poll_next(cx) {
+                Poll::Pending => {
+                    return Poll::Pending;
+                }
+                Poll::Ready(None) => return Poll::Ready(End::Gone),
+                Poll::Ready(Some(Ok(message))) => {
+                    if let Err(end) = self.take(message) {
+                        return Poll::Ready(end);
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(broken(error)),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn take(&mut self, message: Message) -> Result<(), End> {
+        let frame = match (self.own.form, message) {
+            (Form::Proto, Message::Binary(frame)) => {
+                self.fits(frame.len())?;
+                frame
+            }
+            (Form::Json, Message::Text(text)) => {
+                self.fits(text.len())?;
+                let frame = self.own.transcoder.frame(&text);
+                frame.map_err(|problem| End::Carrier(Close::Malformed, Some(problem)))?
+            }
+            (form, Message::Binary(_) | Message::Text(_)) => {
+                let expected = match form {
+                    Form::Proto => {
+                        "binary messages are expected: the subprotocol is chirm.v1.proto"
+                    }
+                    Form::Json => "text messages are expected: the subprotocol is chirm.v1.json",
+                };
+                return Err(End::Carrier(Close::WrongKind, Some(expected.to_owned())));
+            }
+            (_, Message::Close(_)) => return Err(End::Gone),
+            (_, Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => return Ok(()),
+        };
+        self.identified = true;
+        // There is a place: it was reserved. A session that ended meanwhile says why.
+        let _ = self.inputs.send_item(frame);
+        Ok(())
+    }
+
+    /// The first frame may be larger than the others.
+    fn fits(&self, bytes: usize) -> Result<(), End> {
+        let options = &self.own.options;
+        let max = if self.identified {
+            options.request_bytes_max
+        } else {
+            options.identify_bytes_max * self.own.factor()
+        };
+        if bytes <= max {
+            return Ok(());
+        }
+        let detail = format!("a frame of {bytes} bytes is over the limit of {max}");
+        Err(End::Carrier(Close::TooLarge, Some(detail)))
+    }
+
+    /// Writes what the session has, as fast as the client takes it.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            let mut bytes = 0;
+            let mut ended = false;
+            while bytes < WRITE_BYTES {
+                match self.frames.poll_frame(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(None) => {
+                        ended = true;
+                        break;
+                    }
+                    Poll::Ready(Some(frame)) => {
+                        bytes += frame.len();
+                        if let Err(end) = self.feed(frame) {
+                            return Poll::Ready(end);
+                        }
+                    }
+                }
+            }
+            if ended {
+                return Poll::Ready(End::Session(self.closes));
+            }
+            match Pin::new(&mut self.socket).poll_flush(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
+                Poll::Ready(Ok(())) if bytes < WRITE_BYTES => return Poll::Pending,
+                Poll::Ready(Ok(())) => {}
+            }
+        }
+    }
+
+    fn feed(&mut self, frame: Bytes) -> Result<(), End> {
+        self.closes = close::code_after(&frame).or(self.closes);
+        let Some(message) = self.own.transcoder.message(self.own.form, frame) else {
+            tracing::error!("a frame can't be written as JSON");
+            return Err(End::Session(Some(CloseCode::Error)));
+        };
+        let fed = Pin::new(&mut self.socket).start_send(message);
+        fed.map_err(|_| End::Gone)
+    }
+}
+
+/// What a client did that is no WebSocket.
+fn broken(error: Error) -> End {
+    match error {
+        Error::Capacity(problem) => End::Carrier(Close::TooLarge, Some(problem.to_string())),
+        Error::Utf8(_) => {
+            let detail = "a text message isn't UTF-8".to_owned();
+            End::Carrier(Close::Malformed, Some(detail))
+        }
+        Error::Protocol(problem) => End::Carrier(Close::Protocol, Some(problem.to_string())),
+        _ => End::Gone,
+    }
+}
+
+/// Says why, and waits for the client to have heard it.
+async fn goodbye(
+    mut socket: WebSocketStream<TokioIo<Upgraded>>,
+    last: Option<Message>,
+    code: Option<CloseCode>,
+) -> Result<(), Error> {
+    let Some(code) = code else {
+        // An answer to the client's own goodbye may wait.
+        return socket.flush().await;
+    };
+    if let Some(last) = last {
+        socket.send(last).await?;
+    }
+    let reason = Utf8Bytes::default();
+    let frame = CloseFrame { code, reason };
+    socket.send(Message::Close(Some(frame))).await?;
+    while socket.next().await.transpose()?.is_some() {}
+    Ok(())
+}
