@@ -162,11 +162,11 @@ mod tests {
             (r#"{"heartbeat": {}, "heartbeat": {}}"#, "twice"),
             (
                 r#"{"setPresence": {"status": "AWAY"}}"#,
-                "setPresence.status",
+                "set_presence.status",
             ),
             (
                 r#"{"sendMessage": {"channelId": "x"}}"#,
-                "sendMessage.channelId",
+                "send_message.channel_id",
             ),
             (r#"{"heartbeat": {}, "view": {}}"#, "at most one"),
         ] {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 mod check;
 mod durations;
 mod hooks;
+mod lists;
 #[cfg(test)]
 mod tests;
 mod webhooks;
@@ -196,7 +197,8 @@ pub struct Gateway {
 #[serde(deny_unknown_fields)]
 pub struct Browsers {
     /// Origins, as `https://app.example.com`, or `*` for all. Pages that came from this server may
-    /// always; with [`Config::dev`] all may.
+    /// always; with [`Config::dev`] all may. In the environment separated by commas.
+    #[serde(deserialize_with = "lists::names")]
     pub allowed_origins: Vec<String>,
 }
 

@@ -1,4 +1,5 @@
-//! The synthetic users: they sign in, join and are here, talk, answer, change their names and leave.
+//! The synthetic users: they sign in, join and are here, talk, answer, change their names and
+//! leave.
 
 use super::crowd::{Crowd, Stay};
 use super::plan::{Act, LogPlan, Step};

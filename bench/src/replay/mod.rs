@@ -57,9 +57,9 @@ const KILL_JITTER: Duration = Duration::from_millis(20);
 /// new epoch is told from the old one.
 const TRAVELLER: usize = 1;
 const POLL_EVERY: Duration = Duration::from_millis(20);
-/// How long watchers may take to be shown who is here. Who vanishes with its connection is here for
-/// up to 62 s, by the usual times; on a server of one's own who leaves is gone within three. A run in
-/// which they were shown something else has failed, and needn't wait again.
+/// How long watchers may take to be shown who is here. Who vanishes with its connection is here
+/// for up to 62 s, by the usual times; on a server of one's own who leaves is gone within three. A
+/// run in which they were shown something else has failed, and needn't wait again.
 const PATIENCE: Duration = Duration::from_secs(90);
 const PATIENCE_OWN: Duration = Duration::from_secs(20);
 const PATIENCE_LOST: Duration = Duration::from_secs(2);
@@ -221,8 +221,16 @@ impl Run<'_> {
         for watcher in audience.watchers {
             summary.stats.extend(watcher.stop().await?);
         }
-        for stage in &stages {
-            let token = &audience.rest_token;
+        self.read_history(&show, &stages, &audience.rest_token)
+            .await?;
+        self.recorder.flush()?;
+        bar.finish_and_clear();
+        Ok(summary)
+    }
+
+    /// Writes all messages down, page by page.
+    async fn read_history(&self, show: &Show, stages: &[Stage], token: &str) -> Result<()> {
+        for stage in stages {
             let read = stage::history(show.channel(), token, stage.channel_id, |page, message| {
                 self.recorder.record(Record::Stored {
                     message: watch::seen(&message),
@@ -231,9 +239,7 @@ impl Run<'_> {
             });
             read.await?;
         }
-        self.recorder.flush()?;
-        bar.finish_and_clear();
-        Ok(summary)
+        Ok(())
     }
 
     /// Signs the watchers in, and waits until they look on.

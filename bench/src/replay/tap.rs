@@ -1,4 +1,5 @@
-//! What a watcher's connection carries, frame by frame: of topics as records, of people as a picture.
+//! What a watcher's connection carries, frame by frame: of topics as records, of people as a
+//! picture.
 
 use super::picture::Picture;
 use crate::history::{At, Record, Recorder};

@@ -264,3 +264,17 @@ fn a_hook_needs_a_url_and_a_secret_and_is_not_waited_for_long() {
         assert!(refused.contains(key), "{more}: {refused}");
     }
 }
+
+#[test]
+fn origins_stand_in_files_and_in_the_environment() {
+    let of = |text: &str| Config::load(None, &[("browsers.allowed_origins", text)]);
+    let listed = of("https://a.test, app://game").unwrap();
+    assert_eq!(
+        listed.browsers.allowed_origins,
+        ["https://a.test", "app://game"]
+    );
+    assert!(Config::default().browsers.allowed_origins.is_empty());
+    let wrong = of("a.test").unwrap_err().to_string();
+    assert!(wrong.contains("browsers.allowed_origins"), "{wrong}");
+    assert!(wrong.contains("no origin"), "{wrong}");
+}

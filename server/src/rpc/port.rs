@@ -1,5 +1,5 @@
-//! One port for all: a request goes to the gateway's streams (by gRPC, gRPC-Web or WebSocket), to the
-//! gRPC services, or to HTTP (REST, health, metrics), by its content type and path.
+//! One port for all: a request goes to the gateway's streams (by gRPC, gRPC-Web or WebSocket), to
+//! the gRPC services, or to HTTP (REST, health, metrics), by its content type and path.
 
 use super::status::Failure;
 use super::websocket::Local;

@@ -2,6 +2,7 @@
 
 mod admin;
 mod bad_input;
+mod browsers;
 mod chaos;
 mod cli;
 mod client;

@@ -9,7 +9,7 @@ use prost::Message as _;
 use tonic::Code;
 
 /// First frames that end a stream: name, bytes, reason, code.
-fn bad_first_frames(token: &str) -> [(&'static str, Bytes, &'static str, i32); 8] {
+pub(crate) fn bad_first_frames(token: &str) -> [(&'static str, Bytes, &'static str, i32); 8] {
     let wrong_secret = wrong_secret(token);
     let unknown_delivery = v1::Identify {
         delivery: 77,

@@ -13,6 +13,7 @@ mod tokens;
 mod values;
 
 pub(crate) use calls::rest;
+pub(crate) use frames::bad_first_frames;
 
 use crate::support::TestNode;
 use crate::world::User;
