@@ -4,7 +4,7 @@ use super::actors::Show;
 use super::picture::{self, LISTS};
 use super::rest::Rest;
 use super::stage::Stage;
-use super::watch::{NAMES, Watcher};
+use super::watch::{REST, Watcher};
 use crate::checker::people::difference;
 use crate::history::{Record, Recorder, Roll, Shown, ShownBy};
 use anyhow::{Result, ensure};
@@ -144,7 +144,7 @@ impl Looking<'_> {
                 Ok(shown) => shown,
                 Err(error) => Shown {
                     faults: vec![format!("{error:#}")],
-                    ..shown(roll, NAMES[3], ShownBy::Pages)
+                    ..shown(roll, REST, ShownBy::Pages)
                 },
             };
             let is_right = difference(roll, &shown).is_none();
@@ -183,7 +183,7 @@ impl Looking<'_> {
         Ok(Shown {
             away: self.nicks(roll, away),
             here: self.nicks(roll, here.iter().copied()),
-            ..shown(roll, NAMES[3], ShownBy::Pages)
+            ..shown(roll, REST, ShownBy::Pages)
         })
     }
 

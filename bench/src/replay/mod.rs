@@ -42,7 +42,7 @@ use std::time::Duration;
 use summary::Summary;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use watch::{NAMES, RestWatcher, Watcher, Way};
+use watch::{NAMES, REST, RestWatcher, WAYS, Watcher};
 
 /// Connections that the users' calls are spread over.
 const CHANNELS: usize = 4;
@@ -252,13 +252,13 @@ impl Run<'_> {
     ) -> Result<Audience> {
         let url = &self.server.url;
         let mut watchers = Vec::new();
-        for (way, name) in [Way::All, Way::Viewed, Way::Listen].into_iter().zip(NAMES) {
+        for (way, name) in WAYS.into_iter().zip(NAMES) {
             let session = stage::watcher(backend, signer, channel.clone(), name, stages).await?;
             let recorder = self.recorder.clone();
             let watcher = Watcher::start(way, url, &session.token, stages, recorder);
             watchers.push(watcher.await.context("a watcher can't connect")?);
         }
-        let session = stage::watcher(backend, signer, channel, NAMES[3], stages).await?;
+        let session = stage::watcher(backend, signer, channel, REST, stages).await?;
         let reads = Rest::new(url, &session.token);
         let channels = stages.iter().map(|stage| stage.channel_id).collect();
         let rest = RestWatcher::start(reads.clone(), channels, self.recorder.clone());
@@ -343,7 +343,8 @@ impl Run<'_> {
         summary: &mut Summary,
     ) -> Result<()> {
         if faults.cut_is_due(done) {
-            for watcher in watchers.iter().step_by(2) {
+            let cut = watchers.iter().enumerate();
+            for (_, watcher) in cut.filter(|(place, _)| *place != TRAVELLER) {
                 let fault = format!("cut {}", watcher.name);
                 self.recorder.record(Record::Fault { fault });
                 watcher.cut();

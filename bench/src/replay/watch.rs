@@ -1,4 +1,4 @@
-//! The watchers: three by the client library, each with another way to listen, one by REST alone.
+//! The watchers: those by the client library, each with another way to listen, and one by REST.
 
 use super::picture::{LISTS, Picture, views};
 use super::rest::Rest;
@@ -6,7 +6,7 @@ use super::stage::Stage;
 use super::tap::tap;
 use crate::history::{Record, Recorder, Seen, Source, hash};
 use anyhow::Result;
-use chirm_client::{Backoff, Client, Config, Event, Events, Looking, Stats};
+use chirm_client::{Backoff, Carrier, Client, Config, Event, Events, Looking, Stats};
 use chirm_proto::v1;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,17 @@ const BACKOFF: Backoff = Backoff {
 };
 
 /// The names of all watchers.
-pub(super) const NAMES: [&str; 4] = ["grpc-all", "grpc-viewed", "listen", "rest"];
+pub(super) const NAMES: [&str; 7] = [
+    "grpc-all",
+    "grpc-viewed",
+    "listen",
+    "websocket",
+    "websocket-json",
+    "grpc-web",
+    REST,
+];
+/// The one that has nothing but REST.
+pub(super) const REST: &str = "rest";
 
 /// A watcher by the client library.
 pub(super) struct Watcher {
@@ -87,6 +97,35 @@ pub(super) enum Way {
     All,
     Viewed,
     Listen,
+    WebSocket,
+    WebSocketJson,
+    GrpcWeb,
+}
+
+/// All of them, in the order of [`NAMES`].
+pub(super) const WAYS: [Way; 6] = [
+    Way::All,
+    Way::Viewed,
+    Way::Listen,
+    Way::WebSocket,
+    Way::WebSocketJson,
+    Way::GrpcWeb,
+];
+
+impl Way {
+    fn carrier(self) -> Carrier {
+        match self {
+            Self::All | Self::Viewed | Self::Listen => Carrier::Grpc,
+            Self::WebSocket => Carrier::WebSocket,
+            Self::WebSocketJson => Carrier::WebSocketJson,
+            Self::GrpcWeb => Carrier::GrpcWeb,
+        }
+    }
+
+    /// Whether nothing but `identify` goes to the server.
+    fn listens(self) -> bool {
+        matches!(self, Self::Listen | Self::GrpcWeb)
+    }
 }
 
 impl Watcher {
@@ -100,11 +139,7 @@ impl Watcher {
     ) -> Result<Self> {
         let servers = stages.iter().map(|stage| stage.server_id);
         let mut watcher = Self {
-            name: match way {
-                Way::All => NAMES[0],
-                Way::Viewed => NAMES[1],
-                Way::Listen => NAMES[2],
-            },
+            name: NAMES[way as usize],
             way,
             url: url.to_owned(),
             token: token.to_owned(),
@@ -129,7 +164,8 @@ impl Watcher {
         }
         let mut config = Config::new(&self.url, &self.token);
         config.backoff = BACKOFF;
-        config.listen_only = self.way == Way::Listen;
+        config.listen_only = self.way.listens();
+        config.carrier = self.way.carrier();
         config.intents = vec![v1::Intent::Presence];
         config.looking = self.looking();
         if self.way == Way::Viewed {
@@ -187,7 +223,7 @@ impl Watcher {
     /// Whether member lists are in its view: of `Listen` that takes a new stream each time, so
     /// that watcher is shown presences alone.
     pub(super) fn sees_lists(&self) -> bool {
-        self.way != Way::Listen
+        !self.way.listens()
     }
 
     /// Looks at these servers' member lists instead of others.
@@ -368,7 +404,7 @@ impl Polling {
             for message in page.messages {
                 self.had.insert(channel, message.id, 0);
                 self.recorder.record(Record::Recv {
-                    connection: NAMES[3].to_owned(),
+                    connection: REST.to_owned(),
                     message,
                     source: Source::Page,
                 });

@@ -59,6 +59,8 @@ pub struct Config {
     /// Uses `Listen` instead of `Session`, as a browser must: sends go by unary calls, there are no
     /// heartbeats (HTTP/2 pings tell whether the server lives), and viewing connects anew.
     pub listen_only: bool,
+    /// What the stream of events comes by. gRPC by default. Unary calls go by gRPC anyway.
+    pub carrier: Carrier,
     /// How many events may wait for the program: 1,024 by default. While it is full nothing more
     /// is read from the server.
     pub event_buffer: usize,
@@ -78,6 +80,24 @@ pub struct Looking {
     pub lists: Vec<v1::MemberListView>,
     /// Users whose presence is wanted wherever they are seen.
     pub users: Vec<i64>,
+}
+
+/// What the stream of events comes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Carrier {
+    /// HTTP/2 and protobuf.
+    #[default]
+    Grpc,
+    /// WebSocket with binary messages, in cleartext: `http://` alone.
+    #[cfg(feature = "websocket")]
+    WebSocket,
+    /// WebSocket with JSON, in cleartext.
+    #[cfg(feature = "websocket")]
+    WebSocketJson,
+    /// gRPC-Web over HTTP/1.1, in cleartext: needs [`Config::listen_only`].
+    #[cfg(feature = "grpc-web")]
+    GrpcWeb,
 }
 
 /// See [`Config::tap`].
@@ -114,6 +134,7 @@ impl Config {
             backoff: Backoff::default(),
             outbox: Arc::new(MemoryOutbox::default()),
             listen_only: false,
+            carrier: Carrier::default(),
             event_buffer: 1024,
             ca_pem: None,
             tap: None,
@@ -148,6 +169,7 @@ impl fmt::Debug for Config {
             .field("history", &self.history)
             .field("backoff", &self.backoff)
             .field("listen_only", &self.listen_only)
+            .field("carrier", &self.carrier)
             .finish_non_exhaustive()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     api::Api,
-    config::{Config, Tap, Tapped},
+    config::{Carrier, Config, Tap, Tapped},
     error::Error,
     machine::Input,
     wire::{self, Cutter},
@@ -28,9 +28,30 @@ pub(crate) enum Connection {
 
 /// An open stream and the channel that it runs on.
 pub(crate) struct Opened {
-    pub(crate) frames: Box<Streaming<v1::ServerFrame>>,
+    pub(crate) frames: Frames,
     pub(crate) api: Api,
     tap: Option<Tap>,
+}
+
+/// Where frames come from.
+pub(crate) enum Frames {
+    Grpc(Box<Streaming<v1::ServerFrame>>),
+    #[cfg(feature = "websocket")]
+    WebSocket(Box<crate::websocket::Socket>),
+}
+
+impl Frames {
+    /// The next frame; `None` after the last. Safe to cancel.
+    async fn next(&mut self) -> Result<Option<v1::ServerFrame>, Error> {
+        match self {
+            Self::Grpc(frames) => {
+                let frame = frames.message().await;
+                frame.map_err(|status| Error::of_stream(&status))
+            }
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(socket) => socket.next().await,
+        }
+    }
 }
 
 /// The next input from the connection. Safe to cancel.
@@ -47,7 +68,7 @@ pub(crate) async fn receive(connection: &mut Connection) -> Option<Input> {
                 Some(Input::Lost(error))
             }
         },
-        Connection::Open(opened) => match opened.frames.message().await {
+        Connection::Open(opened) => match opened.frames.next().await {
             // A frame of a kind that this client doesn't know is passed over.
             Ok(Some(v1::ServerFrame { frame })) => {
                 if let (Some(tap), Some(frame)) = (&opened.tap, &frame) {
@@ -58,7 +79,7 @@ pub(crate) async fn receive(connection: &mut Connection) -> Option<Input> {
             Ok(None) => Some(Input::Lost(Error::connection(
                 "the server ended the stream",
             ))),
-            Err(status) => Some(Input::Lost(Error::of_stream(&status))),
+            Err(error) => Some(Input::Lost(error)),
         },
     }
 }
@@ -70,22 +91,43 @@ pub(crate) async fn open(
     sent: mpsc::Receiver<v1::ClientFrame>,
     cutter: Arc<Cutter>,
 ) -> Result<Opened, Error> {
-    let channel: Channel = wire::connect(&config, cutter).await?;
+    let channel: Channel = wire::connect(&config, cutter.clone()).await?;
     let api = Api::over(channel.clone(), &config.token)?;
+    let frames = match config.carrier {
+        Carrier::Grpc => Frames::Grpc(Box::new(grpc(&config, channel, identify, sent).await?)),
+        #[cfg(feature = "websocket")]
+        Carrier::WebSocket | Carrier::WebSocketJson => {
+            let json = config.carrier == Carrier::WebSocketJson;
+            let socket = crate::websocket::Socket::open(&config, json, sent, cutter).await?;
+            Frames::WebSocket(Box::new(socket))
+        }
+        #[cfg(feature = "grpc-web")]
+        Carrier::GrpcWeb => {
+            let listening = crate::grpc_web::listen(&config, identify, cutter).await?;
+            Frames::Grpc(Box::new(listening))
+        }
+    };
+    Ok(Opened {
+        frames,
+        api,
+        tap: config.tap,
+    })
+}
+
+async fn grpc(
+    config: &Config,
+    channel: Channel,
+    identify: v1::Identify,
+    sent: mpsc::Receiver<v1::ClientFrame>,
+) -> Result<Streaming<v1::ServerFrame>, Error> {
     let mut gateway = GatewayServiceClient::new(channel).max_decoding_message_size(FRAME_BYTES_MAX);
     let response = if config.listen_only {
         gateway.listen(identify).await
     } else {
         gateway.session(ReceiverStream::new(sent)).await
     };
-    let frames = response
-        .map_err(|status| Error::of_stream(&status))?
-        .into_inner();
-    Ok(Opened {
-        frames: Box::new(frames),
-        api,
-        tap: config.tap,
-    })
+    let response = response.map_err(|status| Error::of_stream(&status))?;
+    Ok(response.into_inner())
 }
 
 /// A unary call's answer, in time.

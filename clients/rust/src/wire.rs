@@ -7,7 +7,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -59,19 +59,7 @@ pub(crate) async fn connect(config: &Config, cutter: Arc<Cutter>) -> Result<Chan
         async move {
             // A channel of tonic's would quietly connect anew; here that is the client's decision.
             cutter.check()?;
-            let host = uri
-                .host()
-                .unwrap_or_default()
-                .trim_matches(['[', ']'])
-                .to_owned();
-            let default = if uri.scheme_str() == Some("https") {
-                443
-            } else {
-                80
-            };
-            let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(default))).await?;
-            stream.set_nodelay(true)?;
-            Ok::<_, io::Error>(TokioIo::new(Wire { stream, cutter }))
+            Ok::<_, io::Error>(TokioIo::new(Wire::open(&uri, cutter).await?))
         }
     });
     endpoint
@@ -89,18 +77,19 @@ fn source(error: &dyn std::error::Error) -> String {
     deepest.to_string()
 }
 
-/// Ends one connection.
+/// Ends one connection: a socket, or two where the stream has one of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Cutter {
     cut: AtomicBool,
-    reader: AtomicWaker,
+    readers: Mutex<Vec<Arc<AtomicWaker>>>,
 }
 
 impl Cutter {
     /// From now on every read and write fails.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
-        self.reader.wake();
+        let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.iter().for_each(|reader| reader.wake());
     }
 
     fn check(&self) -> io::Result<()> {
@@ -115,9 +104,37 @@ impl Cutter {
 }
 
 /// A socket under a [`Cutter`].
-struct Wire {
+pub(crate) struct Wire {
     stream: TcpStream,
     cutter: Arc<Cutter>,
+    reader: Arc<AtomicWaker>,
+}
+
+impl Wire {
+    /// Connects to a URL's host.
+    pub(crate) async fn open(uri: &Uri, cutter: Arc<Cutter>) -> io::Result<Self> {
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let default = if uri.scheme_str() == Some("https") {
+            443
+        } else {
+            80
+        };
+        let to = (host, uri.port_u16().unwrap_or(default));
+        let stream = TcpStream::connect(to).await?;
+        stream.set_nodelay(true)?;
+        let reader = Arc::new(AtomicWaker::new());
+        let mut readers = cutter
+            .readers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        readers.push(reader.clone());
+        drop(readers);
+        Ok(Self {
+            stream,
+            cutter,
+            reader,
+        })
+    }
 }
 
 impl AsyncRead for Wire {
@@ -127,7 +144,7 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         // Registered before the flag is read, so that no cut falls in between.
-        self.cutter.reader.register(context.waker());
+        self.reader.register(context.waker());
         self.cutter.check()?;
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
@@ -163,5 +180,13 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// hyper's client asks for it.
+#[cfg(feature = "grpc-web")]
+impl hyper_util::client::legacy::connect::Connection for Wire {
+    fn connected(&self) -> hyper_util::client::legacy::connect::Connected {
+        hyper_util::client::legacy::connect::Connected::new()
     }
 }
