@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use chirm_proto::v1::{
     AddMemberRequest, BatchAddMembersRequest, ChannelType, CreateChannelRequest,
-    CreateServerRequest, JoinServerRequest, MintSessionRequest, NewMember,
+    CreateServerRequest, JoinServerRequest, ListMembersRequest, MintSessionRequest, NewMember,
     auth_service_client::AuthServiceClient, channel_service_client::ChannelServiceClient,
     join_server_request::By, mint_session_request::Subject, new_member::Subject as Whom,
     server_service_client::ServerServiceClient,
@@ -190,6 +190,28 @@ impl Backend {
             .await
             .context("BatchAddMembers failed")?;
         Ok(())
+    }
+
+    /// Reads all members of a server, page by page. Gives how many there are.
+    pub async fn read_members(&self, server_id: i64) -> Result<u64> {
+        let (mut count, mut page_token) = (0, String::new());
+        loop {
+            let request = ListMembersRequest {
+                server_id,
+                page_size: 1_000,
+                page_token,
+            };
+            let page = ServerServiceClient::new(self.channel.clone())
+                .list_members(authorized(&self.key, request)?)
+                .await
+                .context("ListMembers failed")?
+                .into_inner();
+            count += page.members.len() as u64;
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(count);
+            }
+        }
     }
 
     /// Signs in the first `count` users of a prefix; those that aren't there come to be.
