@@ -12,7 +12,7 @@ import { join } from "node:path";
 
 const GENERATED = new URL("../dist/gen", import.meta.url).pathname;
 const DESCRIPTOR = /fileDesc\("([A-Za-z0-9+/=]+)"/g;
-const ENUM = /export var (\w+);\n\(function \(\1\) \{([^]*?)\n\}\)\(\1 \|\| \(\1 = \{\}\)\);/g;
+const ENUM = /export var (\w+);\n\(function \(\1\) \{([\s\S]*?)\n\}\)\(\1 \|\| \(\1 = \{\}\)\);/g;
 
 /** A literal of one character a byte. */
 function literal(bytes: Buffer): string {
