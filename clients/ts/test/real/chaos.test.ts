@@ -28,7 +28,7 @@ beforeAll(async () => {
   ann = await somebody(server);
 });
 
-afterAll(() => server.stop());
+afterAll(() => server?.stop());
 
 /** Sends many messages by a client, a few at once. */
 async function sendAll(client: Client, channelId: string, count: number): Promise<string[]> {

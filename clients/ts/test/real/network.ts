@@ -11,9 +11,15 @@ import {
 export class Network {
   readonly #sockets = new Set<Socket>();
   readonly #server: Server;
+  /** Lets nothing through. */
+  #isDown = false;
 
   private constructor(target: URL) {
     this.#server = createServer((near) => {
+      if (this.#isDown) {
+        near.destroy();
+        return;
+      }
       const far = createConnection({ host: target.hostname, port: Number(target.port) });
       for (const [socket, other] of [
         [near, far],
@@ -45,6 +51,16 @@ export class Network {
   /** Breaks every connection; new ones get through. */
   cut(): void {
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  /** Breaks every connection, and lets no new one through until it is up again. */
+  down(): void {
+    this.#isDown = true;
+    this.cut();
+  }
+
+  up(): void {
+    this.#isDown = false;
   }
 
   async close(): Promise<void> {

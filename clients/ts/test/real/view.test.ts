@@ -26,7 +26,7 @@ beforeAll(async () => {
   await bob.api.servers.joinServer({ by });
 });
 
-afterAll(() => server.stop());
+afterAll(() => server?.stop());
 
 const open: Client[] = [];
 afterAll(() => Promise.all(open.map((client) => client.close())));
@@ -223,10 +223,13 @@ describe("a view", () => {
         await bob.api.messages.removeReaction({ channelId, messageId, emoji: `e${i % 3}` });
       }
       if (i % 20 === 10) network.cut();
-      if (i % 80 === 70) {
+      if (i % 80 === 50) {
+        // What happens until it is up again is in no server's memory.
+        network.down();
         await server.kill();
         await server.run();
       }
+      if (i % 80 === 70) network.up();
     }
     const last = await send(bob, channelId, "the end");
     const isOver = (now: ReturnType<typeof messages.getSnapshot>) =>
