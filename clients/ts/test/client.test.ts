@@ -273,6 +273,21 @@ describe.each(twoWay)("by $name both ways", (carrier) => {
 
 const [grpc] = CARRIERS as [Carrier];
 
+test("a program may wait for its sends while it takes events, however many wait", async () => {
+  const client = start(grpc, { eventBuffer: 8 });
+  const answered: string[] = [];
+  for await (const event of client.events()) {
+    if (event.type === "ready") for (const id of range(101, 3_000)) server.create(id);
+    if (event.type !== "message") continue;
+    if (event.message.content !== "") break;
+    if (Number(event.message.id) % 1000 === 0) {
+      answered.push((await client.send(CHANNEL, `after ${event.message.id}`)).content);
+    }
+  }
+  // The third is the one whose own message is seen first, or was sent before it.
+  expect(answered).toEqual(["after 1000", "after 2000", "after 3000"]);
+});
+
 test("a program that only sends is not held up by its events", async () => {
   const client = start(grpc, { eventBuffer: 4 });
   for (let i = 0; i < 20; i++) await client.send(CHANNEL, `message ${i}`);

@@ -28,6 +28,7 @@ export class Calls {
   /** Waits until the program has room for what a page brings. */
   readonly #room: () => Promise<void>;
   readonly #controller = new AbortController();
+  #lastSend = Promise.resolve();
   #pages = 0;
   readonly #waiting: (() => void)[] = [];
 
@@ -89,6 +90,12 @@ export class Calls {
       (error) => ({ type: "answer", key, answer: { error } }),
     );
     this.#give(input);
+  }
+
+  /** The same, after those that were sent so before: in order, though several may be under way. */
+  sendInTurn(key: number, request: SendMessageRequest): Promise<void> {
+    this.#lastSend = this.#lastSend.then(() => this.send(key, request));
+    return this.#lastSend;
   }
 
   async #call(

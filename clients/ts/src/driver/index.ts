@@ -39,6 +39,9 @@ import { Timers } from "./timers.js";
 /** How long the end of a client waits for a renewal, whose tokens must reach the program. */
 const ENDINGS_MS = 10_000;
 
+/** So long may a program that takes no events wait for an answer by the stream. */
+const STUCK_MS = 250;
+
 /** Where the final answer to a send goes. */
 interface Settled {
   resolve(message: Message): void;
@@ -67,6 +70,8 @@ export class Driver {
   readonly #timers = new Timers((timer) => this.#fired(timer));
   #connection: { readonly wire: Connection; readonly calls: Calls } | undefined;
   readonly #sends = new Map<number, Waiting>();
+  /** Those whose answer comes by the stream. */
+  readonly #onStream = new Set<number>();
   /** Sends of an earlier run, by nonce. */
   readonly #stored = new Map<string, number>();
   #lastKey = 0;
@@ -284,7 +289,7 @@ export class Driver {
     const isOver = () => this.#connection?.wire !== wire;
     try {
       for (;;) {
-        await this.#parts.feed.room();
+        await this.#room();
         if (isOver()) return;
         const frame = await wire.receive();
         if (isOver()) return;
@@ -296,7 +301,19 @@ export class Driver {
     }
   }
 
+  /** Waits until the program takes its events. */
+  async #room(): Promise<void> {
+    if (!this.#parts.feed.isFull) return;
+    // It may wait for the answer to a send, which waits unread behind the events: they go by another way.
+    const timer = setTimeout(() => {
+      for (const key of [...this.#onStream]) this.#fired(`answer.${key}`);
+    }, STUCK_MS);
+    await this.#parts.feed.room();
+    clearTimeout(timer);
+  }
+
   #disconnect(): void {
+    this.#onStream.clear();
     const connection = this.#connection;
     this.#connection = undefined;
     connection?.calls.abort();
@@ -337,14 +354,24 @@ export class Driver {
     const waiting = this.#sends.get(key);
     if (waiting === undefined) return;
     const request = { ...waiting.entry.request, attempt };
-    if (this.#parts.transport.listenOnly) void this.#connection?.calls.send(key, request);
-    else this.#sendFrame(callId, { case: "sendMessage", value: request });
+    const { transport, feed } = this.#parts;
+    this.#onStream.delete(key);
+    if (transport.listenOnly) {
+      void this.#connection?.calls.send(key, request);
+    } else if (feed.isFull) {
+      // The stream isn't read until the program goes on, which may wait for this very answer.
+      void this.#connection?.calls.sendInTurn(key, request);
+    } else {
+      this.#onStream.add(key);
+      this.#sendFrame(callId, { case: "sendMessage", value: request });
+    }
   }
 
   #settle(key: number, answer: Answer): void {
     const waiting = this.#sends.get(key);
     if (waiting === undefined) return;
     this.#sends.delete(key);
+    this.#onStream.delete(key);
     const { nonce } = waiting.entry;
     this.#stored.delete(nonce);
     const tell = () => {
