@@ -7,3 +7,5 @@ rm -rf dist
 node_modules/.bin/tsc -p tsconfig.build.json
 node_modules/.bin/tsx scripts/generated.ts
 node_modules/.bin/tsx scripts/bundle.ts
+# npm packs the licence that stands beside package.json.
+cp ../../LICENSE .

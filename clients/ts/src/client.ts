@@ -221,6 +221,7 @@ export class Client {
     await this.#ended;
   }
 
+  /** Closes it, at the end of an `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

@@ -210,7 +210,7 @@ export function channelSnapshot(
   } else {
     channel.seen.startAt(lastMessageId);
     channel.hold(position);
-    m.act({ type: "hold", topic: channelTopic(id), position });
+    m.hold(channelTopic(id), position);
   }
 }
 
@@ -223,7 +223,7 @@ export function gap(m: Machine, gap: Gap): void {
   if (topic.kind !== TopicKind.CHANNEL) {
     // Only channels have history. Without its position the topic comes as a snapshot.
     m.others.delete(topicKey(topic));
-    m.act({ type: "hold", topic, position: undefined });
+    m.hold(topic, undefined);
     m.lost(connectionError("a topic without history has a gap"));
     return;
   }
@@ -234,6 +234,6 @@ export function gap(m: Machine, gap: Gap): void {
   const channel = m.channels.get(topic.id);
   if (channel !== undefined) {
     channel.place = { name: "unheld" };
-    m.act({ type: "hold", topic, position: undefined });
+    m.hold(topic, undefined);
   }
 }

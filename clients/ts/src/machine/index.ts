@@ -72,6 +72,11 @@ export function topicKey(topic: Topic): string {
   return `${topic.kind}:${topic.id}`;
 }
 
+/** Whether a connection may begin with this. */
+function isFirst({ case: kind }: Received): boolean {
+  return kind === "hello" || kind === "closing" || kind === "reconnect";
+}
+
 /** What a machine starts with. */
 export interface Start {
   readonly viewed?: readonly string[];
@@ -178,6 +183,18 @@ export class Machine {
     this.#actions.push(action);
   }
 
+  wait(timer: Timer, delay: Delay): void {
+    this.act({ type: "wait", timer, delay });
+  }
+
+  cancel(timer: Timer): void {
+    this.act({ type: "cancel", timer });
+  }
+
+  hold(topic: Topic, position: Position | undefined): void {
+    this.act({ type: "hold", topic, position });
+  }
+
   emit(event: Event): void {
     this.#actions.push({ type: "emit", event });
   }
@@ -195,7 +212,7 @@ export class Machine {
     this.state = "connecting";
     this.#heartbeatUnanswered = false;
     this.act({ type: "connect", positions: this.#positions(), view: this.#viewedChannels() });
-    this.act({ type: "wait", timer: "handshake", delay: { ms: HANDSHAKE_MS } });
+    this.wait("handshake", { ms: HANDSHAKE_MS });
   }
 
   /** What is held. Users and servers first: of what doesn't fit, channels are the cheapest to page. */
@@ -219,7 +236,7 @@ export class Machine {
   #dropConnection(): void {
     this.act({ type: "disconnect" });
     for (const timer of ["handshake", "heartbeat", "steady"] as const) {
-      this.act({ type: "cancel", timer });
+      this.cancel(timer);
     }
     this.removed.clear();
     for (const channel of this.channels.values()) channel.stopPaging();
@@ -244,13 +261,13 @@ export class Machine {
   waitToConnect(delay: Delay): void {
     this.state = "waiting";
     this.failures += 1;
-    this.act({ type: "wait", timer: "connect", delay });
+    this.wait("connect", delay);
   }
 
   #finish(error: ChirmError): void {
     this.#dropConnection();
-    this.act({ type: "cancel", timer: "connect" });
-    this.act({ type: "cancel", timer: "renew" });
+    this.cancel("connect");
+    this.cancel("renew");
     this.state = "closed";
     this.emit({ type: "closed", reason: error });
     this.act({ type: "finish", error });
@@ -286,12 +303,11 @@ export class Machine {
     }
     this.#heartbeatUnanswered = true;
     this.act({ type: "heartbeat" });
-    this.act({ type: "wait", timer: "heartbeat", delay: { ms: this.#heartbeatMs } });
+    this.wait("heartbeat", { ms: this.#heartbeatMs });
   }
 
   #frame(frame: Received): void {
-    const isFirst = ["hello", "closing", "reconnect"].includes(frame.case ?? "");
-    if (this.state === "connecting" && !isFirst) return;
+    if (this.state === "connecting" && !isFirst(frame)) return;
     switch (frame.case) {
       case "hello":
         return this.#hello(frame.value);
@@ -334,10 +350,10 @@ export class Machine {
   #hello(hello: Hello): void {
     if (this.state !== "connecting") return;
     this.state = "syncing";
-    this.act({ type: "cancel", timer: "handshake" });
+    this.cancel("handshake");
     this.#heartbeatMs = durationMs(hello.heartbeatInterval) || HEARTBEAT_MS;
     if (!this.rules.listenOnly) {
-      this.act({ type: "wait", timer: "heartbeat", delay: { partOfMs: this.#heartbeatMs } });
+      this.wait("heartbeat", { partOfMs: this.#heartbeatMs });
     }
   }
 
@@ -346,7 +362,7 @@ export class Machine {
     this.state = "live";
     // Not before it has lasted do failures count no more: a server that closes each connection would be
     // asked all the time.
-    this.act({ type: "wait", timer: "steady", delay: { ms: STEADY_MS } });
+    this.wait("steady", { ms: STEADY_MS });
     this.stats.connects += 1;
     this.emit({ type: "ready", ready });
     flushSends(this);

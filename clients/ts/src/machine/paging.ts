@@ -81,12 +81,12 @@ export function startPaging(m: Machine, id: string, target: Position): void {
   if (after === undefined) {
     // The program had nothing of the channel that this client knows of.
     channel.hold(target);
-    m.act({ type: "hold", topic: channelTopic(id), position: target });
+    m.hold(channelTopic(id), target);
     return;
   }
   m.runs += 1;
   channel.place = { name: "paging", paging: new Paging(m.runs, target, after) };
-  m.act({ type: "hold", topic: channelTopic(id), position: undefined });
+  m.hold(channelTopic(id), undefined);
   m.act({ type: "page", channel: id, after, run: m.runs, failures: 0 });
 }
 
@@ -134,7 +134,7 @@ export function page(m: Machine, id: string, run: number, page: ListMessagesResp
 
 function endPaging(m: Machine, id: string, paging: Paging): void {
   m.channel(id).hold(paging.target);
-  m.act({ type: "hold", topic: channelTopic(id), position: paging.target });
+  m.hold(channelTopic(id), paging.target);
   for (const { event, source } of paging.waiting) {
     if (m.channels.has(id)) apply(m, event, source);
   }

@@ -129,9 +129,9 @@ function transmit(m: Machine, key: number): void {
   const laneWait = lane.pace.sent();
   giveTurn(m, channel);
   m.act({ type: "transmit", key, callId, attempt });
-  m.act({ type: "wait", timer: `answer.${key}`, delay: { ms: ANSWER_MS } });
-  if (streamWait !== undefined) m.act({ type: "wait", timer: "pace", delay: streamWait });
-  if (laneWait !== undefined) m.act({ type: "wait", timer: `resend.${channel}`, delay: laneWait });
+  m.wait(`answer.${key}`, { ms: ANSWER_MS });
+  if (streamWait !== undefined) m.wait("pace", streamWait);
+  if (laneWait !== undefined) m.wait(`resend.${channel}`, laneWait);
 }
 
 /** The answer took too long: it goes out again, before the channel's later ones. */
@@ -199,12 +199,12 @@ export function answer(m: Machine, key: number, answer: Answer): void {
 function refusedSend(m: Machine, key: number, error: ChirmError): void {
   const channel = putBack(m, key);
   if (channel === undefined) return;
-  m.act({ type: "cancel", timer: `answer.${key}` });
+  m.cancel(`answer.${key}`);
   const ofStream = isOfStream(error);
   const timer: Timer = ofStream ? "pace" : `resend.${channel}`;
   const delay = (ofStream ? m.sends.pace : m.sends.lane(channel).pace).refused(error);
   giveTurn(m, channel);
-  m.act({ type: "wait", timer, delay });
+  m.wait(timer, delay);
 }
 
 function settle(m: Machine, key: number, answer: Answer): void {
@@ -220,7 +220,7 @@ function settle(m: Machine, key: number, answer: Answer): void {
   }
   sends.pace.taken();
   giveTurn(m, channel);
-  m.act({ type: "cancel", timer: `answer.${key}` });
+  m.cancel(`answer.${key}`);
   m.act({ type: "settle", key, answer });
 }
 
@@ -232,11 +232,11 @@ export function interruptSends(m: Machine): void {
   const { sends } = m;
   const channels = new Set<string>();
   for (const key of [...sends.calls.values()]) {
-    m.act({ type: "cancel", timer: `answer.${key}` });
+    m.cancel(`answer.${key}`);
     const channel = putBack(m, key);
     if (channel !== undefined) channels.add(channel);
   }
   for (const channel of channels) giveTurn(m, channel);
-  if (sends.pace.waits) m.act({ type: "cancel", timer: "pace" });
+  if (sends.pace.waits) m.cancel("pace");
   sends.pace = new Pace();
 }

@@ -28,7 +28,7 @@ export interface Token {
 /** The program has given a token. */
 export function takeToken(m: Machine, renews: boolean, lifetimeMs: number | undefined): void {
   m.token = { place: renews ? "good" : "fixed", failures: 0 };
-  m.act({ type: "cancel", timer: "renew" });
+  m.cancel("renew");
   if (renews && lifetimeMs !== undefined) renewAfter(m, lifetimeMs - lifetimeMs / LEFT);
   if (m.state === "signed_out") {
     m.failures = 0;
@@ -37,7 +37,7 @@ export function takeToken(m: Machine, renews: boolean, lifetimeMs: number | unde
 }
 
 function renewAfter(m: Machine, ms: number): void {
-  m.act({ type: "wait", timer: "renew", delay: { ms } });
+  m.wait("renew", { ms });
 }
 
 /** The timer fired. */
@@ -54,7 +54,7 @@ export function renewInTime(m: Machine): void {
 export function renew(m: Machine): boolean {
   if (m.token.place === "good") {
     m.token = { ...m.token, place: "renewing" };
-    m.act({ type: "cancel", timer: "renew" });
+    m.cancel("renew");
     m.act({ type: "renew" });
   }
   return m.token.place !== "fixed";
@@ -87,7 +87,7 @@ export function renewFailed(m: Machine, error: ChirmError): void {
     const { failures } = m.token;
     m.token = { place: "failed", failures: failures + 1 };
     const delay = { ms: error.retryAfterMs ?? 0, backoff: failures };
-    m.act({ type: "wait", timer: "renew", delay });
+    m.wait("renew", delay);
     return;
   }
   // A connection goes on as long as the server lets it.

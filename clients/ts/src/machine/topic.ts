@@ -40,7 +40,7 @@ export function event(m: Machine, event: TopicEvent): void {
     // Without its position the topic comes as a snapshot.
     missed(m, topic, before(position), "jump");
     m.others.delete(topicKey(topic));
-    m.act({ type: "hold", topic, position: undefined });
+    m.hold(topic, undefined);
     m.lost(connectionError("an event of a topic was missed"));
   }
 }
@@ -58,7 +58,7 @@ export function apply(m: Machine, event: TopicEvent, source: Source): void {
     case "messageUpdated":
     case "messageDeleted":
       messageEvent(m, topic.id, event, source);
-      m.act({ type: "hold", topic, position });
+      m.hold(topic, position);
       return;
     case "channelCreated":
     case "channelUpdated":
@@ -66,7 +66,7 @@ export function apply(m: Machine, event: TopicEvent, source: Source): void {
       break;
   }
   m.emit({ type: "topic", event });
-  m.act({ type: "hold", topic, position });
+  m.hold(topic, position);
   const removed = removedBy(body);
   if (removed !== undefined) {
     remove(m, removed);
@@ -99,12 +99,12 @@ export function snapshot(m: Machine, snapshot: Snapshot): void {
   m.others.set(topicKey(topic), { topic, position });
   if (state.case === "server") for (const channel of state.value.channels) learn(m, channel);
   m.emit({ type: "snapshot", snapshot });
-  m.act({ type: "hold", topic, position });
+  m.hold(topic, position);
 }
 
 /** Forgets a topic, and with a server its channels. */
 export function remove(m: Machine, topic: Topic): void {
-  m.act({ type: "hold", topic, position: undefined });
+  m.hold(topic, undefined);
   if (topic.kind === TopicKind.CHANNEL) {
     forgetChannel(m, topic.id);
     return;
@@ -114,6 +114,6 @@ export function remove(m: Machine, topic: Topic): void {
   const ids = [...m.channels].filter(([, channel]) => channel.serverId === topic.id);
   for (const [id] of ids) {
     forgetChannel(m, id);
-    m.act({ type: "hold", topic: channelTopic(id), position: undefined });
+    m.hold(channelTopic(id), undefined);
   }
 }

@@ -64,11 +64,19 @@ export function caller(base: string, fetcher: typeof fetch): Caller {
       const { timeoutMs = CALL_MS } = options;
       const headers = { ...bearer(token), "grpc-timeout": `${Math.ceil(timeoutMs)}m` };
       const bytes = toBinary(method.input, create(method.input, request));
-      const frames = await post(base, method, bytes, { headers, signal, fetcher });
+      const response = await post(base, method, bytes, { headers, signal, fetcher });
+      // The deadline bounds how much comes.
+      const body = new Uint8Array(await broken(response.arrayBuffer()));
       let answer: Uint8Array | undefined;
-      for await (const message of frames) answer = message;
-      if (answer === undefined) throw statusError(2, "the answer has no message", []);
-      return decode(method.output, answer);
+      for (let at = 0; at + HEADER_BYTES <= body.length; ) {
+        const { flags, length } = parseHeader(body.subarray(at));
+        at += HEADER_BYTES + length;
+        const frame = body.subarray(at - length, at);
+        if (frame.length < length) break;
+        if (!(flags & TRAILERS)) answer = frame;
+        else if (checkTrailers(frame) && answer) return decode(method.output, answer);
+      }
+      throw connectionError("the answer ended in the middle");
     });
 }
 
@@ -82,7 +90,7 @@ class Listening implements Connection {
     const bytes = toBinary(method.input, identify);
     const { signal } = this.#controller;
     this.#frames = (async function* () {
-      yield* await post(base, method, bytes, { headers: {}, signal, fetcher });
+      yield* messages(await post(base, method, bytes, { headers: {}, signal, fetcher }));
     })();
   }
 
@@ -119,43 +127,41 @@ interface Post {
   readonly fetcher: typeof fetch;
 }
 
-/** Makes a call; gives the messages of its answer, and throws what the trailers say. */
+/** Makes a call; gives its answer once that has begun, unless it is an error. */
 async function post(
   base: string,
   method: DescMethod,
   bytes: Uint8Array,
   { headers, signal, fetcher }: Post,
-): Promise<AsyncGenerator<Uint8Array, void>> {
-  let response: Response;
-  try {
-    response = await fetcher(`${base}/${method.parent.typeName}/${method.name}`, {
+): Promise<Response> {
+  const type = "application/grpc-web+proto";
+  const response = await broken(
+    fetcher(`${base}/${method.parent.typeName}/${method.name}`, {
       method: "POST",
-      headers: {
-        "content-type": "application/grpc-web+proto",
-        accept: "application/grpc-web+proto",
-        "x-grpc-web": "1",
-        ...headers,
-      },
+      headers: { "content-type": type, accept: type, "x-grpc-web": "1", ...headers },
       body: framed(bytes),
       signal,
-    });
-  } catch (cause) {
-    throw connectionError(describe(cause), { cause });
-  }
+    }),
+  );
   // An error that comes before any message stands in the headers.
   if (response.headers.has("grpc-status")) checkStatus((name) => response.headers.get(name));
-  const type = response.headers.get("content-type") ?? "";
-  if (!response.ok || !type.startsWith("application/grpc-web")) {
-    await response.body?.cancel();
-    throw foreignError(response.status, type);
+  const told = response.headers.get("content-type") ?? "";
+  if (!response.ok || !told.startsWith("application/grpc-web")) {
+    response.body?.cancel().catch(() => {});
+    throw foreignError(response.status, told);
   }
-  return messages(response);
+  return response;
 }
 
-/** `fetch` itself says little: the cause says more, where there is one. */
-function describe(error: unknown): string {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return cause instanceof Error ? cause.message : String(cause);
+/** What the network gives; or says, as one kind of error, why it doesn't. */
+async function broken<T>(promise: Promise<T>): Promise<T> {
+  try {
+    return await promise;
+  } catch (error) {
+    // `fetch` itself says little: the cause says more, where there is one.
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+    throw connectionError(String(cause), { cause });
+  }
 }
 
 function framed(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
@@ -180,6 +186,17 @@ function foreignError(status: number, type: string): ChirmError {
   return statusError(codes[status] ?? 2, message, []);
 }
 
+/** What stands before each frame. */
+function parseHeader(bytes: Uint8Array): { readonly flags: number; readonly length: number } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  const [flags, length] = [view.getUint8(0), view.getUint32(1)];
+  if (flags & COMPRESSED) throw connectionError("the server compresses what wasn't asked to be");
+  if (length > FRAME_BYTES_MAX) {
+    throw connectionError(`a message of ${length} bytes; at most ${FRAME_BYTES_MAX} are taken`);
+  }
+  return { flags, length };
+}
+
 /** The messages of a body; its trailers end it, and throw what they say. */
 async function* messages(response: Response): AsyncGenerator<Uint8Array, void> {
   const reader = response.body?.getReader();
@@ -187,18 +204,10 @@ async function* messages(response: Response): AsyncGenerator<Uint8Array, void> {
   const body = new Body(reader);
   try {
     for (;;) {
-      const header = await body.take(HEADER_BYTES);
-      const view = new DataView(header.buffer, header.byteOffset);
-      const [flags, length] = [view.getUint8(0), view.getUint32(1)];
-      if (flags & COMPRESSED)
-        throw connectionError("the server compresses what wasn't asked to be");
-      if (length > FRAME_BYTES_MAX) {
-        throw connectionError(`a message of ${length} bytes; at most ${FRAME_BYTES_MAX} are taken`);
-      }
+      const { flags, length } = parseHeader(await body.take(HEADER_BYTES));
       const frame = await body.take(length);
       if (flags & TRAILERS) {
-        const trailers = parseTrailers(new TextDecoder().decode(frame));
-        checkStatus((name) => trailers.get(name) ?? null);
+        checkTrailers(frame);
         return;
       }
       yield frame;
@@ -208,14 +217,17 @@ async function* messages(response: Response): AsyncGenerator<Uint8Array, void> {
   }
 }
 
-function parseTrailers(text: string): Map<string, string> {
-  const lines = text.split("\r\n").filter((line) => line.includes(":"));
-  return new Map(
+/** Throws unless the trailers say that all went well. */
+function checkTrailers(frame: Uint8Array): true {
+  const lines = new TextDecoder().decode(frame).split("\r\n");
+  const trailers = new Map(
     lines.map((line) => {
-      const colon = line.indexOf(":");
-      return [line.slice(0, colon).trim().toLowerCase(), line.slice(colon + 1).trim()];
+      const [, name = "", value = ""] = /^([^:]*):(.*)$/.exec(line) ?? [];
+      return [name.trim().toLowerCase(), value.trim()];
     }),
   );
+  checkStatus((name) => trailers.get(name) ?? null);
+  return true;
 }
 
 /** Throws unless the status is OK. */
@@ -254,7 +266,7 @@ class Body {
   /** The next so many bytes. */
   async take(count: number): Promise<Uint8Array> {
     while (this.#bytes < count) {
-      const { value, done } = await this.#read();
+      const { value, done } = await broken(this.#reader.read());
       if (done) throw connectionError("the answer ended in the middle");
       this.#chunks.push(value);
       this.#bytes += value.length;
@@ -271,13 +283,5 @@ class Body {
     }
     this.#bytes -= count;
     return taken;
-  }
-
-  async #read(): Promise<ReadableStreamReadResult<Uint8Array>> {
-    try {
-      return await this.#reader.read();
-    } catch (cause) {
-      throw connectionError(describe(cause), { cause });
-    }
   }
 }

@@ -29,6 +29,7 @@ const BUFFERED_BYTES_MAX = 4 * 1024 * 1024;
 export interface Codec {
   /** The WebSocket's subprotocol. */
   readonly subprotocol: string;
+  /** The text or the bytes of a message. */
   encode(frame: ClientFrame): string | Uint8Array<ArrayBuffer>;
   /** Throws if it is no frame. */
   decode(data: string | ArrayBuffer): ServerFrame;

@@ -46,6 +46,12 @@ const TOPIC = { kind: TopicKind.CHANNEL, id: CHANNEL };
 type Frame = NonNullable<MessageInitShape<typeof ServerFrameSchema>["frame"]>;
 type Session = Pipe<ServerFrame>;
 
+const CORS = [
+  ["access-control-allow-origin", "*"],
+  ["access-control-allow-headers", "*, authorization"],
+  ["access-control-expose-headers", "grpc-status, grpc-message, grpc-status-details-bin"],
+] as const;
+
 const wrap = (frame: Frame): ServerFrame => create(ServerFrameSchema, { frame });
 const seqOf = (event: TopicEvent): number => Number(event.position?.seq);
 
@@ -76,7 +82,13 @@ export class FakeServer {
 
   private constructor() {
     const routes = (router: ConnectRouter) => this.#routes(router);
-    this.#http1 = createHttp1(connectNodeAdapter({ routes }));
+    const handler = connectNodeAdapter({ routes });
+    this.#http1 = createHttp1((request, response) => {
+      // Pages of other origins may call, as the real one lets them.
+      for (const [name, value] of CORS) response.setHeader(name, value);
+      if (request.method === "OPTIONS") response.writeHead(204).end();
+      else handler(request, response);
+    });
     this.#http2 = createHttp2(connectNodeAdapter({ routes }));
     const handleProtocols = (offered: Set<string>) => [...offered][0] ?? false;
     const sockets = new WebSocketServer({ server: this.#http1, path: "/gateway", handleProtocols });
@@ -125,6 +137,11 @@ export class FakeServer {
     this.#sessions = new Set();
     this.create(id);
     this.#sessions = sessions;
+  }
+
+  /** What was said in the channel. */
+  contents(): string[] {
+    return [...this.#messages.values()].map(({ content }) => content);
   }
 
   /** The bus loses its memory. */

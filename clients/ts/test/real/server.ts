@@ -51,6 +51,14 @@ export class RealServer {
     throw new Error(`the server didn't start:\n${log}`);
   }
 
+  /** Whether it speaks what browsers need: gRPC-Web, and with it frames over a WebSocket. */
+  async speaksToBrowsers(): Promise<boolean> {
+    const headers = { "content-type": "application/grpc-web+proto" };
+    const url = `${this.url}/chirm.v1.AuthService/Login`;
+    const { status } = await fetch(url, { method: "POST", headers, body: new Uint8Array(5) });
+    return status === 200;
+  }
+
   /** A back end's key. */
   key(): string {
     const data = join(this.#folder, "data");
