@@ -177,6 +177,26 @@ describe.each(CARRIERS)("by $name", (carrier) => {
     expect(asked).toBe(1);
   });
 
+  test("a page refused for a token that is there no more is read with the present one", async () => {
+    const client = start(carrier);
+    const reading = new Reading(client);
+    await reading.next("ready");
+    server.create(101);
+    await reading.ids(1);
+    server.token = "v1.1.next";
+    server.createUnsaid(102);
+    let answer = () => {};
+    server.pageGate = new Promise((resolve) => {
+      answer = resolve;
+    });
+    server.tell(gap("2"));
+    await reading.next("gap");
+    client.setToken("v1.1.next");
+    answer();
+    expect(await reading.ids(1)).toEqual([102]);
+    expect(client.stats.connects).toBe(1);
+  });
+
   test("a refresh token buys another token when one is refused", async () => {
     server.refreshes.set("r1", "v1.1.next");
     server.token = "v1.1.next";

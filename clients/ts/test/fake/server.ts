@@ -72,6 +72,8 @@ export class FakeServer {
   refusals = 0;
   /** The token that is taken. */
   token = TOKEN;
+  /** What pages wait for before they are answered. */
+  pageGate: Promise<void> = Promise.resolve();
   /** The refresh tokens that buy the next token. */
   readonly refreshes = new Map<string, string>();
   /** Answers no heartbeats, and wants them often. */
@@ -294,7 +296,8 @@ export class FakeServer {
         this.#authorize(context);
         return { message: this.#send(request) };
       },
-      listMessages: ({ anchor, limit }, context) => {
+      listMessages: async ({ anchor, limit }, context) => {
+        await this.pageGate;
         this.#authorize(context);
         const after = anchor.case === "after" ? Number(anchor.value) : 0;
         const ids = [...this.#messages.keys()].filter((id) => id > after).sort((a, b) => a - b);
