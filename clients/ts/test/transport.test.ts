@@ -202,6 +202,21 @@ describe("a WebSocket", () => {
     expect(error).toMatchObject({ reason: "CONNECTION_LOST" });
   });
 
+  test("ends when more comes than the program takes", async () => {
+    let ended = () => {};
+    const isEnded = new Promise<void>((resolve) => {
+      ended = resolve;
+    });
+    const connection = await connect(proto, (socket) => {
+      socket.on("close", ended);
+      for (let i = 0; i < 5_000; i++) socket.send(toBinary(ServerFrameSchema, ready));
+    });
+    await isEnded;
+    const error = await refused(connection.receive());
+    expect(error).toMatchObject({ advice: "resume" });
+    expect(error.message).toBe("the program takes its events too slowly");
+  });
+
   test("ends when the server has none", async () => {
     const url = await serve((_, response) => response.writeHead(404).end());
     const connection = webSocket({ WebSocket: Socket })(url).connect(create(IdentifySchema));
