@@ -303,8 +303,6 @@ export class LocalView {
           this.#places.updateSelf(body.value.member);
         }
         return;
-      case "memberLeft":
-        return this.#presences.absent(body.value.userId);
       case "readStateChanged":
         if (body.value.readState !== undefined) this.#read(body.value.readState);
         return;
@@ -358,11 +356,24 @@ export class LocalView {
     this.#members.delete(id);
     this.#cells.members.changed(id);
     this.#cells.channels.changed(id);
+    void this.#recheckPresences();
     this.#serversChanged();
   }
 
   #serversChanged(): void {
     this.#cells.servers.changed();
+  }
+
+  /** Whom the user sees, now that it sees a server less. */
+  async #recheckPresences(): Promise<void> {
+    const { presence } = this.#client.api;
+    try {
+      await this.#presences.recheck(
+        async (userIds) => (await presence.batchGetPresence({ userIds })).presences,
+      );
+    } catch {
+      // The next connection names everybody anew.
+    }
   }
 
   #memberListChanged({ memberList }: Event & { type: "memberList" }): void {

@@ -6,6 +6,9 @@ import { type Presence, PresenceStatus } from "../gen/chirm/v1/presence_pb.js";
 /** After a connection got ready, presences that it didn't name are those of people who went away. */
 const SETTLES_MS = 3000;
 
+/** Users whose presence is read by one call. */
+const BATCH = 100;
+
 export class Presences {
   readonly #changed: (userId: string) => void;
   /** Of those who aren't offline. */
@@ -26,7 +29,7 @@ export class Presences {
     for (const presence of presences) {
       const { userId, status } = presence;
       if (status === PresenceStatus.OFFLINE) {
-        this.absent(userId);
+        this.#absent(userId);
       } else {
         this.#presences.set(userId, presence);
         this.#named.add(userId);
@@ -35,10 +38,26 @@ export class Presences {
     }
   }
 
-  /** A user of whom nothing more is told, or who went away. */
-  absent(userId: string): void {
+  /** A user who went away, or isn't seen any more. */
+  #absent(userId: string): void {
     this.#named.delete(userId);
     if (this.#presences.delete(userId)) this.#changed(userId);
+  }
+
+  /**
+   * A server is gone, and with it the right to see its members, of whom nobody tells: whoever is seen nowhere
+   * else is forgotten. `read` gives the presences of those who may be seen.
+   */
+  async recheck(read: (userIds: string[]) => Promise<readonly Presence[]>): Promise<void> {
+    const held = [...this.#presences];
+    for (let first = 0; first < held.length; first += BATCH) {
+      const some = held.slice(first, first + BATCH);
+      const seen = new Set((await read(some.map(([id]) => id))).map(({ userId }) => userId));
+      for (const [userId, presence] of some) {
+        // Who was named meanwhile is seen.
+        if (!seen.has(userId) && this.#presences.get(userId) === presence) this.#absent(userId);
+      }
+    }
   }
 
   /** A connection got ready: who isn't named soon is offline. */
@@ -46,7 +65,7 @@ export class Presences {
     clearTimeout(this.#settling);
     this.#settling = setTimeout(() => {
       for (const userId of [...this.#presences.keys()]) {
-        if (!this.#named.has(userId)) this.absent(userId);
+        if (!this.#named.has(userId)) this.#absent(userId);
       }
     }, SETTLES_MS);
   }

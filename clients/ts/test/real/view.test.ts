@@ -192,12 +192,20 @@ describe("a view", () => {
     const busy = await until(view.presence(bob.userId), (presence) => presence?.text === "busy");
     expect(busy?.status).toBe(PresenceStatus.DO_NOT_DISTURB);
     const carl = await somebody(server);
+    const hers = start(carl);
+    await hers.client.ready();
     const { invite } = await ann.api.servers.createInvite({ serverId: ann.serverId });
     const by = { case: "inviteCode", value: invite?.code ?? "" } as const;
     await carl.api.servers.joinServer({ by });
     await until(members, () => names(members).includes(carl.userId));
+    // They see each other, as long as they share a server.
+    await until(view.presence(carl.userId), (presence) => presence !== undefined);
+    await until(hers.view.presence(ann.userId), (presence) => presence !== undefined);
     await carl.api.servers.leaveServer({ serverId: ann.serverId });
     await until(members, () => !names(members).includes(carl.userId));
+    await until(view.presence(carl.userId), (presence) => presence === undefined);
+    await until(hers.view.presence(ann.userId), (presence) => presence === undefined);
+    expect(hers.view.presence(carl.userId).getSnapshot()).toBeDefined();
   });
 
   test("is what the server has after cuts and crashes", async () => {
