@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the TypeScript client: generated code, formatting and lints, types, tests against a real server, the
-# package as it is packed and installed, its size, its documentation.
+# Checks the TypeScript client: generated code, formatting and lints, types, tests against a real
+# server and in a browser, the package as it is packed and installed, its size, its documentation.
 # CHIRM_BIN names the server's binary; else it is cargo's debug build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,6 +24,10 @@ say "generated code"
 npm run --silent gen:check
 say "formatting, lints"
 npm run --silent lint
+git ls-files '*.ts' '*.js' | grep -v '^src/gen/' | while read -r file; do
+  awk -v file="$file" 'length > 100 { print file ":" FNR ": over 100 columns"; wrong = 1 }
+    END { if (NR > 500) { print file ": " NR " lines, over 500"; wrong = 1 } exit wrong }' "$file"
+done
 say "types"
 npm run --silent types
 say "build"

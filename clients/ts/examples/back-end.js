@@ -1,4 +1,5 @@
-// A back end with a service key: makes a channel for a match, lets its players in, writes there as a system user.
+// A back end with a service key: makes a channel for a match, lets its players in, writes there as
+// a system user.
 //   chirm key create --data ./chirm-data --name game
 //   CHIRM_KEY=… node back-end.js PLAYER …
 import { Api, ChirmError, newNonce } from "@chirm/client";

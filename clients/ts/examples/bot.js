@@ -1,5 +1,5 @@
-// A bot that answers `!roll`, wherever it is a member. It answers each once, though it is stopped and started
-// again: it keeps where it was in a file.
+// A bot that answers `!roll`, wherever it is a member. It answers each once, though it is stopped
+// and started again: it keeps where it was in a file.
 //   CHIRM_TOKEN=… node bot.js [STATE FILE]
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { ChirmError, Client } from "@chirm/client";
@@ -26,8 +26,8 @@ for await (const event of client.events()) {
 }
 
 /**
- * Rolls the dice. The nonce is made of the message's own id, so that what comes again is answered once. False:
- * the bot was stopped in the middle.
+ * Rolls the dice. The nonce is made of the message's own id, so that what comes again is answered
+ * once. False: the bot was stopped in the middle.
  */
 async function answer(channelId, messageId) {
   const hex = BigInt(messageId).toString(16).padStart(16, "0");

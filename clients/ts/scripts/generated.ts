@@ -1,10 +1,10 @@
 /**
  * Makes what is downloaded of the generated modules smaller.
  *
- * They carry their descriptors as base64, in which a compressor finds nothing that repeats. As text of one
- * character a byte they take a third less; `btoa`, which browsers and Node have, makes base64 of it when they
- * are loaded. And their enums are made by calls which no bundler dares to leave out, until it is told that it
- * may.
+ * They carry their descriptors as base64, in which a compressor finds nothing that repeats. As text
+ * of one character a byte they take a third less; `btoa`, which browsers and Node have, makes
+ * base64 of it when they are loaded. And their enums are made by calls which no bundler dares to
+ * leave out, until it is told that it may.
  */
 
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -37,7 +37,8 @@ for (const name of readdirSync(GENERATED, { recursive: true, encoding: "utf8" })
     })
     .replace(ENUM, (_, name: string, body: string) => {
       enums += 1;
-      return `export const ${name} = /*@__PURE__*/ ((${name}) => {${body}\n    return ${name};\n})({});`;
+      const made = `((${name}) => {${body}\n    return ${name};\n})({})`;
+      return `export const ${name} = /*@__PURE__*/ ${made};`;
     });
   writeFileSync(path, smaller);
 }

@@ -1,6 +1,6 @@
 /**
- * Holds the package to its size, as a page downloads it, which also shows that nothing of Node's is on a
- * browser's path. In kB of 1,000 bytes, compressed by gzip.
+ * Holds the package to its size, as a page downloads it, which also shows that nothing of Node's is
+ * on a browser's path. In kB of 1,000 bytes, compressed by gzip.
  */
 
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -27,7 +27,9 @@ type Call<M> = M extends { input: infer I extends DescMessage; output: infer O e
   ? (request: MessageInitShape<I>, options?: CallOptions) => Promise<MessageShape<O>>
   : never;
 
-/** The unary methods of a service, as functions. What is refused is thrown as a {@link ChirmError}. */
+/**
+ * The unary methods of a service, as functions. What is refused is thrown as a {@link ChirmError}.
+ */
 export type Calls<S extends DescService> = {
   readonly [K in keyof S["method"] as S["method"][K] extends { methodKind: "unary" }
     ? K
@@ -45,8 +47,8 @@ export interface ApiOptions {
 }
 
 /**
- * Unary calls: it connects with the first and again whenever it must. Services that aren't among its fields
- * are called by {@link of}.
+ * Unary calls: it connects with the first and again whenever it must. Services that aren't among
+ * its fields are called by {@link of}.
  */
 export class Api {
   readonly #transport: Transport;
@@ -105,7 +107,8 @@ export class Api {
   }
 
   /**
-   * The calls of any service of `@chirm/client/v1`: `api.of(ModerationService).listAuditLog({ serverId })`.
+   * The calls of any service of `@chirm/client/v1`: `api.of(ModerationService).listAuditLog({
+   * serverId })`.
    */
   of<S extends DescService>(service: S): Calls<S> {
     let calls = this.#made.get(service) as Calls<S> | undefined;

@@ -29,7 +29,8 @@ export interface Waiting {
 type Readiness = "pending" | "ready" | ChirmError;
 
 /**
- * A connection that stays: it connects, and connects again, until it is closed or told by the server to stop.
+ * A connection that stays: it connects, and connects again, until it is closed or told by the
+ * server to stop.
  *
  * ```ts
  * const client = new Client({ url: "https://chat.example.com", token });
@@ -84,8 +85,8 @@ export class Client {
   }
 
   /**
-   * Waits until a connection has got ready for the first time. Throws if it can't without a change: the token
-   * was refused, or the server said to stop.
+   * Waits until a connection has got ready for the first time. Throws if it can't without a change:
+   * the token was refused, or the server said to stop.
    */
   async ready({ signal }: Waiting = {}): Promise<void> {
     for (;;) {
@@ -105,17 +106,17 @@ export class Client {
   }
 
   /**
-   * The events, in order, from when the first is asked for; the program's first reader gets those before it,
-   * too. It ends after `closed`, or when the signal is aborted. It is bounded: as long as one of the readers
-   * doesn't go on, the connection isn't read, sends included.
+   * The events, in order, from when the first is asked for; the program's first reader gets those
+   * before it, too. It ends after `closed`, or when the signal is aborted. It is bounded: as long
+   * as one of the readers doesn't go on, the connection isn't read, sends included.
    */
   events({ signal }: Waiting = {}): AsyncGenerator<Event, void, undefined> {
     return this.#feed.events(signal);
   }
 
   /**
-   * Calls a listener for each event of a kind, or for each of them (`"*"`), in order. Answers a function that
-   * takes it away again, as an aborted signal does.
+   * Calls a listener for each event of a kind, or for each of them (`"*"`), in order. Answers a
+   * function that takes it away again, as an aborted signal does.
    */
   on<T extends EventType>(type: T, listener: Listener<EventOf<T>>, waiting?: Waiting): () => void;
   on(type: "*", listener: Listener<Event>, waiting?: Waiting): () => void;
@@ -127,12 +128,12 @@ export class Client {
   }
 
   /**
-   * Sends a message and waits for the server's acknowledgement: then it is durable. It is kept in the outbox
-   * and repeated, over connections, under the same nonce until it is acknowledged or refused for good. An
-   * aborted signal doesn't take the message back.
+   * Sends a message and waits for the server's acknowledgement: then it is durable. It is kept in
+   * the outbox and repeated, over connections, under the same nonce until it is acknowledged or
+   * refused for good. An aborted signal doesn't take the message back.
    *
-   * Throws if the outbox is full, the message was refused, or the client was closed before an answer: then the
-   * message may have been sent, and the outbox's store still has it.
+   * Throws if the outbox is full, the message was refused, or the client was closed before an
+   * answer: then the message may have been sent, and the outbox's store still has it.
    */
   async send(channelId: string, content: string, options: SendOptions = {}): Promise<Message> {
     const { replyTo = "0", nonce = newNonce(), metadata = {}, signal } = options;
@@ -155,7 +156,8 @@ export class Client {
   }
 
   /**
-   * Says which parts of member lists and which users the user looks at; replaces what was said before.
+   * Says which parts of member lists and which users the user looks at; replaces what was said
+   * before.
    */
   look(looking: Looking): void {
     checkLooking(looking);
@@ -163,8 +165,9 @@ export class Client {
   }
 
   /**
-   * Sets the status to appear with, and the user's own words (at most 128 characters; absent leaves them as
-   * they are). Both are said again on each new connection. `UNSPECIFIED` leaves the status as it is.
+   * Sets the status to appear with, and the user's own words (at most 128 characters; absent leaves
+   * them as they are). Both are said again on each new connection. `UNSPECIFIED` leaves the status
+   * as it is.
    */
   setPresence(status: PresenceStatus, text?: string): void {
     if (status === PresenceStatus.OFFLINE) {
@@ -178,8 +181,8 @@ export class Client {
   }
 
   /**
-   * The positions of what the program has taken: what to keep for a later run, as JSON if need be. A topic
-   * whose history is being paged has none.
+   * The positions of what the program has taken: what to keep for a later run, as JSON if need be.
+   * A topic whose history is being paged has none.
    */
   positions(): TopicPosition[] {
     return [...this.#positions.values()];
@@ -187,8 +190,8 @@ export class Client {
 
   /**
    * Uses another token that lasts, a bot's or a service key, for calls from now on and for the next
-   * connection. A client that waits for one connects. What renewed the token before doesn't any more, but for
-   * a {@link TokenSource}.
+   * connection. A client that waits for one connects. What renewed the token before doesn't any
+   * more, but for a {@link TokenSource}.
    */
   setToken(token: string): void {
     this.setTokens({ accessToken: token });
@@ -202,8 +205,8 @@ export class Client {
   }
 
   /**
-   * Drops the connection without a goodbye, as a network would. The client then connects again with its
-   * positions.
+   * Drops the connection without a goodbye, as a network would. The client then connects again with
+   * its positions.
    */
   cut(): void {
     this.#driver.handle({ type: "cut" });

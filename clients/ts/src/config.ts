@@ -26,8 +26,8 @@ export interface ClientOptions {
   /** An access token, a bot's token or a service key. */
   readonly token?: string;
   /**
-   * What signing in gave, in place of `token`: tokens are renewed before they end and when they are refused,
-   * and the program gets the new ones as `tokensRenewed`.
+   * What signing in gave, in place of `token`: tokens are renewed before they end and when they are
+   * refused, and the program gets the new ones as `tokensRenewed`.
    */
   readonly tokens?: TokensInit;
   /** Gives new tokens in place of the refresh token. */
@@ -46,8 +46,8 @@ export interface ClientOptions {
    */
   readonly presence?: PresenceStatus;
   /**
-   * Names the device, at most 100 characters; a newer connection of the same device and user ends the older.
-   * By default nothing is ended.
+   * Names the device, at most 100 characters; a newer connection of the same device and user ends
+   * the older. By default nothing is ended.
    */
   readonly device?: string;
   /** What else to receive: typing, presence, custom events. */
@@ -55,14 +55,14 @@ export interface ClientOptions {
   /** Positions held from an earlier run, as {@link Client.positions} gave them. */
   readonly positions?: readonly MessageInitShape<typeof TopicPositionSchema>[];
   /**
-   * The newest message held of channels from an earlier run. A gap in such a channel is paged from there:
-   * edits and deletes of older messages in it don't come. What the earlier run had beyond its positions comes
-   * again: a program that keeps messages compares their ids.
+   * The newest message held of channels from an earlier run. A gap in such a channel is paged from
+   * there: edits and deletes of older messages in it don't come. What the earlier run had beyond
+   * its positions comes again: a program that keeps messages compares their ids.
    */
   readonly lastIds?: Iterable<readonly [channelId: string, messageId: string]>;
   /**
-   * Whether a channel that was never seen is paged from its first message. By default its messages begin with
-   * the connection.
+   * Whether a channel that was never seen is paged from its first message. By default its messages
+   * begin with the connection.
    */
   readonly history?: boolean;
   /** How long to wait between attempts to connect, and to repeat a send or a page. */
@@ -70,20 +70,20 @@ export interface ClientOptions {
   /** Where sends are kept until they are answered. In memory by default, at most 1,024. */
   readonly outbox?: OutboxStore;
   /**
-   * How many events may wait for the program: 1,024 by default. While it is full nothing more is taken from
-   * the server. Without a listener nothing waits for long: a program may only send.
+   * How many events may wait for the program: 1,024 by default. While it is full nothing more is
+   * taken from the server. Without a listener nothing waits for long: a program may only send.
    */
   readonly eventBuffer?: number;
   /**
-   * Hears each frame as it goes and as it comes, before the client does anything with it: for logs and checks.
-   * `identify` has a token in it.
+   * Hears each frame as it goes and as it comes, before the client does anything with it: for logs
+   * and checks. `identify` has a token in it.
    */
   readonly tap?: (frame: Tapped) => void;
 }
 
 /**
- * What a user looks at besides channels. Presences need `Intent.PRESENCE` among the intents; parts of member
- * lists come anyway, as `memberList`.
+ * What a user looks at besides channels. Presences need `Intent.PRESENCE` among the intents; parts
+ * of member lists come anyway, as `memberList`.
  */
 export interface Looking {
   /** Parts of member lists: of at most 10 servers, 5 parts of 100 places each. */
@@ -95,7 +95,9 @@ export interface Looking {
 /** A frame on its way. */
 export type Tapped = { readonly sent: ClientFrame } | { readonly received: ServerFrame };
 
-/** Full jitter: the n-th wait is anywhere between nothing and `baseMs × 2ⁿ`, never above `maxMs`. */
+/**
+ * Full jitter: the n-th wait is anywhere between nothing and `baseMs × 2ⁿ`, never above `maxMs`.
+ */
 export interface Backoff {
   /** The first wait's upper end, in milliseconds: 500 by default. */
   readonly baseMs: number;

@@ -1,6 +1,6 @@
 /**
- * What can go wrong, as one class: the server's answer with its `google.rpc` details, or a cause of this
- * machine's.
+ * What can go wrong, as one class: the server's answer with its `google.rpc` details, or a cause of
+ * this machine's.
  */
 
 import { fromBinary } from "@bufbuild/protobuf";
@@ -40,7 +40,8 @@ export type Code = (typeof CODES)[number];
  * What to do about an error.
  * - `retry`: the same call may succeed later; see {@link ChirmError.retryAfterMs}.
  * - `resume`: the connection ended; connecting again with the positions held goes on where it was.
- * - `reauthenticate`: the token is of no use any more: sign in or refresh, then {@link Client.setTokens}.
+ * - `reauthenticate`: the token is of no use any more: sign in or refresh, then {@link
+ *   Client.setTokens}.
  * - `stop`: it would end the same way.
  */
 export type Advice = "retry" | "resume" | "reauthenticate" | "stop";
@@ -111,7 +112,9 @@ export class ChirmError extends Error {
     return new ChirmError({ ...this.parts(), advice }, { cause: this.cause });
   }
 
-  /** The same as the end of a stream: whatever our own server doesn't say to be final is resumed. */
+  /**
+   * The same as the end of a stream: whatever our own server doesn't say to be final is resumed.
+   */
   ofStream(): ChirmError {
     const isForeign = this.reason === "";
     const goesOn = this.advice === "retry" || (this.advice === "stop" && isForeign);

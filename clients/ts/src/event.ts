@@ -17,15 +17,17 @@ import type {
 import type { Message } from "./gen/chirm/v1/message_pb.js";
 
 /**
- * How a message came to the program: by the stream as it happened (`live`), by the stream after connecting
- * again (`replay`), from history (`page`).
+ * How a message came to the program: by the stream as it happened (`live`), by the stream after
+ * connecting again (`replay`), from history (`page`).
  */
 export type Source = "live" | "replay" | "page";
 
 /**
  * How something came to be missed.
- * - `server`: the server said so, by its own `Gap` or by a snapshot at another position than the one held.
- * - `jump`: the client noticed a jump of the topic's position. A server that keeps its promises causes none.
+ * - `server`: the server said so, by its own `Gap` or by a snapshot at another position than the
+ *   one held.
+ * - `jump`: the client noticed a jump of the topic's position. A server that keeps its promises
+ *   causes none.
  * - `overflow`: while the channel was paged, more of its events came than the client keeps.
  */
 export type GapCause = "server" | "jump" | "overflow";
@@ -42,8 +44,8 @@ export interface EventMap {
     readonly position: Position | undefined;
   };
   /**
-   * A message was edited; its revision is above any that the program had. Which of its reactions are the
-   * user's own it doesn't say: {@link keepOwn}.
+   * A message was edited; its revision is above any that the program had. Which of its reactions
+   * are the user's own it doesn't say: {@link keepOwn}.
    */
   messageUpdated: { readonly message: Message };
   /** A message was deleted. Its content is empty; found by paging, its author is 0, too. */
@@ -51,18 +53,18 @@ export interface EventMap {
   /** A topic's state; it replaces what the program held of the topic but for messages. */
   snapshot: { readonly snapshot: Snapshot };
   /**
-   * Something of a topic was missed. A channel is now paged: its messages follow. Edits and deletes of
-   * messages older than the client remembers don't, nor do reactions and pins of messages that the program
-   * has; page again what is cached of those. The state of a server or user follows as a snapshot. Of a
-   * PRIVATE or DIRECT channel, `gap.channel` takes the place of its properties and members if the server
-   * sent the gap; else read them anew with `getChannel`.
+   * Something of a topic was missed. A channel is now paged: its messages follow. Edits and deletes
+   * of messages older than the client remembers don't, nor do reactions and pins of messages that
+   * the program has; page again what is cached of those. The state of a server or user follows as a
+   * snapshot. Of a PRIVATE or DIRECT channel, `gap.channel` takes the place of its properties and
+   * members if the server sent the gap; else read them anew with `getChannel`.
    */
   gap: { readonly gap: Gap; readonly cause: GapCause };
   /** Another event of a topic. {@link applyMark} takes those of reactions and pins. */
   topic: { readonly event: TopicEvent };
   /**
-   * A topic is no longer visible. All that was held of it is void; should it come back, it comes as one
-   * never seen.
+   * A topic is no longer visible. All that was held of it is void; should it come back, it comes as
+   * one never seen.
    */
   topicRemoved: { readonly topic: Topic };
   /** Something is new in a channel that isn't viewed. */
@@ -80,8 +82,8 @@ export interface EventMap {
   /** The tokens were renewed, and the old ones are spent: keep these for the next run. */
   tokensRenewed: { readonly tokens: Tokens };
   /**
-   * The connection ended, and the client connects again; unless the advice is to reauthenticate: then it
-   * waits for {@link Client.setTokens}.
+   * The connection ended, and the client connects again; unless the advice is to reauthenticate:
+   * then it waits for {@link Client.setTokens}.
    */
   disconnected: { readonly reason: ChirmError };
   /** The last event: the client won't connect again. */

@@ -1,6 +1,6 @@
 /**
- * What travels to the program: events, and the positions that it holds once it has taken them. It is bounded:
- * a program that doesn't take its events in time holds up its connection.
+ * What travels to the program: events, and the positions that it holds once it has taken them. It
+ * is bounded: a program that doesn't take its events in time holds up its connection.
  */
 
 import type { Event, EventOf, EventType } from "./event.js";
@@ -77,8 +77,8 @@ export class Feed {
   }
 
   /**
-   * Calls a listener for each event of a kind, or for each. What nobody heard yet comes first, if it is the
-   * program's first listener. Answers what takes it away again.
+   * Calls a listener for each event of a kind, or for each. What nobody heard yet comes first, if
+   * it is the program's first listener. Answers what takes it away again.
    */
   listen<T extends EventType>(type: T, listener: Listener<EventOf<T>>): () => void;
   listen(type: typeof ANY, listener: Listener<Event>): () => void;
@@ -96,8 +96,8 @@ export class Feed {
   }
 
   /**
-   * The events from when the first is asked for on, and what nobody heard yet. Ends after the last, or when
-   * aborted.
+   * The events from when the first is asked for on, and what nobody heard yet. Ends after the last,
+   * or when aborted.
    */
   async *events(signal?: AbortSignal): AsyncGenerator<Event, void, undefined> {
     let wake = () => {};
@@ -185,7 +185,9 @@ export class Feed {
   }
 }
 
-/** A listener that throws is a bug of the program's: it comes to be known, and stops nobody else. */
+/**
+ * A listener that throws is a bug of the program's: it comes to be known, and stops nobody else.
+ */
 function tell(listener: Listener<Event>, event: Event): void {
   try {
     listener(event);

@@ -1,6 +1,7 @@
 /**
- * Snowflakes and other 64-bit numbers, as the strings of decimal digits that they travel as: numbers of
- * JavaScript end at 53 bits, and strings are keys of maps, compare with `===` and go through JSON.
+ * Snowflakes and other 64-bit numbers, as the strings of decimal digits that they travel as:
+ * numbers of JavaScript end at 53 bits, and strings are keys of maps, compare with `===` and go
+ * through JSON.
  */
 
 const ID = /^(0|[1-9]\d{0,18})$/;

@@ -4,7 +4,8 @@
  * - {@link Client}, {@link Event}: the connection that stays, and what comes of it.
  * - {@link Api}: unary calls. {@link applyMark}: reactions and pins of a message that is held.
  * - {@link ClientOptions}, {@link OutboxStore}, {@link TokenSource}: what can be chosen.
- * - {@link webSocket}, {@link grpcWeb}, and `grpc` of `@chirm/client/grpc`: how the server is reached.
+ * - {@link webSocket}, {@link grpcWeb}, and `grpc` of `@chirm/client/grpc`: how the server is
+ *   reached.
  * - `machine`: what the client does, as a pure state machine; `driver` runs it.
  *
  * @packageDocumentation

@@ -27,7 +27,9 @@ export const json: Codec = {
   },
 };
 
-/** A frame without the details of an error that aren't known: JSON of an unknown type can't be read. */
+/**
+ * A frame without the details of an error that aren't known: JSON of an unknown type can't be read.
+ */
 function understood(frame: JsonValue): JsonValue {
   const { result } = frame as { result?: { error?: { details?: { "@type"?: string }[] } } };
   const error = result?.error;

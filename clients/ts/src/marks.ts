@@ -5,13 +5,13 @@ import type { Event as TopicEvent } from "./gen/chirm/v1/gateway_pb.js";
 import { type Message, type Reaction, ReactionSchema } from "./gen/chirm/v1/message_pb.js";
 
 /**
- * A message that the program holds, brought up to date with an event of its channel: its reactions and whether
- * it is pinned. `userId` is the program's own user, whose reactions are `own`. The same message if the event is
- * of something else, otherwise a new one. Events are applied in their order; one that came before the message
- * was read does no harm, since those after it come, too.
+ * A message that the program holds, brought up to date with an event of its channel: its reactions
+ * and whether it is pinned. `userId` is the program's own user, whose reactions are `own`. The same
+ * message if the event is of something else, otherwise a new one. Events are applied in their
+ * order; one that came before the message was read does no harm, since those after it come, too.
  *
- * An edited message (`messageUpdated`) comes with its reactions, but can't tell which are the user's own:
- * {@link keepOwn} does.
+ * An edited message (`messageUpdated`) comes with its reactions, but can't tell which are the
+ * user's own: {@link keepOwn} does.
  */
 export function applyMark(message: Message, { event }: TopicEvent, userId: string): Message {
   const { value } = event;
@@ -44,8 +44,8 @@ export function applyMark(message: Message, { event }: TopicEvent, userId: strin
 }
 
 /**
- * A message that an event brought, with the program's own reactions taken over from the message held: the
- * event says so of none.
+ * A message that an event brought, with the program's own reactions taken over from the message
+ * held: the event says so of none.
  */
 export function keepOwn(updated: Message, held: Message): Message {
   const own = new Set(held.reactions.filter((kind) => kind.own).map((kind) => kind.emoji));

@@ -1,7 +1,8 @@
 /** Nonces: UUIDs of version 7, whose first part is the time. */
 
 /**
- * A new nonce. (`crypto.randomUUID` isn't there in pages that come without TLS, and makes version 4.)
+ * A new nonce. (`crypto.randomUUID` isn't there in pages that come without TLS, and makes version
+ * 4.)
  */
 export function newNonce(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));

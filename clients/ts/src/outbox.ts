@@ -16,14 +16,15 @@ export interface OutboxEntry {
 }
 
 /**
- * Keeps sends that have no answer yet. With a durable store a message survives its program: the next one that
- * starts with the same store sends it, as a repeat, under the same nonce. So a store belongs to one user of
- * one server.
+ * Keeps sends that have no answer yet. With a durable store a message survives its program: the
+ * next one that starts with the same store sends it, as a repeat, under the same nonce. So a store
+ * belongs to one user of one server.
  */
 export interface OutboxStore {
   /**
-   * Keeps an entry, or replaces the one with its nonce. A durable store has it on disk before it answers, and
-   * answers in the order in which it was asked. Refuses when full: an outbox is bounded.
+   * Keeps an entry, or replaces the one with its nonce. A durable store has it on disk before it
+   * answers, and answers in the order in which it was asked. Refuses when full: an outbox is
+   * bounded.
    */
   put(entry: OutboxEntry): Promise<void>;
   /** Forgets an entry: it was answered. Absent entries are no error. */
@@ -82,8 +83,8 @@ export class IndexedDbOutbox implements OutboxStore {
   #database: Promise<IDBDatabase> | undefined;
 
   /**
-   * An outbox in the database of this name. Another user or server needs another name: messages would go out
-   * under the wrong one. At most so many entries: 1,024 by default.
+   * An outbox in the database of this name. Another user or server needs another name: messages
+   * would go out under the wrong one. At most so many entries: 1,024 by default.
    */
   constructor(name: string, entriesMax = ENTRIES_MAX) {
     this.#name = name;

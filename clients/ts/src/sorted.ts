@@ -1,6 +1,6 @@
 /**
- * Arrays that are kept in order. What is added mostly belongs at the end, what is removed mostly stands
- * at the front: both are cheap.
+ * Arrays that are kept in order. What is added mostly belongs at the end, what is removed mostly
+ * stands at the front: both are cheap.
  */
 
 type Compare<T> = (a: T, b: T) => number;

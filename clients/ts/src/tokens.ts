@@ -10,17 +10,18 @@ import { checkToken, type Transport } from "./transport/index.js";
 export type TokensInit = MessageInitShape<typeof TokensSchema>;
 
 /**
- * Gives new tokens in place of an access token that ends soon or was refused: for programs that share their
- * session with others, or get tokens in a way of their own; whoever shares the session may have renewed it
- * already. What must be kept of them is kept before it answers. A {@link ChirmError} that advises to retry is
- * tried again; after any other, the client uses the token that it has as long as it is taken, and then waits
- * for {@link Client.setTokens}. With a refresh token alone a client renews by itself.
+ * Gives new tokens in place of an access token that ends soon or was refused: for programs that
+ * share their session with others, or get tokens in a way of their own; whoever shares the session
+ * may have renewed it already. What must be kept of them is kept before it answers. A {@link
+ * ChirmError} that advises to retry is tried again; after any other, the client uses the token that
+ * it has as long as it is taken, and then waits for {@link Client.setTokens}. With a refresh token
+ * alone a client renews by itself.
  */
 export type TokenSource = (accessToken: string) => Promise<TokensInit>;
 
 /**
- * A refresh's answer may be lost: the server takes the same refresh token once more for 10 s, so the second
- * try must come before.
+ * A refresh's answer may be lost: the server takes the same refresh token once more for 10 s, so
+ * the second try must come before.
  */
 const ANSWER_MS = 4000;
 

@@ -1,6 +1,6 @@
 /**
- * The protocol `chirm.v1`: every message, its schema, every service. Ids, positions and other 64-bit
- * numbers are strings of decimal digits, as JavaScript's numbers end at 53 bits.
+ * The protocol `chirm.v1`: every message, its schema, every service. Ids, positions and other
+ * 64-bit numbers are strings of decimal digits, as JavaScript's numbers end at 53 bits.
  *
  * @packageDocumentation
  */

@@ -1,4 +1,6 @@
-/** The client against a server that can be told to misbehave, over real sockets, by every carrier. */
+/**
+ * The client against a server that can be told to misbehave, over real sockets, by every carrier.
+ */
 
 import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -134,7 +136,7 @@ describe.each(CARRIERS)("by $name", (carrier) => {
     expect(client.stats.pages).toBe(3);
   });
 
-  test("a send that is refused for now is repeated by its nonce, before those after it", async () => {
+  test("what is refused for now is repeated by its nonce, before those after it", async () => {
     const client = start(carrier);
     await client.ready();
     server.refusals = 3;
@@ -177,7 +179,7 @@ describe.each(CARRIERS)("by $name", (carrier) => {
     expect(asked).toBe(1);
   });
 
-  test("a page refused for a token that is there no more is read with the present one", async () => {
+  test("a page refused for a token of before is read with the present one", async () => {
     const client = start(carrier);
     const reading = new Reading(client);
     await reading.next("ready");
@@ -342,7 +344,7 @@ test("a send that is given up is sent all the same", async () => {
   expect((await reading.next("message")).message.content).toBe("given up");
 });
 
-test("listeners hear what came before the first of them, in order, until they are taken away", async () => {
+test("listeners hear what came before the first of them, until they are taken away", async () => {
   const client = start(grpc);
   await client.ready();
   const heard: string[] = [];

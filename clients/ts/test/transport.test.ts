@@ -88,7 +88,12 @@ describe("a unary call by gRPC-Web", () => {
       ],
     });
     const details = Buffer.from(toBinary(StatusSchema, status)).toString("base64");
-    const trailers = `grpc-status:5\r\ngrpc-message:n%C3%B6\r\ngrpc-status-details-bin:${details}\r\n`;
+    const trailers = [
+      "grpc-status:5",
+      "grpc-message:n%C3%B6",
+      `grpc-status-details-bin:${details}`,
+      "",
+    ].join("\r\n");
     const expected = { code: "NOT_FOUND", reason: "NOT_FOUND", message: "nö", advice: "stop" };
     expect(await refused(call([frame(0x80, trailers)]))).toMatchObject(expected);
     const headers = {

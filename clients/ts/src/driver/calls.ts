@@ -1,4 +1,7 @@
-/** What goes beside the stream, for as long as the connection lasts: pages, and sends by unary calls. */
+/**
+ * What goes beside the stream, for as long as the connection lasts: pages, and sends by unary
+ * calls.
+ */
 
 import { ChirmError, connectionError } from "../error.js";
 import { MessageService, type SendMessageRequest } from "../gen/chirm/v1/message_pb.js";

@@ -1,6 +1,6 @@
 /**
- * Runs the state machine: it owns the connection, the timers and what waits for an answer. `calls`: what goes
- * beside the stream.
+ * Runs the state machine: it owns the connection, the timers and what waits for an answer. `calls`:
+ * what goes beside the stream.
  *
  * @packageDocumentation
  */
@@ -83,7 +83,9 @@ export class Driver {
   readonly #inputs: Input[] = [];
   #isHandling = false;
   #finished: ChirmError | undefined;
-  /** What is to end before the client has: renewals, and entries of the outbox that are taken out. */
+  /**
+   * What is to end before the client has: renewals, and entries of the outbox that are taken out.
+   */
   readonly #endings = new Set<Promise<void>>();
 
   constructor(parts: Parts) {
@@ -139,8 +141,8 @@ export class Driver {
       const settled = { resolve, reject };
       const stored = this.#sends.get(this.#stored.get(entry.nonce) ?? 0);
       if (stored !== undefined) {
-        // It came by way of the store, too, or the program repeats one of an earlier run: one message all
-        // the same.
+        // It came by way of the store, too, or the program repeats one of an earlier run: one
+        // message all the same.
         stored.settled = settled;
         return;
       }
@@ -304,7 +306,8 @@ export class Driver {
   /** Waits until the program takes its events. */
   async #room(): Promise<void> {
     if (!this.#parts.feed.isFull) return;
-    // It may wait for the answer to a send, which waits unread behind the events: they go by another way.
+    // It may wait for the answer to a send, which waits unread behind the events: they go by
+    // another way.
     const timer = setTimeout(() => {
       for (const key of [...this.#onStream]) this.#fired(`answer.${key}`);
     }, STUCK_MS);

@@ -73,9 +73,9 @@ function isFollowed(m: Machine, id: string): boolean {
 }
 
 /**
- * Every channel begins with its snapshot, so that an event of one which isn't known was under way when it
- * was removed. But the snapshot of one that came into view, left it and came again may have arrived while it
- * was out of view.
+ * Every channel begins with its snapshot, so that an event of one which isn't known was under way
+ * when it was removed. But the snapshot of one that came into view, left it and came again may have
+ * arrived while it was out of view.
  */
 function mayBeginWithAnEvent(m: Machine, id: string): boolean {
   return m.rules.viewedOnly && m.viewed.includes(id) && !m.removed.has(id);
@@ -116,8 +116,8 @@ export function channelEvent(
     apply(m, event, source);
     return;
   }
-  // All before the event was stored before it was published, so pages read from now on have it; the event
-  // itself then comes in its turn.
+  // All before the event was stored before it was published, so pages read from now on have it; the
+  // event itself then comes in its turn.
   const target = before(position);
   const body = event.event;
   if (!m.rules.history && body.case === "messageCreated" && body.value.message !== undefined) {

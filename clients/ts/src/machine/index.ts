@@ -1,12 +1,12 @@
 /**
  * What a client does, without doing it: inputs in, actions out, no I/O, no clock, no randomness.
  *
- * `conformance/client-state-machine.yaml` has the same as a table, which the tests run against this code;
- * clients in other languages follow it.
+ * `conformance/client-state-machine.yaml` has the same as a table, which the tests run against this
+ * code; clients in other languages follow it.
  *
- * - here: the connection. `step`: inputs and actions. `token`: renewing it. `topic`: topics. `channel`: a
- *   channel's position and gaps; `paging`: what closes them. `seen`: what the program has had. `sends`: sends
- *   until they are answered; `pace`: how fast they go.
+ * - here: the connection. `step`: inputs and actions. `token`: renewing it. `topic`: topics.
+ *   `channel`: a channel's position and gaps; `paging`: what closes them. `seen`: what the program
+ *   has had. `sends`: sends until they are answered; `pace`: how fast they go.
  *
  * @packageDocumentation
  */
@@ -215,7 +215,9 @@ export class Machine {
     this.wait("handshake", { ms: HANDSHAKE_MS });
   }
 
-  /** What is held. Users and servers first: of what doesn't fit, channels are the cheapest to page. */
+  /**
+   * What is held. Users and servers first: of what doesn't fit, channels are the cheapest to page.
+   */
   #positions(): TopicPosition[] {
     const held = [...this.others.values()];
     for (const [id, { held: position }] of this.channels) {
@@ -360,8 +362,8 @@ export class Machine {
   #ready(ready: Ready): void {
     if (this.state !== "syncing") return;
     this.state = "live";
-    // Not before it has lasted do failures count no more: a server that closes each connection would be
-    // asked all the time.
+    // Not before it has lasted do failures count no more: a server that closes each connection
+    // would be asked all the time.
     this.wait("steady", { ms: STEADY_MS });
     this.stats.connects += 1;
     this.emit({ type: "ready", ready });

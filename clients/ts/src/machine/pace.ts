@@ -9,8 +9,8 @@ const INTERVAL_MS_MAX = 60_000;
 const RATE_LIMITED = "RATE_LIMITED";
 
 /**
- * Of the stream or of a channel. It knows nothing of the server's limits, and finds out: after a refusal it
- * waits as long as it is told, then sends one at a time, and step by step more again.
+ * Of the stream or of a channel. It knows nothing of the server's limits, and finds out: after a
+ * refusal it waits as long as it is told, then sends one at a time, and step by step more again.
  */
 export class Pace {
   /** The time between two sends. */
@@ -57,8 +57,8 @@ export class Pace {
   }
 
   /**
-   * The server refused one for now: how long to wait. What was under way with it and is refused, too, says
-   * nothing more.
+   * The server refused one for now: how long to wait. What was under way with it and is refused,
+   * too, says nothing more.
    */
   refused(error: ChirmError): Delay {
     const retryAfterMs = error.retryAfterMs ?? 0;

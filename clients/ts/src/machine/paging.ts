@@ -14,8 +14,9 @@ import { renew } from "./token.js";
 import { apply } from "./topic.js";
 
 /**
- * What became of an event that waits for the end of a paging: it was `kept`, or kept or paged before
- * (`had`); or it and all that waited must be paged up to the target, too: a jump, or too many.
+ * What became of an event that waits for the end of a paging: it was `kept`, or kept or paged
+ * before (`had`); or it and all that waited must be paged up to the target, too: a jump, or too
+ * many.
  */
 export type Kept = "kept" | "had" | { readonly target: Position; readonly cause: GapCause };
 

@@ -6,8 +6,8 @@ import { addSorted } from "../sorted.js";
 import type { Bounds } from "./step.js";
 
 /**
- * Between the least and the most that is remembered, those of the last 30 s before the newest, by the time
- * in their ids: sends in flight over a gap may come in with ids so far below the newest.
+ * Between the least and the most that is remembered, those of the last 30 s before the newest, by
+ * the time in their ids: sends in flight over a gap may come in with ids so far below the newest.
  */
 const RECENT_AGE_MS = 30_000;
 
@@ -25,8 +25,8 @@ export type Origin = "created" | "updated" | "deleted" | "page";
 export type News = "new" | "updated" | "deleted" | "nothing";
 
 /**
- * The program has had all up to the floor (or they lie before its time), and of those above exactly the
- * recent ones.
+ * The program has had all up to the floor (or they lie before its time), and of those above exactly
+ * the recent ones.
  */
 export class Seen {
   #floor: string | undefined;
@@ -93,8 +93,8 @@ export class Seen {
   }
 
   /**
-   * Keeps the memory within its limits. Called when a whole page, or an event, was taken: what a page says
-   * of a message must still find it remembered.
+   * Keeps the memory within its limits. Called when a whole page, or an event, was taken: what a
+   * page says of a message must still find it remembered.
    */
   forgetOld(bounds: Bounds): void {
     const newest = this.#ids.at(-1);

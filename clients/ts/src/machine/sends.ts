@@ -14,8 +14,8 @@ import { renew } from "./token.js";
 /** How long an answer may take before the send is repeated. */
 const ANSWER_MS = 10_000;
 /**
- * Sends under way at once; the others wait their turn. So few that a server which takes no more for now has
- * few to refuse: those count, too.
+ * Sends under way at once; the others wait their turn. So few that a server which takes no more for
+ * now has few to refuse: those count, too.
  */
 export const UNDER_WAY_MAX = 16;
 /** Calls are numbered by 32 bits. */
@@ -225,8 +225,8 @@ function settle(m: Machine, key: number, answer: Answer): void {
 }
 
 /**
- * The connection is gone: whatever has no answer goes out again by the next one, in order. Channels go on
- * waiting: their limits are the user's, not the stream's.
+ * The connection is gone: whatever has no answer goes out again by the next one, in order. Channels
+ * go on waiting: their limits are the user's, not the stream's.
  */
 export function interruptSends(m: Machine): void {
   const { sends } = m;

@@ -49,8 +49,8 @@ export type Input =
   /** The program looks at other channels. */
   | { readonly type: "view"; readonly channels: readonly string[] }
   /**
-   * There is a token, from the program: whether it can be renewed, and for how long it is good if that is
-   * known.
+   * There is a token, from the program: whether it can be renewed, and for how long it is good if
+   * that is known.
    */
   | { readonly type: "token"; readonly renews: boolean; readonly lifetimeMs: number | undefined }
   /** The token was renewed. */
@@ -107,9 +107,9 @@ export type Action =
   | { readonly type: "finish"; readonly error: ChirmError };
 
 /**
- * What a client waits for: to connect again, for Hello, to send the next heartbeat, to renew the token, for
- * the connection to have lasted, to go on with all sends, for the answer to a send (by its key), to go on
- * with a channel's sends.
+ * What a client waits for: to connect again, for Hello, to send the next heartbeat, to renew the
+ * token, for the connection to have lasted, to go on with all sends, for the answer to a send (by
+ * its key), to go on with a channel's sends.
  */
 export type Timer =
   | "connect"

@@ -1,5 +1,6 @@
 /**
- * The access token: renewed before it ends and when it is refused, if there is something that renews it.
+ * The access token: renewed before it ends and when it is refused, if there is something that
+ * renews it.
  */
 
 import type { ChirmError } from "../error.js";
@@ -9,8 +10,8 @@ import type { Machine } from "./index.js";
 /** Of a token's life so great a part is left when it is renewed. */
 const LEFT = 10;
 /**
- * Tokens that were just renewed aren't renewed again sooner, however this machine's clock stands: one that
- * lasts less is renewed when it is refused.
+ * Tokens that were just renewed aren't renewed again sooner, however this machine's clock stands:
+ * one that lasts less is renewed when it is refused.
  */
 export const RENEW_MS_MIN = 60_000;
 
@@ -48,8 +49,8 @@ export function renewInTime(m: Machine): void {
 }
 
 /**
- * The token was refused: renews it, unless that is under way or to be tried again. Whether it can be
- * renewed.
+ * The token was refused: renews it, unless that is under way or to be tried again. Whether it can
+ * be renewed.
  */
 export function renew(m: Machine): boolean {
   if (m.token.place === "good") {

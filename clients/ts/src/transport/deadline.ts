@@ -3,7 +3,10 @@
 import { ChirmError } from "../error.js";
 import { CALL_MS, type CallOptions } from "./index.js";
 
-/** Runs a call under a signal that is aborted when it may take no longer, or when the program says so. */
+/**
+ * Runs a call under a signal that is aborted when it may take no longer, or when the program says
+ * so.
+ */
 export async function withDeadline<T>(
   { signal, timeoutMs = CALL_MS }: CallOptions,
   call: (signal: AbortSignal) => Promise<T>,

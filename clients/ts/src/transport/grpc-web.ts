@@ -1,6 +1,6 @@
 /**
- * gRPC-Web over `fetch`: unary calls, and the stream that only listens. The format is five bytes before each
- * message (flags, length) and a last frame with the trailers, so it takes no library.
+ * gRPC-Web over `fetch`: unary calls, and the stream that only listens. The format is five bytes
+ * before each message (flags, length) and a last frame with the trailers, so it takes no library.
  */
 
 import {

@@ -1,6 +1,6 @@
 /**
- * How a client reaches its server: `websocket` and `grpc-web` everywhere, `grpc` in Node. `default` is what
- * is taken if the program names none.
+ * How a client reaches its server: `websocket` and `grpc-web` everywhere, `grpc` in Node. `default`
+ * is what is taken if the program names none.
  *
  * @packageDocumentation
  */
@@ -25,13 +25,16 @@ export type TransportFactory = (url: string) => Transport;
 /** The way to one server. */
 export interface Transport {
   /**
-   * No stream towards the server: sends go by unary calls, there are no heartbeats, and viewing connects
-   * anew.
+   * No stream towards the server: sends go by unary calls, there are no heartbeats, and viewing
+   * connects anew.
    */
   readonly listenOnly: boolean;
   /** Begins a connection whose first frame is this. What goes wrong, its frames say. */
   connect(identify: Identify): Connection;
-  /** Makes a unary call. Whatever goes wrong is thrown as a {@link ChirmError}, but an abort as its reason. */
+  /**
+   * Makes a unary call. Whatever goes wrong is thrown as a {@link ChirmError}, but an abort as its
+   * reason.
+   */
   call: Caller;
   /** Ends what is open between calls. */
   close(): void;
@@ -40,11 +43,14 @@ export interface Transport {
 /** A connection, from its beginning to its end. */
 export interface Connection {
   /**
-   * The next frame of the server's. Whatever ends the connection is thrown, as a {@link ChirmError}. One
-   * call at a time.
+   * The next frame of the server's. Whatever ends the connection is thrown, as a {@link
+   * ChirmError}. One call at a time.
    */
   receive(): Promise<ServerFrame>;
-  /** Sends a frame. False: too many wait to go out. Without a stream towards the server it does nothing. */
+  /**
+   * Sends a frame. False: too many wait to go out. Without a stream towards the server it does
+   * nothing.
+   */
   send(frame: ClientFrame): boolean;
   /** Drops the connection at once, without a goodbye. */
   drop(): void;

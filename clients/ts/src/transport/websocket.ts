@@ -68,7 +68,10 @@ export type WebSocketConstructor = new (url: string, protocols: string[]) => Web
 
 /** Choices of {@link webSocket}. */
 export interface WebSocketOptions {
-  /** In place of the global `WebSocket`, which Node has from version 22 on: that of the package `ws`. */
+  /**
+   * In place of the global `WebSocket`, which Node has from version 22 on: that of the package
+   * `ws`.
+   */
   readonly WebSocket?: WebSocketConstructor;
   /** How frames are written: as protobuf by default. */
   readonly codec?: Codec;
@@ -120,7 +123,8 @@ class Socketed implements Connection {
     socket.binaryType = "arraybuffer";
     socket.addEventListener("open", () => this.#opened());
     socket.addEventListener("message", ({ data }) => this.#message(data));
-    // A browser tells nothing of an error but that there was one; the close that follows has the code.
+    // A browser tells nothing of an error but that there was one; the close that follows has the
+    // code.
     socket.addEventListener("error", () => {});
     socket.addEventListener("close", ({ code, reason }) => {
       const why = reason === "" ? "" : `: ${reason}`;

@@ -1,11 +1,13 @@
 /** A value that UI code subscribes to. */
 
 /**
- * Something that changes: what `useSyncExternalStore` and its like take. The value is the same object as long as
- * nothing changed.
+ * Something that changes: what `useSyncExternalStore` and its like take. The value is the same
+ * object as long as nothing changed.
  */
 export interface Readable<T> {
-  /** Calls a listener after changes; many in one turn of the program are one. Answers what ends it. */
+  /**
+   * Calls a listener after changes; many in one turn of the program are one. Answers what ends it.
+   */
   readonly subscribe: (listener: () => void) => () => void;
   /** The value as it is now; not to be changed. */
   readonly getSnapshot: () => T;
@@ -78,7 +80,9 @@ export class Cells<T> {
     this.#watched = watched;
   }
 
-  /** What changes of a key. It may be kept: it finds its cell anew, should that have been forgotten. */
+  /**
+   * What changes of a key. It may be kept: it finds its cell anew, should that have been forgotten.
+   */
   get(key: string): Readable<T> {
     return this.#at(key).readable;
   }

@@ -1,9 +1,9 @@
 /**
- * What a client shows, kept up to date by its events: servers, channels, messages in order, parts of member
- * lists, what is unread, who is here. UI code subscribes to parts of it.
+ * What a client shows, kept up to date by its events: servers, channels, messages in order, parts
+ * of member lists, what is unread, who is here. UI code subscribes to parts of it.
  *
- * - here: {@link LocalView}. `cell`: what is subscribed to. `places`: servers and channels. `presences`: who is
- *   here. `messages`, `members`, `unread`: the same of one channel or server.
+ * - here: {@link LocalView}. `cell`: what is subscribed to. `places`: servers and channels.
+ *   `presences`: who is here. `messages`, `members`, `unread`: the same of one channel or server.
  *
  * @packageDocumentation
  */
@@ -40,7 +40,9 @@ const UNREAD_PAGE = 1000;
 export interface LocalViewOptions {
   /** Messages of a channel, the newest: 500 by default. */
   readonly messagesMax?: number;
-  /** Channels whose messages are kept beside those that are watched, the last ones: 50 by default. */
+  /**
+   * Channels whose messages are kept beside those that are watched, the last ones: 50 by default.
+   */
   readonly channelsMax?: number;
 }
 
@@ -52,7 +54,8 @@ export interface ConnectionView {
 }
 
 /**
- * What a client shows. It hears the client from when it is made, so make it before the client got ready.
+ * What a client shows. It hears the client from when it is made, so make it before the client got
+ * ready.
  *
  * ```ts
  * const view = new LocalView(client);
@@ -134,12 +137,17 @@ export class LocalView {
     return this.#cells.channel.get(channelId);
   }
 
-  /** A channel's newest messages. They are read when somebody subscribes, and kept up to date from then on. */
+  /**
+   * A channel's newest messages. They are read when somebody subscribes, and kept up to date from
+   * then on.
+   */
   messages(channelId: string): Readable<MessagesView> {
     return this.#cells.messages.get(channelId);
   }
 
-  /** Reads the page of messages before the oldest shown, if there is one and not too many are shown. */
+  /**
+   * Reads the page of messages before the oldest shown, if there is one and not too many are shown.
+   */
   async loadOlder(channelId: string): Promise<void> {
     await this.#list(channelId).older();
   }
@@ -150,8 +158,8 @@ export class LocalView {
   }
 
   /**
-   * Shows these parts of a server's member list, and no others: at most 5 of 100 places, of 10 servers. It
-   * takes the place of {@link Client.look}.
+   * Shows these parts of a server's member list, and no others: at most 5 of 100 places, of 10
+   * servers. It takes the place of {@link Client.look}.
    */
   showMembers(serverId: string, ranges: readonly Range[]): void {
     this.#memberList(serverId).show(ranges);
@@ -175,16 +183,16 @@ export class LocalView {
   }
 
   /**
-   * A user's presence; absent if it is offline or not told. It needs `Intent.PRESENCE`, and of users of large
-   * servers {@link showUsers}.
+   * A user's presence; absent if it is offline or not told. It needs `Intent.PRESENCE`, and of
+   * users of large servers {@link showUsers}.
    */
   presence(userId: string): Readable<Presence | undefined> {
     return this.#cells.presence.get(userId);
   }
 
   /**
-   * Wants the presence of these users wherever they are seen, and of no others so: at most 100. It takes the
-   * place of {@link Client.look}.
+   * Wants the presence of these users wherever they are seen, and of no others so: at most 100. It
+   * takes the place of {@link Client.look}.
    */
   showUsers(userIds: readonly string[]): void {
     this.#users = userIds;

@@ -17,7 +17,10 @@ const MARKS_MAX = 1000;
 export interface MessagesView {
   /** By id, oldest first. */
   readonly messages: readonly Message[];
-  /** `loading` at first and after a gap, when what is shown may be out of date; `failed`: see `error`. */
+  /**
+   * `loading` at first and after a gap, when what is shown may be out of date; `failed`: see
+   * `error`.
+   */
   readonly state: "loading" | "ready" | "failed";
   readonly error: ChirmError | undefined;
   /** Whether the channel has older ones: {@link LocalView.loadOlder}. */
@@ -44,7 +47,9 @@ export class MessageList {
   #isLoaded = false;
   #hasOlder = false;
   #error: ChirmError | undefined;
-  /** Counts the times that it was read, so that what an earlier reading brings counts for nothing. */
+  /**
+   * Counts the times that it was read, so that what an earlier reading brings counts for nothing.
+   */
   #run = 0;
   #isReading = false;
   /** What happened while it is read: a page may be older, or not. */

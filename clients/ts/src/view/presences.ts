@@ -3,7 +3,9 @@
 import type { PresenceChanged } from "../gen/chirm/v1/gateway_pb.js";
 import { type Presence, PresenceStatus } from "../gen/chirm/v1/presence_pb.js";
 
-/** After a connection got ready, presences that it didn't name are those of people who went away. */
+/**
+ * After a connection got ready, presences that it didn't name are those of people who went away.
+ */
 const SETTLES_MS = 3000;
 
 /** Users whose presence is read by one call. */
@@ -45,8 +47,8 @@ export class Presences {
   }
 
   /**
-   * A server is gone, and with it the right to see its members, of whom nobody tells: whoever is seen nowhere
-   * else is forgotten. `read` gives the presences of those who may be seen.
+   * A server is gone, and with it the right to see its members, of whom nobody tells: whoever is
+   * seen nowhere else is forgotten. `read` gives the presences of those who may be seen.
    */
   async recheck(read: (userIds: string[]) => Promise<readonly Presence[]>): Promise<void> {
     const held = [...this.#presences];

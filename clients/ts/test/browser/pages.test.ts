@@ -1,4 +1,6 @@
-/** The package in pages of a real browser: with a bundler and without, over reloads and closed tabs. */
+/**
+ * The package in pages of a real browser: with a bundler and without, over reloads and closed tabs.
+ */
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -119,7 +121,8 @@ describe("an outbox in IndexedDB", () => {
       const entry = (nonce, content) =>
         ({ nonce, request: { $typeName: "chirm.v1.SendMessageRequest", channelId: "7", content,
           nonce, replyTo: "0", attempt: 0, metadata: {} } });
-      const shown = async () => (await outbox.load()).map((e) => e.nonce + e.request.content).join();
+      const shown = async () =>
+        (await outbox.load()).map((e) => e.nonce + e.request.content).join();
       if ((await shown()) === "") {
         for (const nonce of ["c", "a", "b"]) await outbox.put(entry(nonce, 1));
         await outbox.put(entry("c", 2));

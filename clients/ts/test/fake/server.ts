@@ -1,6 +1,6 @@
 /**
- * As much of a server as a client's connection needs: one channel in memory, spoken of in the real protocol
- * over real sockets, by every carrier. It can be told to misbehave as a real one wouldn't.
+ * As much of a server as a client's connection needs: one channel in memory, spoken of in the real
+ * protocol over real sockets, by every carrier. It can be told to misbehave as a real one wouldn't.
  */
 
 import { createServer as createHttp1, type Server as Http1 } from "node:http";

@@ -1,5 +1,6 @@
 /**
- * Whatever happens on the way, the program ends with what the store holds, and had each message once.
+ * Whatever happens on the way, the program ends with what the store holds, and had each message
+ * once.
  */
 
 import fc from "fast-check";
@@ -32,8 +33,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 );
 
 /**
- * With programs that run again. They keep one id: what changed below it in a gap is not for them, nor what
- * was stored late.
+ * With programs that run again. They keep one id: what changed below it in a gap is not for them,
+ * nor what was stored late.
  */
 const stepOrRerun = fc.oneof(
   {

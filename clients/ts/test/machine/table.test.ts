@@ -1,6 +1,6 @@
 /**
- * Runs `conformance/client-state-machine.yaml` against the machine. The file says what its words mean;
- * `words.ts` reads and writes them.
+ * Runs `conformance/client-state-machine.yaml` against the machine. The file says what its words
+ * mean; `words.ts` reads and writes them.
  */
 
 import { readFileSync } from "node:fs";

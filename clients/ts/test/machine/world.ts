@@ -40,10 +40,10 @@ export type Step =
   /** The client receives so many frames. */
   | { readonly do: "receive"; readonly count: number }
   /**
-   * The next frame is lost, against all promises; it comes twice; the client's oldest call is answered, or
-   * fails; the connection breaks; the client's waits end; the bus loses its memory; the server can't send
-   * again what it should; the program ends, and runs again with the position and the newest message that it
-   * kept.
+   * The next frame is lost, against all promises; it comes twice; the client's oldest call is
+   * answered, or fails; the connection breaks; the client's waits end; the bus loses its memory;
+   * the server can't send again what it should; the program ends, and runs again with the position
+   * and the newest message that it kept.
    */
   | {
       readonly do:
@@ -258,8 +258,8 @@ export class World {
   }
 
   /**
-   * As the store does it: the deleted ones up to the next message belong to the page, and as many of them
-   * as a page may name end it early.
+   * As the store does it: the deleted ones up to the next message belong to the page, and as many
+   * of them as a page may name end it early.
    */
   #list(after: number) {
     const page = create(ListMessagesResponseSchema);

@@ -1,4 +1,7 @@
-/** README's examples, and those of their own, as a newcomer runs them: what they say they print, they print. */
+/**
+ * README's examples, and those of their own, as a newcomer runs them: what they say they print,
+ * they print.
+ */
 
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";

@@ -1,6 +1,6 @@
 /**
- * Clients of a real server whose connections are cut, whose server is killed, and that are killed themselves:
- * nothing is missing, nothing comes twice, everything comes in its order.
+ * Clients of a real server whose connections are cut, whose server is killed, and that are killed
+ * themselves: nothing is missing, nothing comes twice, everything comes in its order.
  */
 
 import { type ChildProcess, spawn } from "node:child_process";

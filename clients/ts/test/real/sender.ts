@@ -1,6 +1,6 @@
 /**
- * A program that sends numbered messages, to be killed at any moment and started again: what it began to send is
- * in an outbox on disk. Usage: sender.ts URL TOKEN CHANNEL FOLDER COUNT
+ * A program that sends numbered messages, to be killed at any moment and started again: what it
+ * began to send is in an outbox on disk. Usage: sender.ts URL TOKEN CHANNEL FOLDER COUNT
  */
 
 import { appendFileSync, existsSync, readFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
- * A program that writes the messages of a channel down, to be killed at any moment and started again: it keeps
- * what it has on disk. Usage: watcher.ts URL TOKEN CHANNEL FOLDER
+ * A program that writes the messages of a channel down, to be killed at any moment and started
+ * again: it keeps what it has on disk. Usage: watcher.ts URL TOKEN CHANNEL FOLDER
  */
 
 import { appendFileSync, existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
