@@ -39,16 +39,13 @@ afterAll(async () => {
   newcomer?.remove();
 });
 
-/** README's first example, for a server that speaks to browsers. */
+/** README's first example, for a real server. */
 async function example(): Promise<string> {
-  const isReal = await real.speaksToBrowsers();
-  const there = isReal
-    ? { url: real.url, ...(await somebody(real)) }
-    : { url: fake.url(false), token: TOKEN, channelId: CHANNEL };
+  const { token, channelId } = await somebody(real);
   return first
-    .replace("http://127.0.0.1:7300", there.url)
-    .replace("YOUR TOKEN", there.token)
-    .replace("YOUR CHANNEL", there.channelId);
+    .replace("http://127.0.0.1:7300", real.url)
+    .replace("YOUR TOKEN", token)
+    .replace("YOUR CHANNEL", channelId);
 }
 
 describe("README's first example", () => {

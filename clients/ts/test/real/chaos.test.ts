@@ -15,7 +15,7 @@ import { CARRIERS } from "../carriers.js";
 import { Reading } from "../reading.js";
 import { Network } from "./network.js";
 import { RealServer } from "./server.js";
-import { history, type Somebody, somebody } from "./world.js";
+import { history, newChannel, type Somebody, somebody } from "./world.js";
 
 const MESSAGES = 400;
 const BACKOFF = { baseMs: 5, maxMs: 50 };
@@ -51,12 +51,9 @@ async function meanwhile(act: () => Promise<void>, what: Promise<unknown>): Prom
   await over;
 }
 
-describe.each(CARRIERS)("by $name", ({ transport, isGrpc }) => {
-  test("cut again and again, with the server killed twice", async ({ skip }) => {
-    if (!isGrpc && !(await server.speaksToBrowsers())) skip("this server speaks gRPC alone");
-    const channel = (
-      await ann.api.channels.createChannel({ serverId: ann.serverId, type: 1, name: "chaos" })
-    ).channel?.id as string;
+describe.each(CARRIERS)("by $name", ({ transport }) => {
+  test("cut again and again, with the server killed twice", async () => {
+    const channel = await newChannel(ann, "chaos");
     const network = await Network.to(server.url);
     const start = () =>
       new Client({ url: network.url, token: ann.token, transport, backoff: BACKOFF });

@@ -16,14 +16,20 @@ export class RealServer {
   readonly #folder = mkdtempSync(join(tmpdir(), "chirm-ts-"));
   #process: ChildProcess | undefined;
   #listen = "127.0.0.1:0";
+  readonly #settings: NodeJS.ProcessEnv;
   /** Where it is reached; the same over all its lives. */
   url = "";
 
-  static async start(): Promise<RealServer> {
+  private constructor(settings: NodeJS.ProcessEnv) {
+    this.#settings = settings;
+  }
+
+  /** With settings other than the defaults as `CHIRM__SECTION__KEY`. */
+  static async start(settings: NodeJS.ProcessEnv = {}): Promise<RealServer> {
     if (!existsSync(BINARY)) {
       throw new Error(`${BINARY} isn't there: cargo build --bin chirm, or set CHIRM_BIN`);
     }
-    const server = new RealServer();
+    const server = new RealServer(settings);
     await server.run();
     return server;
   }
@@ -35,6 +41,7 @@ export class RealServer {
     const child = spawn(BINARY, ["serve", "--dev", "--data", data, ...listen], {
       stdio: ["ignore", "pipe", "pipe"],
       cwd: this.#folder,
+      env: { ...process.env, ...this.#settings },
     });
     this.#process = child;
     let log = "";
@@ -49,14 +56,6 @@ export class RealServer {
       return;
     }
     throw new Error(`the server didn't start:\n${log}`);
-  }
-
-  /** Whether it speaks what browsers need: gRPC-Web, and with it frames over a WebSocket. */
-  async speaksToBrowsers(): Promise<boolean> {
-    const headers = { "content-type": "application/grpc-web+proto" };
-    const url = `${this.url}/chirm.v1.AuthService/Login`;
-    const { status } = await fetch(url, { method: "POST", headers, body: new Uint8Array(5) });
-    return status === 200;
   }
 
   /** A back end's key. */

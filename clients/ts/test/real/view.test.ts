@@ -11,7 +11,7 @@ import { grpc } from "../../src/grpc.js";
 import { LocalView, type LocalViewOptions, type Readable } from "../../src/view/index.js";
 import { Network } from "./network.js";
 import { RealServer } from "./server.js";
-import { history, type Somebody, somebody } from "./world.js";
+import { history, join, newChannel, type Somebody, somebody } from "./world.js";
 
 let server: RealServer;
 let ann: Somebody;
@@ -21,9 +21,7 @@ beforeAll(async () => {
   server = await RealServer.start();
   ann = await somebody(server);
   bob = await somebody(server);
-  const { invite } = await ann.api.servers.createInvite({ serverId: ann.serverId });
-  const by = { case: "inviteCode", value: invite?.code ?? "" } as const;
-  await bob.api.servers.joinServer({ by });
+  await join(bob, ann);
 });
 
 afterAll(() => server?.stop());
@@ -65,13 +63,6 @@ function until<T>(readable: Readable<T>, isSo: (value: T) => boolean): Promise<T
 const contents = ({ messages }: { messages: readonly Message[] }) =>
   messages.map(({ content }) => content);
 
-/** A new channel of Ann's server. */
-async function newChannel(name: string): Promise<string> {
-  const type = ChannelType.TEXT;
-  const { channel } = await ann.api.channels.createChannel({ serverId: ann.serverId, type, name });
-  return channel?.id ?? "";
-}
-
 const send = async (who: Somebody, channelId: string, content: string): Promise<string> =>
   (await who.api.messages.sendMessage({ channelId, content })).message?.id ?? "";
 
@@ -84,7 +75,7 @@ describe("a view", () => {
     expect((await until(view.servers, (all) => all.length > 0)).map(({ id }) => id)).toEqual([
       ann.serverId,
     ]);
-    const channelId = await newChannel("comes");
+    const channelId = await newChannel(ann, "comes");
     const channels = view.channels(ann.serverId);
     await until(channels, (all) => all.some(({ id }) => id === channelId));
     const channel = { name: "changes", rank: -1 };
@@ -105,7 +96,7 @@ describe("a view", () => {
   });
 
   test("has messages in order: those before it, new ones, edits, marks, deletes", async () => {
-    const channelId = await newChannel("messages");
+    const channelId = await newChannel(ann, "messages");
     const [one, two] = [await send(bob, channelId, "one"), await send(bob, channelId, "two")];
     const { client, view } = start(ann);
     await client.ready();
@@ -130,7 +121,7 @@ describe("a view", () => {
   });
 
   test("keeps the newest messages, and reads older ones when asked", async () => {
-    const channelId = await newChannel("long");
+    const channelId = await newChannel(ann, "long");
     for (let i = 0; i < 230; i++) await send(bob, channelId, `${i}`);
     const { client, view } = start(ann, {}, { messagesMax: 150 });
     await client.ready();
@@ -151,7 +142,7 @@ describe("a view", () => {
   });
 
   test("counts what is unread, on all of the user's devices", async () => {
-    const channelId = await newChannel("unread");
+    const channelId = await newChannel(ann, "unread");
     const [here, there] = [start(ann), start(ann)];
     await Promise.all([here.client.ready(), there.client.ready()]);
     const [unread, elsewhere] = [here.view.unread(channelId), there.view.unread(channelId)];
@@ -194,9 +185,7 @@ describe("a view", () => {
     const carl = await somebody(server);
     const hers = start(carl);
     await hers.client.ready();
-    const { invite } = await ann.api.servers.createInvite({ serverId: ann.serverId });
-    const by = { case: "inviteCode", value: invite?.code ?? "" } as const;
-    await carl.api.servers.joinServer({ by });
+    await join(carl, ann);
     await until(members, () => names(members).includes(carl.userId));
     // They see each other, as long as they share a server.
     await until(view.presence(carl.userId), (presence) => presence !== undefined);
@@ -209,7 +198,7 @@ describe("a view", () => {
   });
 
   test("is what the server has after cuts and crashes", async () => {
-    const channelId = await newChannel("storm");
+    const channelId = await newChannel(ann, "storm");
     const network = await Network.to(server.url);
     const { client, view } = start(ann, { url: network.url });
     await client.ready();

@@ -1,6 +1,7 @@
 /** Somebody on a real server, with a channel. */
 
 import { Api } from "../../src/api.js";
+import { ChannelType } from "../../src/gen/chirm/v1/channel_pb.js";
 import type { Message } from "../../src/gen/chirm/v1/message_pb.js";
 import { grpc } from "../../src/grpc.js";
 import type { RealServer } from "./server.js";
@@ -30,6 +31,21 @@ export async function somebody(server: RealServer): Promise<Somebody> {
   const { server: made, generalChannelId } = await api.servers.createServer({ name: "Place" });
   const userId = user?.id ?? "";
   return { api, userId, token, serverId: made?.id ?? "", channelId: generalChannelId };
+}
+
+/** Lets somebody into another's server. */
+export async function join(guest: Somebody, host: Somebody): Promise<void> {
+  const { invite } = await host.api.servers.createInvite({ serverId: host.serverId });
+  const by = { case: "inviteCode", value: invite?.code ?? "" } as const;
+  await guest.api.servers.joinServer({ by });
+}
+
+/** A new channel of somebody's server. */
+export async function newChannel(host: Somebody, name: string): Promise<string> {
+  const type = ChannelType.TEXT;
+  const { serverId, api } = host;
+  const { channel } = await api.channels.createChannel({ serverId, type, name });
+  return channel?.id ?? "";
 }
 
 /** All of a channel, as history has it. */
