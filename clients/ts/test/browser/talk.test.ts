@@ -111,8 +111,8 @@ class Talker {
   }
 
   /**
-   * Stops the page's timers and all else that it would do, as browsers freeze a tab out of sight. (A
-   * headless browser shows all its tabs, and freezes none.) Answers what wakes it.
+   * Stops the page's timers and all else that it would do, as browsers freeze a tab out of sight.
+   * (A headless browser shows all its tabs, and freezes none.) Answers what wakes it.
    */
   async sleep(): Promise<() => Promise<void>> {
     const session = await this.#context.newCDPSession(this.page);
