@@ -12,7 +12,7 @@ LISTEN ?= 127.0.0.1:7300
 DATA ?= ./chirm-data
 CHIRM := $(CARGO_TARGET_DIR)/quick/chirm
 
-.PHONY: help needs run build test fmt lint docs proto supply unit readme replay mutations
+.PHONY: help needs run build test fmt lint docs proto supply unit typescript readme replay mutations
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
@@ -28,7 +28,7 @@ run: build ## Start a server at 127.0.0.1:7300, its data in ./chirm-data
 	@tools/next-steps.sh "$(LISTEN)" "$(DATA)" "$(CHIRM)"
 	@exec "$(CHIRM)" serve --listen "$(LISTEN)" --data "$(DATA)"
 
-test: needs fmt proto lint docs supply unit readme replay mutations ## Check everything
+test: needs fmt proto lint docs supply unit typescript readme replay mutations ## Check everything
 	@echo "make test: everything passed"
 
 fmt: ## Formatting of the Rust code
@@ -48,6 +48,11 @@ supply: ## Bans, licences and sources of the dependencies; unused ones
 
 unit: ## All tests of the workspace
 	cargo test --workspace
+
+typescript: ## The TypeScript client: generated code, types, tests with a real server and in a browser
+	@tools/needs.sh chromium=chromium || echo "SKIPPED: chromium can't be installed: no tests in a browser" >&2
+	cargo build --quiet --bin chirm
+	tools/ts.sh
 
 readme: ## README's tours by REST and of a back end, run as they stand there
 	tools/readme.sh
