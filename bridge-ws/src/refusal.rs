@@ -50,6 +50,19 @@ impl Refusal {
         }
     }
 
+    /// One of each that only a bridge gives, for checks of the documentation.
+    #[must_use]
+    pub fn own() -> [Self; 2] {
+        [Self::origin(""), Self::no_upgrade()]
+    }
+
+    /// Its row of docs/errors.md: the reason, the code's name, the HTTP status.
+    #[must_use]
+    pub fn row(&self) -> [String; 3] {
+        let http = self.http.as_u16().to_string();
+        [self.reason.to_owned(), self.code.to_owned(), http]
+    }
+
     /// The whole answer.
     #[must_use]
     pub fn into_response(self) -> Response<String> {

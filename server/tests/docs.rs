@@ -12,11 +12,13 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use chirm_proto::v1;
 use chirm_server::config::Config;
 use chirm_server::domain::Reason;
 use chirm_server::gateway::Close;
 use chirm_server::rpc::rest::http_status;
 use chirm_server::rpc::status::{EdgeReason, code_name};
+use prost::Message as _;
 
 const MACROS: [&str; 3] = ["counter!(", "gauge!(", "histogram!("];
 
@@ -72,7 +74,11 @@ fn the_table_of_metrics_is_that_of_the_code() {
     let listed: BTreeSet<String> = rows
         .map(|row| format!("chirm_{}", row.split('`').next().unwrap()))
         .collect();
-    let used = metrics_in(&root().join("server/src"));
+    let folders = ["server/src", "net/src", "bridge-ws"];
+    let used: BTreeSet<_> = folders
+        .iter()
+        .flat_map(|folder| metrics_in(&root().join(folder)))
+        .collect();
     assert!(used.len() > 5, "the search found hardly any: {used:?}");
     let unlisted: Vec<_> = used.difference(&listed).collect();
     let unused: Vec<_> = listed.difference(&used).collect();
@@ -106,6 +112,7 @@ fn the_table_of_reasons_is_that_of_the_code() {
             let http = http_status(code, reason).as_u16().to_string();
             vec![reason.to_owned(), code_name(code).to_owned(), http]
         })
+        .chain(chirm_bridge_ws::Refusal::own().map(|refusal| refusal.row().to_vec()))
         .collect();
     let listed = errors(|c| c.is_ascii_uppercase());
     assert!(listed.len() > 25, "the search found hardly any: {listed:?}");
@@ -121,11 +128,24 @@ fn the_table_of_close_codes_is_that_of_the_code() {
             let reason = close.reason().to_owned();
             vec![close.code().to_string(), reason, advice.to_lowercase()]
         })
+        .chain([lost_by_a_bridge()])
         .collect();
     let listed = errors(|c| c.is_ascii_digit());
     assert!(listed.len() > 10, "the search found hardly any: {listed:?}");
     assert_eq!(listed, used);
-    assert_eq!(used.len(), Close::ALL.len(), "a code stands twice");
+    assert_eq!(used.len(), Close::ALL.len() + 1, "a code stands twice");
+}
+
+/// What only a bridge says; its other codes are the gateway's.
+fn lost_by_a_bridge() -> Vec<String> {
+    let frame = chirm_bridge_ws::Close::UpstreamLost.frame(None);
+    let frame = v1::ServerFrame::decode(frame).unwrap().frame;
+    let Some(v1::server_frame::Frame::Closing(closing)) = frame else {
+        panic!("a Closing frame");
+    };
+    let advice = closing.advice().as_str_name().trim_start_matches("ADVICE_");
+    let advice = advice.to_lowercase();
+    vec![closing.code.to_string(), closing.reason, advice]
 }
 
 /// What describes a metric to Prometheus stands in one place.
