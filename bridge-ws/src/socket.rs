@@ -1,6 +1,7 @@
 //! One WebSocket's life: messages in, frames out, until either side ends it.
 
 use crate::close::{self, Close};
+use crate::drain::{Goodbye, Step};
 use crate::form::{Form, Transcoder};
 use crate::{Frames, INPUTS_MAX, Options, Upstream};
 use bytes::Bytes;
@@ -38,6 +39,7 @@ pub(crate) struct Socket {
     pub(crate) form: Form,
     pub(crate) options: Arc<Options>,
     pub(crate) transcoder: Arc<Transcoder>,
+    pub(crate) goodbye: Option<Goodbye>,
 }
 
 /// How a session ends.
@@ -134,10 +136,32 @@ impl<F: Frames> Joined<F> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if let Poll::Ready(end) = self.poll_goodbye(cx) {
+            return Poll::Ready(end);
+        }
         if let Poll::Ready(end) = self.poll_read(cx) {
             return Poll::Ready(end);
         }
         self.poll_write(cx)
+    }
+
+    /// Takes the steps of a drain that has begun.
+    fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        while let Some(goodbye) = &mut self.own.goodbye {
+            match std::task::ready!(goodbye.poll_next_unpin(cx)) {
+                Some(Step::Begun) if self.identified => {}
+                Some(Step::Frame(frame)) => {
+                    if let Err(end) = self.feed(frame) {
+                        return Poll::Ready(end);
+                    }
+                }
+                // Who hasn't begun needn't be asked to go on elsewhere.
+                Some(Step::Begun) | None => {
+                    return Poll::Ready(End::Carrier(Close::Draining, None));
+                }
+            }
+        }
+        Poll::Pending
     }
 
     /// Hands on what came, as fast as the session takes it.
