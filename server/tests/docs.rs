@@ -72,7 +72,11 @@ fn the_table_of_metrics_is_that_of_the_code() {
     let listed: BTreeSet<String> = rows
         .map(|row| format!("chirm_{}", row.split('`').next().unwrap()))
         .collect();
-    let used = metrics_in(&root().join("server/src"));
+    let folders = ["server/src", "net/src", "bridge-ws"];
+    let used: BTreeSet<_> = folders
+        .iter()
+        .flat_map(|folder| metrics_in(&root().join(folder)))
+        .collect();
     assert!(used.len() > 5, "the search found hardly any: {used:?}");
     let unlisted: Vec<_> = used.difference(&listed).collect();
     let unused: Vec<_> = listed.difference(&used).collect();
