@@ -78,9 +78,15 @@ impl Close {
     }
 }
 
+/// Whether an encoded `ServerFrame` is `Closing`: a session's last.
+#[must_use]
+pub fn is_closing(frame: &[u8]) -> bool {
+    frame.first() == Some(&CLOSING_TAG)
+}
+
 /// The close code that follows a frame, if it is the last.
 pub(crate) fn code_after(frame: &[u8]) -> Option<CloseCode> {
-    if frame.first() != Some(&CLOSING_TAG) {
+    if !is_closing(frame) {
         return None;
     }
     let frame = v1::ServerFrame::decode(frame).ok()?.frame?;

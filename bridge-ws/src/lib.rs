@@ -8,16 +8,19 @@
 //! - `handshake`, `origin`: which requests become WebSockets; `refusal`: what the others get.
 //! - `socket`: one WebSocket's life; `close`: how it ends.
 //! - `form`: a frame as a message; `cache`: events that were made JSON.
+//! - `drain`: how a process that is about to stop lets its clients go.
 
 mod cache;
 mod close;
+mod drain;
 mod form;
 mod handshake;
 mod origin;
 mod refusal;
 mod socket;
 
-pub use close::Close;
+pub use close::{Close, is_closing};
+pub use drain::Drain;
 pub use form::Form;
 pub use handshake::PATH;
 pub use origin::Origins;
@@ -69,6 +72,7 @@ pub struct Bridge<U> {
     upstream: U,
     options: Arc<Options>,
     transcoder: Arc<Transcoder>,
+    drain: Option<Drain>,
 }
 
 impl<U: Upstream> Bridge<U> {
@@ -79,7 +83,16 @@ impl<U: Upstream> Bridge<U> {
             upstream,
             options: Arc::new(options),
             transcoder: Arc::new(Transcoder::new()),
+            drain: None,
         }
+    }
+
+    /// Lets its clients go when this drain begins. Without one the upstream does that, whose
+    /// frames reach them as they are.
+    #[must_use]
+    pub fn with_drain(self, drain: Drain) -> Self {
+        let drain = Some(drain);
+        Self { drain, ..self }
     }
 
     /// Whose pages may connect.
@@ -100,14 +113,19 @@ impl<U: Upstream> Bridge<U> {
             form: accepted.form,
             options: self.options.clone(),
             transcoder: self.transcoder.clone(),
+            goodbye: self.drain.as_ref().map(Drain::goodbye),
         };
         let upstream = self.upstream.clone();
-        tokio::spawn(async move {
+        let life = async move {
             match upgrade.await {
                 Ok(upgraded) => socket.run(upgraded, &upstream, peer).await,
                 Err(error) => tracing::debug!(%peer, %error, "no WebSocket came of a handshake"),
             }
-        });
+        };
+        match &self.drain {
+            Some(drain) => drain.track(life),
+            None => drop(tokio::spawn(life)),
+        }
         Ok(accepted.response)
     }
 }

@@ -16,6 +16,30 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// `http` and `code`, the canonical code's name, belong together; `reason` is for programs,
+    /// `message` for people.
+    #[must_use]
+    pub fn new(
+        http: StatusCode,
+        code: &'static str,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        let message = message.into();
+        Self {
+            http,
+            code,
+            reason,
+            message,
+        }
+    }
+
+    /// What it is, for programs.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+
     /// The handshake is wrong in itself.
     pub(crate) fn handshake(message: impl Into<String>) -> Self {
         Self {
@@ -33,7 +57,8 @@ impl Refusal {
             code: "PERMISSION_DENIED",
             reason: "ORIGIN_REFUSED",
             message: format!(
-                "Pages of {origin:?} may not connect here; the server's operator lists those that may."
+                "Pages of {origin:?} may not connect here; the server's operator lists those that \
+                 may."
             ),
         }
     }

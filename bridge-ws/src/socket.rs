@@ -1,6 +1,7 @@
 //! One WebSocket's life: messages in, frames out, until either side ends it.
 
 use crate::close::{self, Close};
+use crate::drain::{Goodbye, Step};
 use crate::form::{Form, Transcoder};
 use crate::{Frames, INPUTS_MAX, Options, Upstream};
 use bytes::Bytes;
@@ -38,6 +39,7 @@ pub(crate) struct Socket {
     pub(crate) form: Form,
     pub(crate) options: Arc<Options>,
     pub(crate) transcoder: Arc<Transcoder>,
+    pub(crate) goodbye: Option<Goodbye>,
 }
 
 /// How a session ends.
@@ -134,10 +136,32 @@ impl<F: Frames> Joined<F> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if let Poll::Ready(end) = self.poll_goodbye(cx) {
+            return Poll::Ready(end);
+        }
         if let Poll::Ready(end) = self.poll_read(cx) {
             return Poll::Ready(end);
         }
         self.poll_write(cx)
+    }
+
+    /// Takes the steps of a drain that has begun.
+    fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        while let Some(goodbye) = &mut self.own.goodbye {
+            match std::task::ready!(goodbye.poll_next_unpin(cx)) {
+                Some(Step::Begun) if self.identified => {}
+                Some(Step::Frame(frame)) => {
+                    if let Err(end) = self.feed(frame) {
+                        return Poll::Ready(end);
+                    }
+                }
+                // Who hasn't begun needn't be asked to go on elsewhere.
+                Some(Step::Begun) | None => {
+                    return Poll::Ready(End::Carrier(Close::Draining, None));
+                }
+            }
+        }
+        Poll::Pending
     }
 
     /// Hands on what came, as fast as the session takes it.
@@ -209,34 +233,31 @@ impl<F: Frames> Joined<F> {
         Err(End::Carrier(Close::TooLarge, Some(detail)))
     }
 
-    /// Writes what the session has, as fast as the client takes it.
+    /// Writes what the session has, as fast as the client takes it: only once all that was taken of
+    /// the session before is gone, so that the rest waits in the session, which has a bound.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
+            match Pin::new(&mut self.socket).poll_flush(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
+                Poll::Ready(Ok(())) => {}
+            }
             let mut bytes = 0;
-            let mut ended = false;
             while bytes < WRITE_BYTES {
                 match self.frames.poll_frame(cx) {
                     Poll::Pending => break,
-                    Poll::Ready(None) => {
-                        ended = true;
-                        break;
-                    }
+                    Poll::Ready(None) => return Poll::Ready(End::Session(self.closes)),
                     Poll::Ready(Some(frame)) => {
-                        bytes += frame.len();
+                        // An empty one is a message, too.
+                        bytes += frame.len().max(1);
                         if let Err(end) = self.feed(frame) {
                             return Poll::Ready(end);
                         }
                     }
                 }
             }
-            if ended {
-                return Poll::Ready(End::Session(self.closes));
-            }
-            match Pin::new(&mut self.socket).poll_flush(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
-                Poll::Ready(Ok(())) if bytes < WRITE_BYTES => return Poll::Pending,
-                Poll::Ready(Ok(())) => {}
+            if bytes == 0 {
+                return Poll::Pending;
             }
         }
     }

@@ -102,7 +102,14 @@ const CRATES: &[(&str, &[&str])] = &[
 fn the_sources_are_tidy() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut files = Vec::new();
-    for folder in ["server", "net", "clients/rust", "bench", "proto"] {
+    for folder in [
+        "server",
+        "net",
+        "bridge-ws",
+        "clients/rust",
+        "bench",
+        "proto",
+    ] {
         collect(&root.join(folder), &mut files);
     }
     assert!(
