@@ -209,34 +209,31 @@ impl<F: Frames> Joined<F> {
         Err(End::Carrier(Close::TooLarge, Some(detail)))
     }
 
-    /// Writes what the session has, as fast as the client takes it.
+    /// Writes what the session has, as fast as the client takes it: only once all that was taken of
+    /// the session before is gone, so that the rest waits in the session, which has a bound.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
+            match Pin::new(&mut self.socket).poll_flush(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
+                Poll::Ready(Ok(())) => {}
+            }
             let mut bytes = 0;
-            let mut ended = false;
             while bytes < WRITE_BYTES {
                 match self.frames.poll_frame(cx) {
                     Poll::Pending => break,
-                    Poll::Ready(None) => {
-                        ended = true;
-                        break;
-                    }
+                    Poll::Ready(None) => return Poll::Ready(End::Session(self.closes)),
                     Poll::Ready(Some(frame)) => {
-                        bytes += frame.len();
+                        // An empty one is a message, too.
+                        bytes += frame.len().max(1);
                         if let Err(end) = self.feed(frame) {
                             return Poll::Ready(end);
                         }
                     }
                 }
             }
-            if ended {
-                return Poll::Ready(End::Session(self.closes));
-            }
-            match Pin::new(&mut self.socket).poll_flush(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
-                Poll::Ready(Ok(())) if bytes < WRITE_BYTES => return Poll::Pending,
-                Poll::Ready(Ok(())) => {}
+            if bytes == 0 {
+                return Poll::Pending;
             }
         }
     }
