@@ -18,7 +18,8 @@ const open: Person[] = [];
 let count = 0;
 
 beforeAll(async () => {
-  server = await RealServer.start();
+  // Who leaves is gone at once.
+  server = await RealServer.start({ CHIRM__GATEWAY__GRACE_MS: "100" });
   chromium = await browser();
 });
 
@@ -155,8 +156,9 @@ test("two talk, edit, react and delete, and see each other", async () => {
   await ann.page.getByRole("button", { name: "🎉, 2", pressed: true }).waitFor();
   await ann.picture("talk");
 
-  await mine.hover();
-  await mine.getByLabel("Delete").click();
+  const edited = bob.page.locator(".message", { hasText: "hello, ann (edited)" });
+  await edited.hover();
+  await edited.getByLabel("Delete").click();
   await its.waitFor({ state: "detached" });
   noErrors(ann, bob);
 });
@@ -295,8 +297,14 @@ test("a name that is taken is refused with the reason, a password signs in", asy
 test("a phone, and the dark", async () => {
   const options = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true };
   const ann = await Person.enters("ann", "", { ...options, colorScheme: "dark" });
-  await ann.page.getByRole("button", { name: "Servers and channels" }).click();
-  await ann.invites();
+  const places = ann.page.getByRole("button", { name: "Servers and channels" });
+  await places.click();
+  await ann.answers("New server", "Our place", "Make it");
+  await ann.page.locator("#title", { hasText: "general" }).waitFor();
+  await places.click();
+  await ann.answers("New channel", "a second one", "Make it");
+  await ann.page.locator("#title", { hasText: "second" }).waitFor();
+  await places.click();
   await ann.picture("places");
   await ann.page.getByRole("button", { name: "# general" }).click();
   await ann.says("from a phone: https://example.com/a-long-address-that-has-to-break-somewhere");
