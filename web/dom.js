@@ -19,7 +19,7 @@ export function el(tag, attributes = {}, ...children) {
 
 /**
  * Shows these elements, reusing those that are there: `key` names each, and one whose `version` is
- * the same stays as it is, so that focus, scrolling and selections stay, too.
+ * the same stays as it is, so that scrolling and selections stay, too.
  */
 export function show(parent, items) {
   const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
@@ -27,11 +27,13 @@ export function show(parent, items) {
   for (const { key, version, make } of items.toReversed()) {
     let child = old.get(key);
     if (child === undefined || child.dataset.version !== version) {
+      const { focus } = child?.contains(document.activeElement) ? focused() : {};
       const made = make();
       made.dataset.key = key;
       made.dataset.version = version;
       child?.replaceWith(made);
       child = made;
+      if (focus !== undefined) child.querySelector(`[data-focus="${focus}"]`)?.focus();
     }
     old.delete(key);
     if (child.nextSibling !== before || child.parentNode !== parent) {
@@ -41,6 +43,9 @@ export function show(parent, items) {
   }
   for (const child of old.values()) child.remove();
 }
+
+/** What has the focus, by the name that it keeps when it is made anew: its `data-focus`. */
+const focused = () => document.activeElement.dataset;
 
 /** Asks for a line of text; undefined if it isn't given. */
 export function ask(title, label, action) {

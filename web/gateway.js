@@ -25,6 +25,7 @@ export class Gateway {
    * @param {() => Promise<void>} hooks.renew gets a new token, or throws
    * @param {(state: object) => void} hooks.state hears how the connection is
    * @param {(direction: string, name: string, content: object) => void} hooks.tap
+   * @param {AbortSignal} hooks.signal ends its listening to the browser
    */
   constructor(base, hooks) {
     this.url = `${base.replace(/^http/, "ws")}/gateway`;
@@ -38,7 +39,8 @@ export class Gateway {
     this.calls = new Map();
     this.isLive = false;
     this.isStopped = true;
-    window.addEventListener("online", () => this.state === "waiting" && this.connect());
+    const online = () => this.state === "waiting" && this.connect();
+    window.addEventListener("online", online, { signal: hooks.signal });
   }
 
   say(state, more = {}) {

@@ -34,7 +34,6 @@ class Session {
     this.rest.use(tokens);
     this.rest.onTokens = (tokens) => keep({ base, tokens });
     this.isShowing = false;
-    this.isConnectedOnce = false;
     this.ackedId = undefined;
     const changed = () => this.changed();
     const lost = () => this.gateway.resume("Something was missed.", 0);
@@ -45,6 +44,7 @@ class Session {
       renew: () => this.rest.renew(),
       state: (state) => this.connection(state),
       tap,
+      signal: this.signal,
     });
     const stored = (message) => this.store.lists.get(message.channelId)?.put(message);
     this.outbox = new Outbox(this.gateway, stored, changed);
@@ -115,7 +115,6 @@ class Session {
     }
     if (state === "connecting" || state === "waiting") this.store.disconnected();
     if (state === "live") {
-      this.isConnectedOnce = true;
       this.outbox.run();
       this.joinByLink();
     }
@@ -166,6 +165,8 @@ class Session {
     const name = channel?.name ?? "Direct message";
     $("title").textContent =
       channel === undefined ? "Chirm" : channel.serverId ? `# ${name}` : name;
+    document.title = store.unread.size === 0 ? "Chirm" : `(${store.unread.size}) Chirm`;
+    $("people").classList.toggle("stale", !this.gateway.isLive);
     places.show();
     this.talk.show();
     this.acknowledge();
@@ -189,7 +190,7 @@ class Session {
   async signOut() {
     this.gateway.stop();
     // The session ends on its own if the server can't be told.
-    await this.rest.call("POST", "/v1/auth/logout").catch(() => {});
+    await this.rest.call("POST", "/v1/auth/logout", {}).catch(() => {});
     this.end();
     welcome(start);
   }

@@ -110,7 +110,8 @@ export class Places {
     }
     if (store.openChannel !== undefined && store.channels.has(store.openChannel)) return;
     const first = store.servers.has(this.serverId) ? this.serverId : this.sorted()[0]?.id;
-    if (first !== undefined || store.openChannel !== undefined) this.open(first);
+    const channel = first && this.channels(first)[0]?.id;
+    if (first !== this.serverId || channel !== store.openChannel) this.open(first, channel);
   }
 
   sorted() {
@@ -167,6 +168,7 @@ export class Places {
           "button",
           {
             class: isUnread ? "place unread" : "place",
+            "data-focus": id,
             "aria-current": isOpen ? "page" : undefined,
             onclick: () => this.open(this.serverId, id),
           },

@@ -112,7 +112,7 @@ export class Talk {
         text =
           store.servers.size === 0
             ? "No server yet. Make one, or join one by an invitation."
-            : "Choose a channel.";
+            : "No channel here. Make one.";
       }
     } else if (count === 0) {
       text = {
@@ -143,7 +143,8 @@ export class Talk {
       before?.authorId === authorId && at - sentAt(before.id) < TOGETHER_MS && !message.replyTo;
     const name = store.name(authorId);
     const isEdited = this.editing === id;
-    const version = JSON.stringify([revision, reactions, isNext, name, isEdited]);
+    // What is being written isn't replaced, whatever happens to the message.
+    const version = isEdited ? "edited" : JSON.stringify([revision, reactions, isNext, name]);
     const make = () =>
       el(
         "li",
@@ -171,6 +172,7 @@ export class Talk {
         {
           class: "chip",
           "aria-pressed": String(own),
+          "data-focus": emoji,
           "aria-label": `${emoji}, ${count}`,
           onclick: () => this.react(message, emoji, own),
         },
