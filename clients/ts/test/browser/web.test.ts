@@ -50,8 +50,13 @@ class Person {
   }
 
   /** Opens the page and enters by a name. */
-  static async enters(name: string, hash = "", options: BrowserContextOptions = {}) {
-    const front = await Front.of(server.url);
+  static async enters(
+    name: string,
+    hash = "",
+    options: BrowserContextOptions = {},
+    at: RealServer = server,
+  ): Promise<Person> {
+    const front = await Front.of(at.url);
     const context = await chromium.newContext({
       viewport: { width: 1280, height: 800 },
       ...options,
@@ -104,10 +109,21 @@ class Person {
   /** Deletes the channel that is open: the page has no button for that. */
   async deletesChannel(): Promise<void> {
     const id = await this.page.locator(".place[aria-current]").getAttribute("data-focus");
+    await this.calls("DELETE", `/v1/channels/${id}`);
+  }
+
+  /** The tokens that the page keeps. */
+  async tokens(): Promise<Record<"accessToken" | "refreshToken" | "accessExpiresAt", string>> {
     const kept = await this.page.evaluate(() => sessionStorage.getItem("chirm"));
-    const authorization = `Bearer ${JSON.parse(kept ?? "").tokens.accessToken}`;
-    const url = `${server.url}/v1/channels/${id}`;
-    const { status } = await fetch(url, { method: "DELETE", headers: { authorization } });
+    return JSON.parse(kept ?? "").tokens;
+  }
+
+  /** Makes a call beside the page, as its user. */
+  async calls(method: string, path: string): Promise<void> {
+    const authorization = `Bearer ${(await this.tokens()).accessToken}`;
+    const headers = { authorization, "content-type": "application/json" };
+    const body = method === "POST" ? "{}" : null;
+    const { status } = await fetch(this.front.url + path, { method, headers, body });
     expect(status).toBe(200);
   }
 
@@ -273,8 +289,7 @@ test("frames are shown as they pass, without secrets, and can be held", async ()
   });
   await ann.page.locator("#frames-list pre", { hasText: "for all to see" }).first().waitFor();
   const text = (await ann.page.locator("#frames-list pre").allTextContents()).join("\n");
-  const kept = await ann.page.evaluate(() => sessionStorage.getItem("chirm"));
-  const { accessToken, refreshToken } = JSON.parse(kept ?? "").tokens;
+  const { accessToken, refreshToken } = await ann.tokens();
   expect(text).not.toContain(accessToken);
   expect(text).not.toContain(refreshToken);
   expect(text).toContain('"token": "…hidden…"');
@@ -311,6 +326,23 @@ test("a name that is taken is refused with the reason, a password signs in", asy
   await page.locator("#self-name", { hasText: `${ann.name}-too` }).waitFor();
   await page.close();
   await front.close();
+});
+
+test("a token that has ended is renewed, an ended session is told", async () => {
+  const strict = await RealServer.start({ CHIRM__AUTH__ACCESS_TTL_S: "6" });
+  const ann = await Person.enters("ann", "", {}, strict);
+  await ann.page.getByRole("button", { name: "Go offline" }).click();
+  const { accessExpiresAt, refreshToken } = await ann.tokens();
+  while (Date.now() <= Date.parse(accessExpiresAt)) await new Promise((r) => setTimeout(r, 50));
+  await ann.page.getByRole("button", { name: "Go online" }).click();
+  await ann.is("Live");
+  expect((await ann.tokens()).refreshToken).not.toBe(refreshToken);
+  await ann.page.reload();
+  await ann.is("Live");
+  await ann.calls("POST", "/v1/auth/logout");
+  await ann.page.getByText("You were signed out. Sign in again.").waitFor();
+  noErrors(ann);
+  await strict.stop();
 });
 
 test("a phone, and the dark", async () => {
