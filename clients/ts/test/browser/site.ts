@@ -1,4 +1,4 @@
-/** A web server for the pages of a test, and a real browser that shows them. */
+/** Web servers for the pages of a test, and a real browser that shows them. */
 
 import { existsSync, readFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Checks the page to try a server with: lints, and two people who talk by it in a real browser.
+# CHIRM_BIN names the server's binary; else it is cargo's debug build. CHROMIUM names the browser's.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=${CARGO_TARGET_DIR:-$PWD/target}
+export CHIRM_BIN=${CHIRM_BIN:-$target/debug/chirm}
+[ -x "$CHIRM_BIN" ] || { echo "$CHIRM_BIN isn't there: cargo build --bin chirm" >&2; exit 1; }
+
+cmp -s clients/ts/package-lock.json clients/ts/node_modules/.installed || {
+  # Nothing has to run at installation.
+  npm ci --prefix clients/ts --ignore-scripts --no-audit --no-fund --loglevel=error
+  cp clients/ts/package-lock.json clients/ts/node_modules/.installed
+}
+
+clients/ts/node_modules/.bin/biome check --error-on-warnings --config-path=clients/ts web/*.js
+for file in web/*; do
+  most=$([[ $file == *.js ]] && echo 300 || echo 500)
+  awk -v file="$file" -v most="$most" 'length > 120 { print file ":" FNR ": over 120 columns"; wrong = 1 }
+    END { if (NR > most) { print file ": " NR " lines, over " most; wrong = 1 } exit wrong }' "$file"
+done
+# All that is shown is text; a policy forbids what is inline.
+if grep -nE 'innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(' web/*.js; then
+  echo "web: text goes in as text" >&2
+  exit 1
+fi
+if [ -x "${CHROMIUM:-/usr/bin/chromium}" ]; then
+  cd clients/ts
+  npm run --silent test:web
+else
+  echo "SKIPPED: tests in a browser: install chromium, or name its binary in CHROMIUM" >&2
+fi
