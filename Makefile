@@ -53,6 +53,7 @@ typescript: ## The TypeScript client: generated code, types, tests with a real s
 	@tools/needs.sh chromium=chromium || echo "SKIPPED: chromium can't be installed: no tests in a browser" >&2
 	cargo build --quiet --bin chirm
 	tools/ts.sh
+	tools/web.sh
 
 readme: ## README's tours by REST and of a back end, run as they stand there
 	tools/readme.sh

@@ -200,6 +200,8 @@ pub struct Browsers {
     /// always; with [`Config::dev`] all may. In the environment separated by commas.
     #[serde(deserialize_with = "lists::names")]
     pub allowed_origins: Vec<String>,
+    /// Whether the page to try a server with is served at `/`.
+    pub page: bool,
 }
 
 /// Accounts and tokens.

@@ -73,6 +73,7 @@ pub async fn run_announced(
         node.gateway.clone(),
         metrics.clone(),
         node.clock.clone(),
+        config.browsers.page,
     )?;
     let within = config.net.request_timeout;
     let bridge = rpc::websocket::bridge(

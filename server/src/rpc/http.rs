@@ -1,6 +1,6 @@
 //! Plain HTTP beside REST: liveness, readiness, metrics.
 
-use super::{Grpc, rest};
+use super::{Grpc, page, rest};
 use crate::clock::Clock;
 use crate::gateway::Gateway;
 use crate::store;
@@ -55,6 +55,7 @@ pub fn router(
     gateway: Gateway,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
+    with_page: bool,
 ) -> Result<Router, rest::Error> {
     let request_bytes_max = gateway.limits().request_bytes_max;
     let checked = Arc::new(Checked {
@@ -74,6 +75,11 @@ pub fn router(
             "/metrics",
             get(move || std::future::ready(metrics.render())),
         );
+    let own = if with_page {
+        own.merge(page::router())
+    } else {
+        own
+    };
     let served = |name: &str| super::PUBLIC.contains(&name);
     let transcoder = rest::Transcoder::new(chirm_proto::pool(), served, request_bytes_max)?;
     Ok(own.merge(rest::router(transcoder, grpc)))

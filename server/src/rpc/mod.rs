@@ -6,7 +6,7 @@
 //! - `grpc`: the services, and reasons for what tonic refuses by itself.
 //! - `message` and its like: one file a service.
 //! - `caller`: who calls, and how refusals become statuses.
-//! - [`http`]: health and metrics.
+//! - [`http`]: health and metrics, and the `page` to try a server with.
 //! - [`rest`]: REST and its OpenAPI document, out of the descriptors.
 //! - [`status`]: errors as clients get them.
 
@@ -21,6 +21,7 @@ pub mod http;
 mod mask;
 mod message;
 mod moderation;
+mod page;
 mod pages;
 pub mod port;
 mod presence;
