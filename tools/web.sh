@@ -17,7 +17,9 @@ cmp -s clients/ts/package-lock.json clients/ts/node_modules/.installed || {
 clients/ts/node_modules/.bin/biome check --error-on-warnings --config-path=clients/ts web/*.js
 for file in web/*; do
   most=$([[ $file == *.js ]] && echo 300 || echo 500)
-  awk -v file="$file" -v most="$most" 'length > 120 { print file ":" FNR ": over 120 columns"; wrong = 1 }
+  wide=$([[ $file == *.js ]] && echo 100 || echo 120)
+  awk -v file="$file" -v most="$most" -v wide="$wide" '
+    length > wide { print file ":" FNR ": over " wide " columns"; wrong = 1 }
     END { if (NR > most) { print file ": " NR " lines, over " most; wrong = 1 } exit wrong }' "$file"
 done
 # All that is shown is text; a policy forbids what is inline.

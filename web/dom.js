@@ -33,7 +33,7 @@ export function show(parent, items) {
       made.dataset.version = version;
       child?.replaceWith(made);
       child = made;
-      if (focus !== undefined) child.querySelector(`[data-focus="${focus}"]`)?.focus();
+      if (focus !== undefined) child.querySelector(`[data-focus="${CSS.escape(focus)}"]`)?.focus();
     }
     old.delete(key);
     if (child.nextSibling !== before || child.parentNode !== parent) {
@@ -47,14 +47,14 @@ export function show(parent, items) {
 /** What has the focus, by the name that it keeps when it is made anew: its `data-focus`. */
 const focused = () => document.activeElement.dataset;
 
-/** Asks for a line of text; undefined if it isn't given. */
-export function ask(title, label, action) {
+/** Asks for a line of text, which may be there already; undefined if it isn't given. */
+export function ask(title, label, action, text = "") {
   const dialog = $("ask");
   const input = $("ask-input");
   $("ask-title").textContent = title;
   $("ask-label").textContent = label;
   $("ask-go").textContent = action;
-  input.value = "";
+  input.value = text;
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {

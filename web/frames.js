@@ -11,7 +11,8 @@ const TEXT_MAX = 4_000;
 function shown(content) {
   const hide = (name, value) => (SECRETS.has(name) ? "…hidden…" : value);
   const text = JSON.stringify(content, hide, 2);
-  return text.length > TEXT_MAX ? `${text.slice(0, TEXT_MAX)}\n… ${text.length} characters` : text;
+  if (text.length <= TEXT_MAX) return text;
+  return `${text.slice(0, TEXT_MAX)}\n… ${text.length} characters in all`;
 }
 
 export class Frames {

@@ -132,7 +132,7 @@ class Session {
     this.changed();
   }
 
-  /** Joins by the invitation that the page's address has. */
+  /** Asks whether to join by the invitation that the page's address has. */
   joinByLink() {
     const [, code] = location.hash.match(/^#join=(\w+)$/) ?? [];
     if (code === undefined) return;

@@ -33,8 +33,8 @@ export class MessageList {
   }
 
   /**
-   * A message from an event, a page or an answer: the highest revision wins, deleted is final. Events
-   * don't say which reactions are the user's own: those stay as they were.
+   * A message from an event, a page or an answer: the highest revision wins, deleted is final.
+   * Events don't say which reactions are the user's own: those stay as they were.
    */
   put(message, isEvent = false) {
     const held = this.byId.get(message.id);
@@ -92,8 +92,8 @@ export class MessageList {
   }
 
   /**
-   * Reads the newest page anew after a gap, in place of all that is held; older ones are read as the
-   * user goes back. Then gives the events that waited.
+   * Reads the newest page anew after a gap, in place of all that is held; older ones are read as
+   * the user goes back. Then gives the events that waited.
    */
   read(done) {
     this.isPaged = true;

@@ -30,7 +30,7 @@ export class Places {
     on("servers", "change", () => open($("servers").value));
     on("new-server", "click", () => this.newServer());
     on("new-channel", "click", () => this.newChannel());
-    on("join", "click", () => this.askToJoin());
+    on("join", "click", () => this.join());
     on("invite", "click", () => this.invite());
   }
 
@@ -67,12 +67,11 @@ export class Places {
     if (made !== undefined) this.want(this.serverId, made.channel.id);
   }
 
-  async askToJoin() {
-    const told = await ask("Join a server", "The invitation's code or link", "Join");
-    if (told !== undefined) await this.join(told.replace(/^.*#join=/, ""));
-  }
-
-  async join(inviteCode) {
+  /** Joins by an invitation, which may be known already. */
+  async join(known) {
+    const told = await ask("Join a server", "The invitation's code or link", "Join", known);
+    if (told === undefined) return;
+    const inviteCode = told.replace(/^.*#join=/, "");
     const joined = await this.call("POST", "/v1/servers:join", { inviteCode });
     if (joined !== undefined) this.want(joined.server.id);
   }

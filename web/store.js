@@ -16,6 +16,8 @@ const NAMES_MAX = 5_000;
 /** Most positions of an `identify`. */
 const POSITIONS_MAX = 4_096;
 const BATCH = 100;
+/** Channels whose messages are kept: those opened last. */
+const LISTS_MAX = 20;
 
 export class Store {
   /**
@@ -66,7 +68,7 @@ export class Store {
     this.changed();
   }
 
-  /** Every topic has been dealt with: what was being read when the connection ended is read anew. */
+  /** Every topic was dealt with: what was read when the connection ended is read anew. */
   ready() {
     for (const [channelId, list] of this.lists) {
       if (list.state === "ready" || list.isPaged) continue;
@@ -205,12 +207,14 @@ export class Store {
     this.openChannel = channelId;
     this.unread.delete(channelId);
     const held = this.lists.get(channelId);
-    if (held !== undefined) return held;
-    const list = new MessageList(channelId, this.rest, this.changed);
+    const list = held ?? new MessageList(channelId, this.rest, this.changed);
+    this.lists.delete(channelId);
     this.lists.set(channelId, list);
+    if (held !== undefined) return;
+    const [oldest] = this.lists.keys();
+    if (this.lists.size > LISTS_MAX) this.lists.delete(oldest);
     // Read beside the events, which go on: of a message that both tell, the higher revision wins.
     list.begin();
-    return list;
   }
 
   /** A connection ended: what was being paged has no position, and comes as a snapshot. */
