@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Gateways must name this bridge in net.trusted_proxies; else they hold all of its browsers to the
 /// limits of one address.
 #[derive(Clone, Debug, clap::Parser)]
-#[command(name = "chirm-bridge-ws", version, max_term_width = 100)]
+#[command(name = "chirm-bridge-ws", version)]
 pub(crate) struct Args {
     /// A gateway: http://HOST:PORT (HTTP/2 in cleartext) or https://HOST[:PORT]. Repeat it, or
     /// separate with commas: new sessions go to the one that is well and has the fewest.

@@ -30,7 +30,10 @@ async fn browsers_are_asked_to_go_before_the_end() {
         let (frames, closing) = browser.end().await;
         assert_eq!((closing.code, closing.advice()), (4030, Advice::Resume));
         assert_eq!(browser.code, Some(4030));
-        let asked = |frame: &server_frame::Frame| matches!(frame, server_frame::Frame::Reconnect(r) if r.after.is_some());
+        let asked = |frame: &server_frame::Frame| match frame {
+            server_frame::Frame::Reconnect(reconnect) => reconnect.after.is_some(),
+            _ => false,
+        };
         assert!(frames.last().is_some_and(asked), "{frames:?}");
     }
     assert_eq!(silent.end().await.1.code, 4030);
