@@ -22,6 +22,8 @@ export class Front {
   readonly #target: URL;
   readonly #sockets = new Set<Duplex>();
   readonly #server: Server;
+  /** Of each WebSocket that is passed on, the page's side and the server's. */
+  readonly #pairs = new Set<readonly [Duplex, Duplex]>();
   #isDown = false;
 
   private constructor(target: string) {
@@ -71,6 +73,9 @@ export class Front {
     }
     far.write(`${lines.join("\r\n")}\r\n\r\n`);
     far.write(head);
+    const pair = [near, far] as const;
+    this.#pairs.add(pair);
+    near.on("close", () => this.#pairs.delete(pair));
     for (const [socket, other] of [
       [near, far],
       [far, near],
@@ -85,6 +90,15 @@ export class Front {
     this.#sockets.add(socket);
     socket.on("error", () => {});
     socket.on("close", () => this.#sockets.delete(socket));
+  }
+
+  /** Loses all that goes to the server, or all that comes from it, until the connections break. */
+  loses(what: "requests" | "answers"): void {
+    for (const [near, far] of this.#pairs) {
+      const [from, to] = what === "requests" ? [near, far] : [far, near];
+      from.unpipe(to);
+      from.resume();
+    }
   }
 
   /** Breaks every connection, and lets no new one through until it is up again. */

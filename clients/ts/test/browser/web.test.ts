@@ -237,6 +237,27 @@ test("what is missed while away is there afterwards, what is written then is sen
   noErrors(ann, bob);
 });
 
+test("what was under way when a connection broke is sent once", async () => {
+  const [ann, bob] = await two();
+  for (const lost of ["answers", "requests"] as const) {
+    bob.front.loses(lost);
+    await bob.says(`without ${lost}`);
+    await bob.page.getByText("is being sent…").waitFor();
+    if (lost === "answers") await ann.sees(`without ${lost}`);
+    bob.front.down();
+    await bob.page.locator("#banner").waitFor();
+    bob.front.up();
+    await bob.is("Live");
+    await ann.sees(`without ${lost}`);
+    await bob.page.locator("#messages .waiting").waitFor({ state: "detached" });
+  }
+  const all = ["without answers", "without requests"];
+  for (const { page } of [ann, bob]) {
+    expect(await page.locator("#messages .content").allTextContents()).toEqual(all);
+  }
+  noErrors(ann, bob);
+});
+
 test("a server that was killed, and is another epoch, is paged anew", async () => {
   const [ann, bob] = await two();
   await ann.says("one");
@@ -325,7 +346,8 @@ test("frames are shown as they pass, without secrets, and can be held", async ()
   expect(await ann.frames()).toEqual(held);
   await ann.page.getByRole("button", { name: "Go on" }).click();
   await ann.saysAll(Array.from({ length: 80 }, (_, i) => `${i}`));
-  await ann.sees("79");
+  const stored = ann.page.locator("#messages li:not(.waiting) .content");
+  await stored.filter({ hasText: /^79$/ }).waitFor();
   expect((await ann.frames()).length).toBe(200);
   noErrors(ann);
 });
