@@ -18,8 +18,12 @@ const open: Person[] = [];
 let count = 0;
 
 beforeAll(async () => {
-  // Who leaves is gone at once.
-  server = await RealServer.start({ CHIRM__GATEWAY__GRACE_MS: "100" });
+  server = await RealServer.start({
+    CHIRM__GATEWAY__HEARTBEAT_MS: "2000",
+    CHIRM__GATEWAY__DEADLINE_MS: "6000",
+    // Who leaves is gone at once.
+    CHIRM__GATEWAY__GRACE_MS: "100",
+  });
   chromium = await browser();
 });
 
@@ -256,6 +260,21 @@ test("what was under way when a connection broke is sent once", async () => {
     expect(await page.locator("#messages .content").allTextContents()).toEqual(all);
   }
   noErrors(ann, bob);
+});
+
+test("a connection that is dead, and doesn't say so, is found out by heartbeats", async () => {
+  const ann = await Person.enters("ann");
+  await ann.page.locator("#frames-list", { hasText: "heartbeatAck" }).waitFor({
+    state: "attached",
+  });
+  ann.front.loses("answers");
+  const told = ann.page.getByText("The server doesn't answer any more.");
+  // It may be connected again before this is seen.
+  await told.waitFor({ state: "attached" });
+  await ann.is("Live");
+  await ann.answers("New server", "Alive", "Make it");
+  await ann.page.getByRole("button", { name: "# general" }).waitFor();
+  noErrors(ann);
 });
 
 test("a server that was killed, and is another epoch, is paged anew", async () => {
