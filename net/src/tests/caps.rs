@@ -32,10 +32,10 @@ async fn an_address_has_only_so_many() {
 }
 
 #[tokio::test]
-async fn all_have_only_so_many_even_with_the_limits_off() {
+async fn all_have_only_so_many_even_where_an_address_may_have_any() {
     let port = Port::start(|config| {
         config.limits.connections = 2;
-        config.limits.connections_per_address = Some(1);
+        config.limits.connections_per_address = None;
     })
     .await;
     let first = held(&port).await;
