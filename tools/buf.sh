@@ -5,11 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 buf=tools/node_modules/.bin/buf
-wanted=$(node -p 'require("./tools/package.json").devDependencies["@bufbuild/buf"]')
-if [ "$("$buf" --version 2>/dev/null || true)" != "$wanted" ]; then
-  # buf's binary is a package of its own, so nothing has to run at installation.
-  npm ci --prefix tools --ignore-scripts --no-audit --no-fund --loglevel=error
-fi
+tools/npm.sh tools
 
 echo "vendored files"
 sed -n 's/^| `\([^`]*\)` | `\([0-9a-f]*\)` |$/\2  \1/p' proto/vendor/README.md |

@@ -9,14 +9,8 @@ target=${CARGO_TARGET_DIR:-$PWD/target}
 export CHIRM_BIN=${CHIRM_BIN:-$target/debug/chirm}
 [ -x "$CHIRM_BIN" ] || { echo "$CHIRM_BIN isn't there: cargo build --bin chirm" >&2; exit 1; }
 
-quiet=(--no-audit --no-fund --loglevel=error)
-# Nothing has to run at installation.
-install() { npm ci --prefix "$1" --ignore-scripts "${quiet[@]}"; }
-[ -x tools/node_modules/.bin/buf ] || install tools
-cmp -s clients/ts/package-lock.json clients/ts/node_modules/.installed || {
-  install clients/ts
-  cp clients/ts/package-lock.json clients/ts/node_modules/.installed
-}
+tools/npm.sh tools
+tools/npm.sh clients/ts
 
 cd clients/ts
 say() { echo "clients/ts: $*"; }

@@ -8,11 +8,7 @@ target=${CARGO_TARGET_DIR:-$PWD/target}
 export CHIRM_BIN=${CHIRM_BIN:-$target/debug/chirm}
 [ -x "$CHIRM_BIN" ] || { echo "$CHIRM_BIN isn't there: cargo build --bin chirm" >&2; exit 1; }
 
-cmp -s clients/ts/package-lock.json clients/ts/node_modules/.installed || {
-  # Nothing has to run at installation.
-  npm ci --prefix clients/ts --ignore-scripts --no-audit --no-fund --loglevel=error
-  cp clients/ts/package-lock.json clients/ts/node_modules/.installed
-}
+tools/npm.sh clients/ts
 
 clients/ts/node_modules/.bin/biome check --error-on-warnings --config-path=clients/ts web/*.js
 for file in web/*; do

@@ -14,6 +14,8 @@ pub const SESSION: &str = "/chirm.v1.GatewayService/Session";
 pub const LISTEN: &str = "/chirm.v1.GatewayService/Listen";
 /// How often a stream says that it lives. Servers ask for 20 s by default.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
+/// Streams that share a connection; servers allow some 128.
+pub const STREAMS_A_CONNECTION: usize = 100;
 /// What a read asks for at least.
 const READ_BYTES_MIN: usize = 4096;
 

@@ -41,12 +41,15 @@ pub struct Session {
 
 /// A channel to the server at `url`, connected when it is first used.
 pub fn connect_lazy(url: &str) -> Result<Channel> {
+    Ok(endpoint(url)?.timeout(CALL_WITHIN).connect_lazy())
+}
+
+/// The same for streams, which last.
+pub fn endpoint(url: &str) -> Result<Endpoint> {
     Ok(Endpoint::from_shared(url.to_owned())
         .with_context(|| format!("{url} is no URL of a server"))?
         .tcp_nodelay(true)
-        .connect_timeout(Duration::from_secs(5))
-        .timeout(CALL_WITHIN)
-        .connect_lazy())
+        .connect_timeout(Duration::from_secs(5)))
 }
 
 /// A request that carries a token.

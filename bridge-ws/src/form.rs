@@ -3,9 +3,8 @@
 use crate::cache::Cache;
 use bytes::Bytes;
 use chirm_proto::json;
-use prost::Message as _;
-use prost_reflect::{DynamicMessage, MessageDescriptor};
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use prost_reflect::MessageDescriptor;
+use tokio_tungstenite::tungstenite::Message;
 
 /// Levels of nesting of a client's frame in JSON, at most.
 const DEPTH_MAX: usize = 16;
@@ -56,13 +55,9 @@ pub(crate) struct Transcoder {
 
 impl Transcoder {
     pub(crate) fn new() -> Self {
-        let of = |name| {
-            let message = chirm_proto::pool().get_message_by_name(name);
-            message.expect("the protocol has its frames")
-        };
         Self {
-            client_frame: of("chirm.v1.ClientFrame"),
-            server_frame: of("chirm.v1.ServerFrame"),
+            client_frame: json::client_frame(),
+            server_frame: json::server_frame(),
             cache: Cache::new(),
         }
     }
@@ -73,7 +68,7 @@ impl Transcoder {
             Form::Proto => Some(Message::Binary(frame)),
             Form::Json => {
                 let is_shared = frame.first().is_some_and(|tag| SHARED_TAGS.contains(tag));
-                let make = || self.json(frame.clone());
+                let make = || json::of_encoded(&self.server_frame, frame.clone()).map(Into::into);
                 let json = if is_shared {
                     self.cache.get_or_make(&frame, make)
                 } else {
@@ -84,20 +79,12 @@ impl Transcoder {
         }
     }
 
-    fn json(&self, frame: Bytes) -> Option<Utf8Bytes> {
-        let message = DynamicMessage::decode(self.server_frame.clone(), frame).ok()?;
-        let json = json::write(&message).ok()?;
-        Utf8Bytes::try_from(json).ok()
-    }
-
     /// A client's frame, encoded, of its JSON.
     ///
     /// # Errors
     /// What is wrong with it, as a sentence.
     pub(crate) fn frame(&self, text: &str) -> Result<Bytes, String> {
-        let message = json::read(&self.client_frame, text.as_bytes(), DEPTH_MAX);
-        let message = message.map_err(|error| error.to_string())?;
-        Ok(message.encode_to_vec().into())
+        json::to_encoded(&self.client_frame, text, DEPTH_MAX).map_err(|error| error.to_string())
     }
 }
 
@@ -105,6 +92,7 @@ impl Transcoder {
 mod tests {
     use super::*;
     use chirm_proto::v1::{self, client_frame, server_frame};
+    use prost::Message as _;
 
     #[test]
     fn frames_become_json_and_json_frames() {

@@ -35,6 +35,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// What `/metrics` says of the gauges of this crate; docs/operations.md says more.
+pub const GAUGES: &[(&str, &str)] = &[("chirm_websockets", "Open WebSockets.")];
+
 /// Client frames that wait for the session; with as many, the socket isn't read.
 const INPUTS_MAX: usize = 16;
 

@@ -28,14 +28,18 @@ use tracing::{info, warn};
 mod answer;
 mod caps;
 mod connection;
+mod figures;
 mod options;
 mod service;
+mod signals;
 mod socket;
 #[cfg(test)]
 mod tests;
 mod tls;
 
+pub use figures::{COUNTERS, GAUGES};
 pub use options::{Limits, Net, Options, Tls, millis};
+pub use signals::stop_on_signals;
 pub use tls::Error;
 
 /// What a service or a body may fail with.

@@ -74,28 +74,8 @@ pub fn metrics() -> Result<Metrics, Error> {
     Ok(METRICS.get_or_init(|| Metrics { handle }).clone())
 }
 
-/// What `/metrics` says of each counter; docs/operations.md says more.
+/// What `/metrics` says of each counter of the server's own; docs/operations.md says more.
 const COUNTERS: &[(&str, &str)] = &[
-    (
-        "chirm_net_connections_refused_total",
-        "Connections above a cap, by reason.",
-    ),
-    (
-        "chirm_net_connections_closed_total",
-        "Connections closed by the server, by reason.",
-    ),
-    (
-        "chirm_net_answers_unread_total",
-        "Streams reset because the client took nothing of the answer.",
-    ),
-    (
-        "chirm_net_handshakes_failed_total",
-        "TLS handshakes that failed, by reason.",
-    ),
-    (
-        "chirm_net_accept_errors_total",
-        "Failures to accept a connection.",
-    ),
     ("chirm_messages_sent_total", "Messages made durable."),
     (
         "chirm_pre_send_hook_total",
@@ -141,10 +121,12 @@ const COUNTERS: &[(&str, &str)] = &[
 ];
 
 fn describe() {
-    for (name, text) in COUNTERS {
+    for (name, text) in COUNTERS.iter().chain(chirm_net::COUNTERS) {
         ::metrics::describe_counter!(*name, *text);
     }
-    ::metrics::describe_gauge!("chirm_net_connections", "Open connections.");
+    for (name, text) in chirm_net::GAUGES.iter().chain(chirm_bridge_ws::GAUGES) {
+        ::metrics::describe_gauge!(*name, *text);
+    }
     ::metrics::describe_gauge!("chirm_sessions", "Gateway streams that are signed in.");
     ::metrics::describe_gauge!("chirm_hub_topics", "Topics that some session here follows.");
     let present = "Users with a live session, or in its grace.";

@@ -1,6 +1,6 @@
 //! Many sessions on few connections, and what they are told of people.
 
-use crate::link::{self, Link, tag};
+use crate::link::{self, Link, STREAMS_A_CONNECTION, tag};
 use crate::setup::Session;
 use crate::wire::Incoming;
 use anyhow::{Context, Result, ensure};
@@ -14,8 +14,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Streams that share a connection; servers allow some 128.
-const STREAMS_A_CONNECTION: usize = 100;
 /// Connections that are opened at once.
 const OPENING_AT_ONCE: usize = 32;
 /// How long all sessions may take to become ready.

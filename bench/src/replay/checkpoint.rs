@@ -75,9 +75,8 @@ impl Looking<'_> {
         let end = Instant::now() + self.patience;
         for watcher in watchers.iter() {
             for roll in &rolls {
-                is_right &= self
-                    .settle(roll, end, |roll| self.by_presences(roll, watcher))
-                    .await;
+                let look = async || self.by_presences(roll, watcher);
+                is_right &= self.record(roll, self.settle(roll, end, look).await);
             }
         }
         // What was viewed all the while comes last, and stays in view.
@@ -89,14 +88,16 @@ impl Looking<'_> {
             }
             for watcher in watchers.iter().filter(|watcher| watcher.sees_lists()) {
                 for roll in rolls.iter().filter(|roll| fits(roll)) {
-                    is_right &= self
-                        .settle(roll, end, |roll| self.by_list(roll, watcher))
-                        .await;
+                    let look = async || self.by_list(roll, watcher);
+                    let mut shown = self.settle(roll, end, look).await;
+                    shown.faults = watcher.picture().take_faults();
+                    is_right &= self.record(roll, shown);
                 }
             }
         }
         for roll in &rolls {
-            is_right &= self.settle_pages(roll, end).await;
+            let look = async || self.by_pages(roll).await;
+            is_right &= self.record(roll, self.settle(roll, end, look).await);
         }
         if let Some(turns) = turns.as_mut() {
             turns.reset();
@@ -122,38 +123,21 @@ impl Looking<'_> {
     }
 
     /// Looks until there is no difference or it is `end`; the last look counts.
-    async fn settle(&self, roll: &Roll, end: Instant, look: impl Fn(&Roll) -> Shown) -> bool {
-        let mut faults = Vec::new();
+    async fn settle(&self, roll: &Roll, end: Instant, look: impl AsyncFn() -> Shown) -> Shown {
         loop {
-            let mut shown = look(roll);
-            faults.append(&mut shown.faults);
-            let is_right = difference(roll, &shown).is_none();
-            if is_right || Instant::now() >= end {
-                let is_right = is_right && faults.is_empty();
-                self.recorder
-                    .record(Record::Shown(Shown { faults, ..shown }));
-                return is_right;
+            let shown = look().await;
+            if difference(roll, &shown).is_none() || Instant::now() >= end {
+                return shown;
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    async fn settle_pages(&self, roll: &Roll, end: Instant) -> bool {
-        loop {
-            let shown = match self.by_pages(roll).await {
-                Ok(shown) => shown,
-                Err(error) => Shown {
-                    faults: vec![format!("{error:#}")],
-                    ..shown(roll, REST, ShownBy::Pages)
-                },
-            };
-            let is_right = difference(roll, &shown).is_none();
-            if is_right || Instant::now() >= end {
-                self.recorder.record(Record::Shown(shown));
-                return is_right;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+    /// Writes down what was shown. Whether it is what the log says.
+    fn record(&self, roll: &Roll, shown: Shown) -> bool {
+        let is_right = difference(roll, &shown).is_none();
+        self.recorder.record(Record::Shown(shown));
+        is_right
     }
 
     fn by_presences(&self, roll: &Roll, watcher: &Watcher) -> Shown {
@@ -165,26 +149,36 @@ impl Looking<'_> {
     }
 
     fn by_list(&self, roll: &Roll, watcher: &Watcher) -> Shown {
-        let mut picture = watcher.picture();
-        let faults = picture.take_faults();
+        let picture = watcher.picture();
         let listed = picture.listed(roll.server).unwrap_or_default();
         Shown {
             here: self.nicks(roll, listed.here.into_iter()),
             away: self.nicks(roll, listed.away.into_iter()),
-            faults,
             ..shown(roll, watcher.name, ShownBy::List)
         }
     }
 
-    async fn by_pages(&self, roll: &Roll) -> Result<Shown> {
-        let members = self.rest.members(roll.server).await?;
-        let here = self.rest.present(&members).await?;
-        let away = members.into_iter().filter(|user| !here.contains(user));
-        Ok(Shown {
-            away: self.nicks(roll, away),
-            here: self.nicks(roll, here.iter().copied()),
-            ..shown(roll, REST, ShownBy::Pages)
-        })
+    async fn by_pages(&self, roll: &Roll) -> Shown {
+        let read = async {
+            let members = self.rest.members(roll.server).await?;
+            let here = self.rest.present(&members).await?;
+            Ok::<_, anyhow::Error>((members, here))
+        };
+        let shown = shown(roll, REST, ShownBy::Pages);
+        match read.await {
+            Ok((members, here)) => {
+                let away = members.into_iter().filter(|user| !here.contains(user));
+                Shown {
+                    away: self.nicks(roll, away),
+                    here: self.nicks(roll, here.iter().copied()),
+                    ..shown
+                }
+            }
+            Err(error) => Shown {
+                faults: vec![format!("{error:#}")],
+                ..shown
+            },
+        }
     }
 
     fn nicks(&self, roll: &Roll, users: impl Iterator<Item = i64>) -> Vec<i64> {

@@ -1,8 +1,9 @@
 //! The nicks' streams: each nick that is here has one, whatever happens to its server.
 
 use super::actors::wait;
-use crate::link::{self, HEARTBEAT_EVERY};
-use anyhow::{Context, Result};
+use crate::link::{self, HEARTBEAT_EVERY, STREAMS_A_CONNECTION};
+use crate::setup::endpoint;
+use anyhow::Result;
 use chirm_proto::v1::{
     self, ClientFrame, client_frame::Frame as Sent, gateway_service_client::GatewayServiceClient,
     server_frame::Frame as Received,
@@ -10,13 +11,10 @@ use chirm_proto::v1::{
 use futures::channel::mpsc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, interval_at};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
-/// Streams that share a connection; servers allow some 128.
-const STREAMS_A_CONNECTION: usize = 100;
 /// Frames of one stream that may wait for its connection: a heartbeat is the only one.
 const FRAMES_MAX: usize = 4;
 
@@ -106,11 +104,7 @@ impl Crowd {
             *taken += 1;
             return Ok(channel.clone());
         }
-        let channel = Endpoint::from_shared(self.url.clone())
-            .context("the server's URL")?
-            .tcp_nodelay(true)
-            .connect_timeout(Duration::from_secs(5))
-            .connect_lazy();
+        let channel = endpoint(&self.url)?.connect_lazy();
         connections.push((channel.clone(), 1));
         Ok(channel)
     }

@@ -111,11 +111,10 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 fn refuse(failure: Failure, is_grpc: bool) -> Response<Body> {
     counter!("chirm_bridge_requests_total", "outcome" => failure.reason()).increment(1);
-    let refusal = refusal(failure);
     if is_grpc {
         return grpc(failure);
     }
-    refusal.into_response().map(text)
+    refusal(failure).into_response().map(text)
 }
 
 /// As docs/errors.md describes errors over REST.

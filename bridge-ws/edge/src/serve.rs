@@ -13,7 +13,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +31,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut options = args.port(IDENTIFY_WITHIN)?;
     options.streams = &[SESSION, LISTEN];
     let draining = CancellationToken::new();
-    stop_on_signals(draining.clone())?;
+    chirm_net::stop_on_signals(draining.clone(), "browsers")?;
     let metrics = Metrics::install()?;
     let listener = bind(args.listen).await?;
     let address = listener.local_addr()?;
@@ -83,26 +82,4 @@ fn announce(tls: bool, address: SocketAddr) {
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
     listener.with_context(|| format!("can't listen at {address}: choose another with --listen"))
-}
-
-/// The first signal drains; the second one, of an operator who can't wait, ends the process at
-/// once.
-fn stop_on_signals(draining: CancellationToken) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        for first in [true, false] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if first {
-                eprintln!("stopping: browsers are asked to go; once more stops at once");
-                draining.cancel();
-            } else {
-                std::process::exit(1);
-            }
-        }
-    });
-    Ok(())
 }

@@ -27,10 +27,11 @@ impl Metrics {
     pub(crate) fn install() -> anyhow::Result<Self> {
         let handle = PrometheusBuilder::new().install_recorder();
         let handle = handle.context("metrics")?;
-        for (name, text) in COUNTERS {
+        for (name, text) in COUNTERS.iter().chain(chirm_net::COUNTERS) {
             metrics::describe_counter!(*name, *text);
         }
-        for (name, text) in GAUGES {
+        let others = chirm_net::GAUGES.iter().chain(chirm_bridge_ws::GAUGES);
+        for (name, text) in GAUGES.iter().chain(others) {
             metrics::describe_gauge!(*name, *text);
         }
         Ok(Self(handle))
@@ -42,7 +43,7 @@ impl Metrics {
     }
 }
 
-/// What `/metrics` says of each; docs/operations.md says more.
+/// What `/metrics` says of each of the bridge's own; docs/operations.md says more.
 const COUNTERS: &[(&str, &str)] = &[
     (
         "chirm_bridge_frames_total",
@@ -68,31 +69,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "chirm_bridge_connect_failures_total",
         "Failures to connect to a gateway.",
     ),
-    (
-        "chirm_net_connections_refused_total",
-        "Connections above a cap, by reason.",
-    ),
-    (
-        "chirm_net_connections_closed_total",
-        "Connections closed by the bridge, by reason.",
-    ),
-    (
-        "chirm_net_answers_unread_total",
-        "Streams reset because the client took nothing of the answer.",
-    ),
-    (
-        "chirm_net_handshakes_failed_total",
-        "TLS handshakes that failed, by reason.",
-    ),
-    (
-        "chirm_net_accept_errors_total",
-        "Failures to accept a connection.",
-    ),
 ];
 
 /// As [`COUNTERS`].
 const GAUGES: &[(&str, &str)] = &[
-    ("chirm_websockets", "Open WebSockets."),
     (
         "chirm_bridge_sessions",
         "Sessions on a gateway, by upstream.",
@@ -105,7 +85,6 @@ const GAUGES: &[(&str, &str)] = &[
         "chirm_bridge_upstream_ready",
         "Whether a gateway said that it is ready (1) when asked last.",
     ),
-    ("chirm_net_connections", "Open connections of browsers."),
 ];
 
 #[cfg(test)]
@@ -115,7 +94,15 @@ mod tests {
     #[test]
     fn every_metric_is_described_and_documented() {
         let page = include_str!("../../../docs/operations.md");
-        for (name, _) in COUNTERS.iter().chain(GAUGES) {
+        let all = [
+            COUNTERS,
+            GAUGES,
+            chirm_net::COUNTERS,
+            chirm_net::GAUGES,
+            chirm_bridge_ws::GAUGES,
+        ]
+        .concat();
+        for (name, _) in &all {
             assert!(page.contains(&format!("`{name}`")), "{name}");
         }
         let sources = [
@@ -131,7 +118,7 @@ mod tests {
                 for rest in source.split(kind).skip(1) {
                     let name = rest.trim_start().trim_start_matches('"');
                     let name = name.split('"').next().unwrap();
-                    let described = COUNTERS.iter().chain(GAUGES).any(|(n, _)| *n == name);
+                    let described = all.iter().any(|(n, _)| *n == name);
                     assert!(described, "{name}");
                     used += 1;
                 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use chirm_proto::{json, v1};
 use futures::{SinkExt as _, StreamExt as _, stream::SplitStream};
 use prost::Message as _;
-use prost_reflect::{DynamicMessage, MessageDescriptor};
+use prost_reflect::MessageDescriptor;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_tungstenite::{
@@ -129,13 +129,9 @@ enum Form {
 
 impl Form {
     fn json() -> Self {
-        let of = |name| {
-            let message = chirm_proto::pool().get_message_by_name(name);
-            message.expect("the protocol has its frames")
-        };
         Self::Json {
-            client_frame: of("chirm.v1.ClientFrame"),
-            server_frame: of("chirm.v1.ServerFrame"),
+            client_frame: json::client_frame(),
+            server_frame: json::server_frame(),
         }
     }
 
@@ -151,9 +147,7 @@ impl Form {
         match self {
             Self::Proto => Some(Message::Binary(bytes)),
             Self::Json { client_frame, .. } => {
-                let frame = DynamicMessage::decode(client_frame.clone(), bytes).ok()?;
-                let text = String::from_utf8(json::write(&frame).ok()?.to_vec()).ok()?;
-                Some(Message::text(text))
+                json::of_encoded(client_frame, bytes).map(Message::text)
             }
         }
     }
@@ -162,8 +156,7 @@ impl Form {
         let bytes = match (self, message) {
             (Self::Proto, Message::Binary(bytes)) => bytes,
             (Self::Json { server_frame, .. }, Message::Text(text)) => {
-                let frame = json::read(server_frame, text.as_bytes(), DEPTH_MAX);
-                frame.map_err(|e| e.to_string())?.encode_to_vec().into()
+                json::to_encoded(server_frame, &text, DEPTH_MAX).map_err(|e| e.to_string())?
             }
             _ => return Err("a message of the wrong kind came".to_owned()),
         };

@@ -61,6 +61,44 @@ pub fn write(message: &DynamicMessage) -> Result<Bytes, serde_json::Error> {
     Ok(json.into())
 }
 
+/// The descriptor of what clients send on a gateway's stream.
+#[must_use]
+pub fn client_frame() -> MessageDescriptor {
+    frame("chirm.v1.ClientFrame")
+}
+
+/// The descriptor of what servers send on a gateway's stream.
+#[must_use]
+pub fn server_frame() -> MessageDescriptor {
+    frame("chirm.v1.ServerFrame")
+}
+
+fn frame(name: &str) -> MessageDescriptor {
+    let message = crate::pool().get_message_by_name(name);
+    message.expect("the protocol has its frames")
+}
+
+/// The JSON of an encoded message; `None` if it is none, or holds what JSON has no form for.
+#[must_use]
+pub fn of_encoded(message: &MessageDescriptor, encoded: Bytes) -> Option<String> {
+    let message = DynamicMessage::decode(message.clone(), encoded).ok()?;
+    String::from_utf8(write(&message).ok()?.into()).ok()
+}
+
+/// The encoded message of JSON, read as [`read`] does.
+///
+/// # Errors
+/// See [`Error`].
+pub fn to_encoded(
+    message: &MessageDescriptor,
+    text: &str,
+    depth_max: usize,
+) -> Result<Bytes, Error> {
+    use prost_reflect::prost::Message as _;
+    let message = read(message, text.as_bytes(), depth_max)?;
+    Ok(message.encode_to_vec().into())
+}
+
 /// Finds a field by its name in JSON, or in the protocol.
 #[must_use]
 pub fn find_field(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {

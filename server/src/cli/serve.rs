@@ -6,7 +6,6 @@ use crate::telemetry;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Where operators connect, where nothing else was said.
@@ -37,7 +36,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         eprintln!("operators connect to {}://{address}", scheme_of(tls));
     }
     let shutdown = CancellationToken::new();
-    stop_on_signals(shutdown.clone())?;
+    chirm_net::stop_on_signals(shutdown.clone(), "clients")?;
     let ready = move || {
         if let Err(error) = output::line(&format!("chirm ready on {scheme}://{address}")) {
             tracing::warn!(%error, "standard output can't be written to");
@@ -81,26 +80,4 @@ async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
         };
         anyhow::Error::from(error).context(what_to_do)
     })
-}
-
-/// The first signal drains; the second one, of an operator who can't wait, ends the process at
-/// once.
-fn stop_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        for first in [true, false] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if first {
-                eprintln!("stopping: clients are asked to go; once more stops at once");
-                shutdown.cancel();
-            } else {
-                std::process::exit(1);
-            }
-        }
-    });
-    Ok(())
 }

@@ -278,3 +278,13 @@ fn origins_stand_in_files_and_in_the_environment() {
     assert!(wrong.contains("browsers.allowed_origins"), "{wrong}");
     assert!(wrong.contains("no origin"), "{wrong}");
 }
+
+#[test]
+fn a_port_by_itself_has_the_servers_defaults() {
+    let config = Config::default();
+    let listener = config.listener(false).unwrap();
+    let own = format!("{:?}", chirm_net::Limits::default());
+    assert_eq!(own, format!("{:?}", listener.limits));
+    let own = format!("{:?}", chirm_net::Net::default());
+    assert_eq!(own, format!("{:?}", config.net));
+}

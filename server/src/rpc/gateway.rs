@@ -83,14 +83,7 @@ where
     let decoder = Sized::<v1::ClientFrame>(std::marker::PhantomData);
     let frames = Streaming::new_request(decoder, body, None, Some(first_max));
     let inputs = frames.map(move |frame| match frame {
-        Ok((size, frame)) => {
-            let identify = matches!(frame.frame, Some(v1::client_frame::Frame::Identify(_)));
-            if size > max && !identify {
-                Err(InputError::TooLarge)
-            } else {
-                Ok(input(frame))
-            }
-        }
+        Ok((size, frame)) => sized_input(size, frame, max),
         Err(status) => Err(input_error(&status)),
     });
     gateway.run(inputs, transport).await;
@@ -115,6 +108,19 @@ where
     };
     let inputs = stream::once(first).chain(stream::pending());
     gateway.run(Box::pin(inputs), transport).await;
+}
+
+/// A client's frame of so many bytes: but for `identify` at most `max`.
+pub(super) fn sized_input(
+    size: usize,
+    frame: v1::ClientFrame,
+    max: usize,
+) -> Result<Input, InputError> {
+    let identify = matches!(frame.frame, Some(v1::client_frame::Frame::Identify(_)));
+    if size > max && !identify {
+        return Err(InputError::TooLarge);
+    }
+    Ok(input(frame))
 }
 
 fn input_error(status: &Status) -> InputError {

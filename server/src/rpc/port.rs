@@ -7,6 +7,7 @@ use super::{Grpc, Origin, browsers, gateway, rest};
 use crate::gateway::Gateway;
 use axum::Router;
 use axum::body::Body;
+use bytes::Bytes;
 use chirm_bridge_ws::Bridge;
 use http::{Method, Request, Response, header};
 use hyper::body::Incoming;
@@ -86,18 +87,18 @@ impl Port {
     }
 }
 
-type Answer<B> = Pin<Box<dyn Future<Output = Result<Response<B>, Infallible>> + Send>>;
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 impl Service<Request<Incoming>> for Port {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Answer<Body>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Answer<Body> {
+    fn call(&mut self, request: Request<Incoming>) -> Answer {
         match &self.cors {
             Some(cors) if request.headers().contains_key(header::ORIGIN) => {
                 Box::pin(cors.layer(self.service.clone()).call(request))
@@ -110,18 +111,15 @@ impl Service<Request<Incoming>> for Port {
 impl Service<Request<Incoming>> for Dispatch {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Answer<Body>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Answer<Body> {
+    fn call(&mut self, request: Request<Incoming>) -> Answer {
         match (kind(&request), &self.more) {
-            (Kind::Grpc, _) => {
-                let answer = self.grpc.call(request.map(tonic::body::Body::new));
-                Box::pin(async move { answer.await.map(|response| response.map(Body::new)) })
-            }
+            (Kind::Grpc, _) => self.grpc.answer(request),
             (Kind::GrpcWeb, Some(_)) => {
                 let answer = GrpcWebLayer::new().layer(self.grpc.clone()).call(request);
                 Box::pin(async move { answer.await.map(|response| response.map(Body::new)) })
@@ -136,7 +134,7 @@ impl Service<Request<Incoming>> for Dispatch {
     }
 }
 
-fn now<B: Send + 'static>(response: Response<B>) -> Answer<B> {
+fn now(response: Response<Body>) -> Answer {
     Box::pin(std::future::ready(Ok(response)))
 }
 
@@ -149,7 +147,7 @@ fn websocket(bridge: &Bridge<Local>, request: Request<Incoming>) -> Response<Bod
     }
 }
 
-fn http(router: Router, request: Request<Incoming>, within: Duration) -> Answer<Body> {
+fn http(router: Router, request: Request<Incoming>, within: Duration) -> Answer {
     Box::pin(async move {
         let answer = router.oneshot(request.map(Body::new));
         match tokio::time::timeout(within, answer).await {
@@ -159,33 +157,45 @@ fn http(router: Router, request: Request<Incoming>, within: Duration) -> Answer<
     })
 }
 
-impl Service<Request<tonic::body::Body>> for GrpcCalls {
-    type Response = Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = Answer<tonic::body::Body>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
+impl GrpcCalls {
+    /// A stream's bodies are boxed once: every frame passes through what they are wrapped in.
+    fn answer<B>(&self, request: Request<B>) -> Answer
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<chirm_net::BoxError>,
+    {
         if request.method() != Method::POST {
-            return now(rest::not_post().map(tonic::body::Body::new));
+            return now(rest::not_post());
         }
         let path = request.uri().path();
         let gateway = self.gateway.as_ref();
         if let Some(gateway) = gateway.filter(|_| gateway::STREAMS.contains(&path)) {
             let path = path.to_owned();
-            let response = gateway::serve(gateway, &path, request);
-            return now(response.map(tonic::body::Body::new));
+            return now(gateway::serve(gateway, &path, request).map(Body::new));
         }
         let (services, within) = (self.services.clone(), self.within);
         Box::pin(async move {
-            match tokio::time::timeout(within, services.oneshot(request)).await {
-                Ok(answer) => answer,
+            let answer = services.oneshot(request.map(tonic::body::Body::new));
+            match tokio::time::timeout(within, answer).await {
+                Ok(answer) => answer.map(|response| response.map(Body::new)),
                 Err(_) => Ok(Failure::timed_out().into_status().into_http()),
             }
         })
+    }
+}
+
+/// As gRPC-Web's layer calls them.
+impl Service<Request<tonic::body::Body>> for GrpcCalls {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<tonic::body::Body>) -> Answer {
+        self.answer(request)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The gateway's streams by WebSocket: what a [`Bridge`] asks of its upstream, in this process.
 
+use super::gateway::sized_input;
 use crate::frames::PREFIX_BYTES;
-use crate::gateway::{Gateway, Input, InputError, Outbox, Transport, input};
+use crate::gateway::{Gateway, Input, InputError, Outbox, Transport};
 use bytes::{Buf as _, Bytes};
 use chirm_bridge_ws::{Bridge, Frames, Options, Origins, Upstream};
 use chirm_proto::v1;
@@ -46,21 +47,17 @@ impl Upstream for Local {
         let gateway = self.0.clone();
         tokio::spawn(async move {
             let max = gateway.limits().request_bytes_max;
-            let inputs = ReceiverStream::new(inputs).map(move |frame| decode(&frame, max));
+            let inputs = ReceiverStream::new(inputs).map(move |frame| decode(frame, max));
             gateway.run(inputs, transport).await;
         });
         Sent(outbox)
     }
 }
 
-fn decode(frame: &Bytes, max: usize) -> Result<Input, InputError> {
+fn decode(frame: Bytes, max: usize) -> Result<Input, InputError> {
     let size = frame.len();
-    let frame = v1::ClientFrame::decode(frame.clone()).map_err(|_| InputError::Malformed)?;
-    let identify = matches!(frame.frame, Some(v1::client_frame::Frame::Identify(_)));
-    if size > max && !identify {
-        return Err(InputError::TooLarge);
-    }
-    Ok(input(frame))
+    let frame = v1::ClientFrame::decode(frame).map_err(|_| InputError::Malformed)?;
+    sized_input(size, frame, max)
 }
 
 impl Frames for Sent {

@@ -187,14 +187,10 @@ impl Task {
     pub(super) fn read_all(&mut self) {
         let servers: Vec<Id> = self.crowds.keys().copied().collect();
         for server in servers {
-            let crowd = self.crowds.get_mut(&server);
+            let crowd = &self.crowds[&server];
             // What is being read now may have been read before what was missed.
-            if let Some(crowd) = crowd.filter(|crowd| crowd.loading) {
-                crowd.again = true;
-                continue;
-            }
-            let known = matches!(self.crowds[&server].members, Members::All(_));
-            self.want(server, known);
+            let again = crowd.loading || matches!(crowd.members, Members::All(_));
+            self.want(server, again);
         }
         for follower in self.followers.all() {
             follower.waits_for(follower.interest.users.clone());

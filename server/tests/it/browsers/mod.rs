@@ -5,7 +5,6 @@ mod handshakes;
 mod sockets;
 
 use crate::support::{PATIENCE, TestNode};
-use bytes::Bytes;
 use chirm_proto::{json, v1, v1::server_frame::Frame};
 use futures::{SinkExt as _, StreamExt as _};
 use prost::Message as _;
@@ -53,10 +52,8 @@ impl Socket {
         };
         let bytes = frame.encode_to_vec();
         let message = if self.json {
-            let of = chirm_proto::pool().get_message_by_name("chirm.v1.ClientFrame");
-            let decoded = prost_reflect::DynamicMessage::decode(of.expect("it is"), &bytes[..]);
-            let json = json::write(&decoded.expect("decodes")).expect("has JSON");
-            Message::text(String::from_utf8(json.to_vec()).expect("UTF-8"))
+            let text = json::of_encoded(&json::client_frame(), bytes.into());
+            Message::text(text.expect("has JSON"))
         } else {
             Message::Binary(bytes.into())
         };
@@ -76,9 +73,7 @@ impl Socket {
             let bytes = match message.ok()? {
                 Message::Binary(bytes) if !self.json => bytes,
                 Message::Text(text) if self.json => {
-                    let of = chirm_proto::pool().get_message_by_name("chirm.v1.ServerFrame");
-                    let message = json::read(&of.expect("it is"), text.as_bytes(), 32);
-                    Bytes::from(message.expect("a frame").encode_to_vec())
+                    json::to_encoded(&json::server_frame(), &text, 32).expect("a frame")
                 }
                 Message::Ping(_) | Message::Pong(_) => continue,
                 Message::Close(_) => return None,
@@ -99,9 +94,8 @@ impl Socket {
             match message.expect("a close frame comes first").expect("whole") {
                 Message::Binary(bytes) => last = Some(bytes),
                 Message::Text(text) => {
-                    let of = chirm_proto::pool().get_message_by_name("chirm.v1.ServerFrame");
-                    let message = json::read(&of.expect("it is"), text.as_bytes(), 32);
-                    last = Some(message.expect("a frame").encode_to_vec().into());
+                    let frame = json::to_encoded(&json::server_frame(), &text, 32);
+                    last = Some(frame.expect("a frame"));
                 }
                 Message::Close(frame) => code = Some(frame.expect("with a code").code),
                 _ => {}
