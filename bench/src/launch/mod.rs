@@ -1,16 +1,16 @@
 //! A server of one's own: started for a bench or a replay, killed and started again in its middle,
-//! always ended.
+//! always ended; and a standalone bridge in front of it.
+
+mod bridge;
+mod child;
+
+pub use bridge::Bridge;
 
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-
-/// How long a server may take until it says that it is ready.
-const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// The configuration's name in the data folder.
 const CONFIG: &str = "bench.toml";
@@ -86,10 +86,7 @@ impl Running {
         let data = tempfile::Builder::new().prefix("chirm-bench-").tempdir()?;
         std::fs::write(data.path().join(CONFIG), config)?;
         let key = create_key(&binary, data.path()).await?;
-        // The port is fixed, for a server that starts again must come back to the same one.
-        let address = std::net::TcpListener::bind("127.0.0.1:0")?
-            .local_addr()?
-            .to_string();
+        let address = child::free_address()?;
         let child = spawn(&binary, data.path(), &address).await?;
         let url = format!("http://{address}");
         let own = OwnServer {
@@ -127,29 +124,17 @@ impl Running {
             .own
             .as_mut()
             .context("only a server of one's own can be killed")?;
-        own.child.start_kill().context("can't kill the server")?;
-        own.child.wait().await?;
+        child::kill(&mut own.child).await?;
         own.child = spawn(&own.binary, own.data.path(), &own.address).await?;
         Ok(())
     }
 
     /// Asks the server to stop, and waits; after 10 s it is killed.
     pub async fn stop(mut self) -> Result<()> {
-        let Some(own) = self.own.as_mut() else {
-            return Ok(());
-        };
-        if let Some(pid) = own.child.id().and_then(|id| i32::try_from(id).ok())
-            && let Some(pid) = rustix::process::Pid::from_raw(pid)
-        {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        match self.own.as_mut() {
+            Some(own) => child::stop(&mut own.child).await,
+            None => Ok(()),
         }
-        if tokio::time::timeout(Duration::from_secs(10), own.child.wait())
-            .await
-            .is_err()
-        {
-            own.child.kill().await?;
-        }
-        Ok(())
     }
 }
 
@@ -176,53 +161,14 @@ fn token_of(stdout: &str) -> Option<String> {
 }
 
 async fn spawn(binary: &Path, data: &Path, address: &str) -> Result<Child> {
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(data.join("bench.log"))?;
-    let mut child = Command::new(binary)
+    let mut command = Command::new(binary);
+    command
         .args(["serve", "--dev", "--listen", address, "--data"])
         .arg(data)
         .args(["--admin-listen", "127.0.0.1:0"])
         .arg("--config")
-        .arg(data.join(CONFIG))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("can't start {}", binary.display()))?;
-    let stdout = child.stdout.take().context("the server has no stdout")?;
-    let ready = tokio::time::timeout(READY_WITHIN, wait_ready(stdout)).await;
-    match ready {
-        Ok(Ok(())) => Ok(child),
-        Ok(Err(error)) => {
-            let stderr = std::fs::read_to_string(data.join("bench.log")).unwrap_or_default();
-            let tail = stderr.lines().rev().take(5).collect::<Vec<_>>();
-            let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
-            Err(error.context(format!("the server didn't start; it said:\n{tail}")))
-        }
-        Err(_) => bail!(
-            "the server wasn't ready within {} s",
-            READY_WITHIN.as_secs()
-        ),
-    }
-}
-
-async fn wait_ready(stdout: tokio::process::ChildStdout) -> Result<()> {
-    let mut lines = BufReader::new(stdout).lines();
-    loop {
-        let line = lines
-            .next_line()
-            .await?
-            .context("it ended before it was ready")?;
-        if line.starts_with("chirm ready on ") {
-            break;
-        }
-    }
-    // What else it says must be read, or it would block on a full pipe in the end.
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    Ok(())
+        .arg(data.join(CONFIG));
+    child::start(command, &data.join("bench.log"), "chirm ready on ").await
 }
 
 #[cfg(test)]
