@@ -3,7 +3,7 @@
 use crate::fanout::{FanoutOptions, Transport};
 use crate::floor::{ChildOptions, FloorOptions};
 use crate::launch::Target;
-use crate::replay::ReplayOptions;
+use crate::replay::{ReplayOptions, ViaBridge};
 use crate::send::SendOptions;
 use crate::tracker::Pace;
 use anyhow::{Context, Result};
@@ -329,6 +329,13 @@ pub struct ReplayArgs {
     /// How often to kill the server on the way; 3 by default, 0 with --server
     #[arg(long, conflicts_with = "server")]
     kills: Option<u32>,
+    /// Let the watchers by WebSocket and gRPC-Web connect through a standalone bridge, which is
+    /// killed, too: chirm-bridge-ws beside this program, or the one named
+    #[arg(long, value_name = "PATH", require_equals = true)]
+    via_bridge: Option<Option<PathBuf>>,
+    /// How often to kill the bridge on the way
+    #[arg(long, default_value_t = 3, requires = "via_bridge")]
+    bridge_kills: u32,
     /// Keep the history of the run in this file
     #[arg(long)]
     history: Option<PathBuf>,
@@ -352,6 +359,10 @@ impl ReplayArgs {
             limit: self.limit,
             rate: self.rate,
             kills,
+            via_bridge: self.via_bridge.map(|binary| ViaBridge {
+                binary,
+                kills: self.bridge_kills,
+            }),
             verify: self.verify,
             history: self.history,
             json: self.json,

@@ -1,8 +1,8 @@
 //! Loads and checks a Chirm server: `chirm bench` and `chirm replay`.
 //!
 //! - [`args`]: their flags, for the binary to flatten.
-//! - [`launch`]: the server that they start, kill and start again; [`setup`]: what they need on
-//!   it.
+//! - [`launch`]: the server and the bridge that they start, kill and start again; [`setup`]: what
+//!   they need on it.
 //! - [`fanout`](fn@fanout), [`send`](fn@send), [`floor`](fn@floor): the benches; [`report`] is
 //!   what they find, of [`latency`] and [`procfs`].
 //! - [`members`](fn@members), [`presence`](fn@presence): benches of who is told of whom.
@@ -35,6 +35,6 @@ pub use launch::Target;
 pub use people::{
     MembersOptions, MembersReport, PresenceOptions, PresenceReport, members, presence,
 };
-pub use replay::{ReplayOptions, replay};
+pub use replay::{ReplayOptions, ViaBridge, replay};
 pub use report::Report;
 pub use send::{SendOptions, send};

@@ -22,7 +22,7 @@ mod watch;
 
 use crate::checker::{self, Verdict};
 use crate::history::{self, Record, Recorder};
-use crate::launch::{Running, Target};
+use crate::launch::{Bridge, Running, Target};
 use crate::setup::{Backend, connect_lazy};
 use actors::{Actor, Progress, Show};
 use anyhow::{Context, Result, bail, ensure};
@@ -79,12 +79,29 @@ pub struct ReplayOptions {
     pub rate: Option<f64>,
     /// How often the server is killed on the way; 0 for a server that runs already.
     pub kills: u32,
+    /// A standalone bridge for the watchers that are browsers' carriers.
+    pub via_bridge: Option<ViaBridge>,
     /// Whether the checker gives its verdict. Without it only the figures count.
     pub verify: bool,
     /// Where the history is kept; `None`: it is deleted after the verdict.
     pub history: Option<PathBuf>,
     /// Whether the JSON object alone is printed.
     pub json: bool,
+}
+
+/// A standalone bridge that is killed, too.
+#[derive(Clone)]
+pub struct ViaBridge {
+    /// Its program; `None`: the one beside this one.
+    pub binary: Option<PathBuf>,
+    /// How often it is killed on the way, beside the server.
+    pub kills: u32,
+}
+
+impl ReplayOptions {
+    fn bridge_kills(&self) -> u32 {
+        self.via_bridge.as_ref().map_or(0, |via| via.kills)
+    }
 }
 
 /// Replays, and gives the verdict with a table of what happened.
@@ -116,9 +133,16 @@ pub async fn replay(options: ReplayOptions) -> Result<Verdict> {
         } else {
             PATIENCE
         },
+        bridge: None,
         server,
     };
-    let result = run.all(signer).await;
+    let result = match run.open_bridge().await {
+        Ok(()) => Box::pin(run.all(signer)).await,
+        Err(error) => Err(error),
+    };
+    if let Some(bridge) = run.bridge {
+        bridge.stop().await?;
+    }
     run.server.stop().await?;
     let mut summary = result?;
     let mut verdict = Verdict::default();
@@ -136,12 +160,15 @@ pub async fn replay(options: ReplayOptions) -> Result<Verdict> {
     if let Some(kept) = &options.history {
         eprintln!("the history is in {}", kept.display());
     }
-    let kills = u64::from(options.kills);
-    ensure!(
-        summary.kills == kills,
-        "the server was killed {} times, not {kills}: the replay was too short",
-        summary.kills
-    );
+    for (who, killed, kills) in [
+        ("server", summary.kills, options.kills),
+        ("bridge", summary.bridge_kills, options.bridge_kills()),
+    ] {
+        ensure!(
+            killed == u64::from(kills),
+            "the {who} was killed {killed} times, not {kills}: the replay was too short"
+        );
+    }
     Ok(verdict)
 }
 
@@ -159,10 +186,19 @@ struct Run<'a> {
     plan: &'a Plan,
     recorder: Arc<Recorder>,
     server: Running,
+    bridge: Option<Bridge>,
     patience: Duration,
 }
 
 impl Run<'_> {
+    async fn open_bridge(&mut self) -> Result<()> {
+        if let Some(via) = &self.options.via_bridge {
+            let bridge = Bridge::start(via.binary.as_deref(), &self.server.url).await;
+            self.bridge = Some(bridge.context("the bridge")?);
+        }
+        Ok(())
+    }
+
     async fn all(&mut self, signer: Signer) -> Result<Summary> {
         let bar = ProgressBar::new(self.plan.steps()).with_style(ProgressStyle::with_template(
             "{msg} {wide_bar} {pos}/{len} {per_sec} {eta}",
@@ -250,16 +286,17 @@ impl Run<'_> {
         channel: tonic::transport::Channel,
         stages: &[Stage],
     ) -> Result<Audience> {
-        let url = &self.server.url;
         let mut watchers = Vec::new();
         for (way, name) in WAYS.into_iter().zip(NAMES) {
             let session = stage::watcher(backend, signer, channel.clone(), name, stages).await?;
             let recorder = self.recorder.clone();
+            let bridge = self.bridge.as_ref().filter(|_| way.is_browsers());
+            let url = bridge.map_or(&self.server.url, |bridge| &bridge.url);
             let watcher = Watcher::start(way, url, &session.token, stages, recorder);
             watchers.push(watcher.await.context("a watcher can't connect")?);
         }
         let session = stage::watcher(backend, signer, channel, REST, stages).await?;
-        let reads = Rest::new(url, &session.token);
+        let reads = Rest::new(&self.server.url, &session.token);
         let channels = stages.iter().map(|stage| stage.channel_id).collect();
         let rest = RestWatcher::start(reads.clone(), channels, self.recorder.clone());
         Ok(Audience {
@@ -280,7 +317,11 @@ impl Run<'_> {
         summary: &mut Summary,
         bar: &ProgressBar,
     ) -> Result<(Vec<Actor>, u32)> {
-        let mut faults = Faults::new(self.options.kills, self.plan.steps());
+        let mut faults = Faults::new(
+            self.options.kills,
+            self.options.bridge_kills(),
+            self.plan.steps(),
+        );
         let mut checkpoints = Checkpoints::new(self.options.kills, self.plan.steps());
         let plan = self.plan;
         let is_over = AtomicBool::new(false);
@@ -345,8 +386,7 @@ impl Run<'_> {
         if faults.cut_is_due(done) {
             let cut = watchers.iter().enumerate();
             for (_, watcher) in cut.filter(|(place, _)| *place != TRAVELLER) {
-                let fault = format!("cut {}", watcher.name);
-                self.recorder.record(Record::Fault { fault });
+                self.fault(&format!("cut {}", watcher.name));
                 watcher.cut();
                 summary.cuts += 1;
             }
@@ -365,19 +405,30 @@ impl Run<'_> {
         if faults.kill_is_due(done) {
             // At a random moment of what the server is doing, whatever the polls hit.
             tokio::time::sleep(rand::random_range(Duration::ZERO..KILL_JITTER)).await;
-            self.recorder.record(Record::Fault {
-                fault: "kill".to_owned(),
-            });
+            self.fault("kill");
             self.server
                 .kill_and_restart()
                 .await
                 .context("the server didn't come back")?;
-            self.recorder.record(Record::Fault {
-                fault: "restarted".to_owned(),
-            });
+            self.fault("restarted");
             summary.kills += 1;
         }
+        if faults.bridge_kill_is_due(done)
+            && let Some(bridge) = &mut self.bridge
+        {
+            bridge
+                .kill_and_restart()
+                .await
+                .context("the bridge didn't come back")?;
+            self.fault("the bridge killed and restarted");
+            summary.bridge_kills += 1;
+        }
         Ok(())
+    }
+
+    fn fault(&self, fault: &str) {
+        let fault = fault.to_owned();
+        self.recorder.record(Record::Fault { fault });
     }
 
     /// Waits until every watcher has what was acknowledged, or stands still.

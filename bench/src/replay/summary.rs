@@ -18,6 +18,7 @@ pub(super) struct Summary {
     pub(super) refused: u64,
     pub(super) cuts: u64,
     pub(super) kills: u64,
+    pub(super) bridge_kills: u64,
     /// Nicks with a stream at the end.
     pub(super) here: u64,
     pub(super) took: Duration,
@@ -58,6 +59,11 @@ impl Summary {
             ),
             ("refused", "refused", json!(self.refused)),
             ("kills", "kills", json!(self.kills)),
+            (
+                "bridge_kills",
+                "kills of the bridge",
+                json!(self.bridge_kills),
+            ),
             ("cuts", "cuts", json!(self.cuts)),
             ("here", "nicks here at the end", json!(self.here)),
             ("connects", "connections of watchers", sum(|s| s.connects)),

@@ -122,6 +122,11 @@ impl Way {
         }
     }
 
+    /// Whether browsers use it, and a bridge serves it.
+    pub(super) fn is_browsers(self) -> bool {
+        self.carrier() != Carrier::Grpc
+    }
+
     /// Whether nothing but `identify` goes to the server.
     fn listens(self) -> bool {
         matches!(self, Self::Listen | Self::GrpcWeb)
