@@ -62,7 +62,7 @@ pub async fn floor(options: FloorOptions) -> Result<Report> {
         (1..=options.subscribers).contains(&options.connections),
         "--connections must be 1 to the number of subscribers"
     );
-    crate::procfs::raise_open_files();
+    chirm_net::raise_open_files(0);
     let child_options = ChildOptions {
         connections: options.connections,
         subscribers: options.subscribers,
@@ -208,7 +208,7 @@ pub(crate) fn child(options: ChildOptions) -> Result<()> {
         options.frame_bytes >= HEAD_BYTES,
         "a frame has {HEAD_BYTES} bytes at least"
     );
-    crate::procfs::raise_open_files();
+    chirm_net::raise_open_files(0);
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?);
     let (mut trigger, _) = listener.accept()?;

@@ -35,18 +35,6 @@ fn parse_rss_kib(status: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Raises this process's limit of open files to the hard limit; children inherit it.
-pub fn raise_open_files() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        limit.current = limit.maximum;
-        if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::warn!(%error, "can't raise the limit of open files");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

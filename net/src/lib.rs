@@ -29,6 +29,7 @@ mod answer;
 mod caps;
 mod connection;
 mod figures;
+mod files;
 mod options;
 mod service;
 mod signals;
@@ -38,6 +39,7 @@ mod tests;
 mod tls;
 
 pub use figures::{COUNTERS, GAUGES};
+pub use files::raise_open_files;
 pub use options::{Limits, Net, Options, Tls, millis};
 pub use signals::stop_on_signals;
 pub use tls::Error;

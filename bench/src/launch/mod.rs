@@ -62,7 +62,7 @@ impl Target {
 
     /// Finds the server, or starts one with this configuration, the text of a file.
     pub async fn open_with(&self, config: &str) -> Result<Running> {
-        crate::procfs::raise_open_files();
+        chirm_net::raise_open_files(0);
         if let Some(url) = &self.server {
             let key = self.key.clone().context(
                 "a server that runs needs a service key for the set-up: make one with \

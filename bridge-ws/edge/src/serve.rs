@@ -33,6 +33,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let draining = CancellationToken::new();
     chirm_net::stop_on_signals(draining.clone(), "browsers")?;
     let metrics = Metrics::install()?;
+    chirm_net::raise_open_files((args.connections + args.upstream_connections) as usize);
     let listener = bind(args.listen).await?;
     let address = listener.local_addr()?;
     let gateways = Gateways::start(&args)?;

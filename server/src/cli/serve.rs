@@ -26,6 +26,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     if !config.limits.enabled {
         eprintln!("WARNING: limits are OFF. Anyone who reaches this server can exhaust it.");
     }
+    chirm_net::raise_open_files(config.limits.connections);
     let scheme = scheme_of(config.tls.is_some());
     let listener = bind(config.listen, "--listen").await?;
     let address = listener.local_addr()?;

@@ -84,9 +84,8 @@ async fn frames_that_break_the_protocol_end_the_stream_and_say_why() {
     node.stop().await;
 }
 
-#[tokio::test]
-async fn a_listener_is_held_to_the_same() {
-    let (node, ann, _) = world().await;
+/// Messages that end a `Listen`: name, bytes, reason.
+pub(crate) fn bad_listens(token: &str) -> [(&'static str, Bytes, &'static str); 8] {
     let held = v1::TopicPosition {
         topic: Some(channel_topic(i64::MAX)),
         position: Some(v1::Position {
@@ -94,22 +93,38 @@ async fn a_listener_is_held_to_the_same() {
             seq: i64::MAX,
         }),
     };
-    let many = v1::Identify {
-        positions: vec![held; 8_000],
-        ..identify(&ann.token)
+    let with = |count| v1::Identify {
+        positions: vec![held; count],
+        ..identify(token)
     };
-    let many = many.encode_to_vec();
-    assert!(many.len() > 256 << 10, "{}", many.len());
-    for (name, bytes, reason) in [
-        ("garbage", vec![0xff; 40], "MALFORMED"),
-        ("300 KiB of positions", many, "REQUEST_TOO_LARGE"),
-        ("no token", vec![], "TOKEN_INVALID"),
+    let unknown_delivery = v1::Identify {
+        delivery: 77,
+        ..identify(token)
+    };
+    let large = with(8_000).encode_to_vec();
+    assert!(large.len() > 256 << 10, "{}", large.len());
+    let of = |identify: v1::Identify| Bytes::from(identify.encode_to_vec());
+    let bad_utf8 = Bytes::from_static(&[0x0a, 2, 0xc3, 0x28]);
+    [
+        ("garbage", vec![0xff; 40].into(), "MALFORMED"),
+        ("invalid UTF-8", bad_utf8, "MALFORMED"),
+        ("300 KiB of positions", large.into(), "REQUEST_TOO_LARGE"),
+        ("no token", Bytes::new(), "TOKEN_INVALID"),
+        ("nonsense", of(identify("nonsense")), "TOKEN_INVALID"),
         (
-            "nonsense",
-            identify("nonsense").encode_to_vec(),
+            "a wrong secret",
+            of(identify(&wrong_secret(token))),
             "TOKEN_INVALID",
         ),
-    ] {
+        ("unknown delivery", of(unknown_delivery), "FIELD_INVALID"),
+        ("5,000 positions", of(with(5_000)), "FIELD_INVALID"),
+    ]
+}
+
+#[tokio::test]
+async fn a_listener_is_held_to_the_same() {
+    let (node, ann, _) = world().await;
+    for (name, bytes, reason) in bad_listens(&ann.token) {
         let mut stream = Stream::listen(node.channel().await).await;
         stream.send_bytes(bytes).await;
         assert_eq!(stream.closing().await.reason, reason, "{name}");

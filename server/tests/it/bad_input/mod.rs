@@ -13,7 +13,7 @@ mod tokens;
 mod values;
 
 pub(crate) use calls::rest;
-pub(crate) use frames::bad_first_frames;
+pub(crate) use frames::{bad_first_frames, bad_listens};
 
 use crate::support::TestNode;
 use crate::world::User;

@@ -3,6 +3,7 @@
 mod carriers;
 mod handshakes;
 mod sockets;
+mod web;
 
 use crate::support::{PATIENCE, TestNode};
 use chirm_proto::{json, v1, v1::server_frame::Frame};

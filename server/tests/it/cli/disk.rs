@@ -13,7 +13,7 @@ use std::time::Duration;
 const TRIES_MAX: usize = 1_200;
 
 /// A call by HTTP; its status and what came.
-fn call(server: &Server, call: &str, token: &str, body: &Value) -> (u16, String) {
+pub(super) fn call(server: &Server, call: &str, token: &str, body: &Value) -> (u16, String) {
     let address = server.url.strip_prefix("http://").expect("cleartext");
     let body = if body.is_null() {
         String::new()

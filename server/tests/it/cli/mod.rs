@@ -6,6 +6,7 @@ mod moderation;
 mod operation;
 mod people;
 mod refusals;
+mod sockets;
 mod webhooks;
 
 use serde_json::Value;
