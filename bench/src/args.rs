@@ -1,6 +1,7 @@
 //! The flags of `chirm bench` and `chirm replay`, for the binary to flatten.
 
-use crate::fanout::{FanoutOptions, Transport};
+use crate::carrier::Transport;
+use crate::fanout::FanoutOptions;
 use crate::floor::{ChildOptions, FloorOptions};
 use crate::launch::Target;
 use crate::replay::ReplayOptions;
@@ -60,7 +61,8 @@ pub struct LoadArgs {
     /// How many subscribers receive each message
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub subscribers: u32,
-    /// TCP connections that they share; as many as subscribers by default
+    /// TCP connections that they share; as many as subscribers by default, and always so by ws,
+    /// ws-json and grpc-web
     #[arg(long)]
     pub connections: Option<u32>,
     /// How many messages; 0 measures idle memory alone
@@ -99,8 +101,8 @@ pub struct FanoutArgs {
     #[command(flatten)]
     load: LoadArgs,
     /// How subscribers listen
-    #[arg(long, default_value = "grpc", value_parser = ["grpc", "listen"])]
-    transport: String,
+    #[arg(long, value_enum, default_value_t = Transport::Grpc)]
+    transport: Transport,
 }
 
 /// `chirm bench send`.
@@ -263,10 +265,7 @@ impl FanoutArgs {
             messages: self.load.messages,
             pace: self.load.pace()?,
             content_bytes: self.load.bytes,
-            transport: match self.transport.as_str() {
-                "listen" => Transport::Listen,
-                _ => Transport::Grpc,
-            },
+            transport: self.transport,
             target: self.target.into(),
         })
     }

@@ -1,19 +1,17 @@
 //! One channel, many subscribers: what a delivery costs and how long it takes.
 
+use crate::carrier::{Carrier, Heard, Transport};
 use crate::latency::Histogram;
 use crate::launch::Target;
-use crate::link::{self, Link, tag};
+use crate::link;
 use crate::procfs;
 use crate::publish::{Content, Publisher, SessionPublisher};
 use crate::report::{LatencyMs, Report};
 use crate::setup::{Backend, Session};
 use crate::tracker::{Pace, Seen, Tally, Tracker};
-use crate::wire::Incoming;
 use anyhow::{Context, Result, ensure};
-use chirm_proto::v1;
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::ProgressBar;
-use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -26,24 +24,6 @@ const OPENING_AT_ONCE: usize = 64;
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Idle memory is read so long after the last connection became ready.
 const SETTLE: Duration = Duration::from_secs(2);
-
-/// How subscribers listen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// `GatewayService.Session`.
-    Grpc,
-    /// `GatewayService.Listen`.
-    Listen,
-}
-
-impl Transport {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Grpc => "grpc",
-            Self::Listen => "listen",
-        }
-    }
-}
 
 /// What to measure.
 #[derive(Clone)]
@@ -70,6 +50,13 @@ pub async fn fanout(options: FanoutOptions) -> Result<Report> {
     ensure!(
         (1..=options.subscribers).contains(&options.connections),
         "--connections must be 1 to the number of subscribers"
+    );
+    ensure!(
+        !options.transport.is_of_browsers() || options.connections == options.subscribers,
+        "a connection by {} has one subscriber: --connections must be left out or {}, as many as \
+         --subscribers",
+        options.transport.name(),
+        options.subscribers
     );
     let server = options.target.open().await?;
     let result = measure(&options, &server.url, &server.key, server.pid()).await;
@@ -228,7 +215,11 @@ impl Subscribers {
             share.to_vec()
         });
         let links: Vec<Subscriber> = stream::iter(shares.collect::<Vec<_>>())
-            .map(|users| Subscriber::open(url.to_owned(), transport, channel_id, users))
+            .map(|users| async move {
+                let carrier = Carrier::open(url, transport, channel_id, &users).await?;
+                let seen = (0..carrier.streams()).map(|_| Seen::default()).collect();
+                anyhow::Ok(Subscriber { carrier, seen })
+            })
             .buffer_unordered(OPENING_AT_ONCE)
             .try_collect()
             .await?;
@@ -270,42 +261,13 @@ impl Subscribers {
     }
 }
 
-/// One connection with its subscribers' streams.
+/// One connection with what its streams received.
 struct Subscriber {
-    link: Link,
+    carrier: Carrier,
     seen: Vec<Seen>,
-    transport: Transport,
 }
 
 impl Subscriber {
-    async fn open(
-        url: String,
-        transport: Transport,
-        channel_id: i64,
-        users: Vec<Session>,
-    ) -> Result<Self> {
-        let mut link = Link::connect(&url).await?;
-        for user in &users {
-            let identify = link::identify(&user.token, v1::Delivery::Viewed, &[channel_id]);
-            if transport == Transport::Listen {
-                let stream = link.wire.open(link::LISTEN);
-                link.wire.send(stream, &identify.encode_to_vec());
-                link.wire.finish(stream);
-            } else {
-                let stream = link.wire.open(link::SESSION);
-                let frame = v1::client_frame::Frame::Identify(identify);
-                link.wire.send(stream, &link::client_frame(0, frame));
-            }
-        }
-        link.flush().await?;
-        let seen = users.iter().map(|_| Seen::default()).collect();
-        Ok(Self {
-            link,
-            seen,
-            transport,
-        })
-    }
-
     async fn run(
         mut self,
         tracker: Arc<Tracker>,
@@ -315,49 +277,39 @@ impl Subscriber {
         let mut tally = Tally::default();
         let first = link::HEARTBEAT_EVERY.mul_f64(rand::random());
         let mut heartbeat = tokio::time::interval_at(Instant::now() + first, link::HEARTBEAT_EVERY);
+        let has_heartbeats = self.carrier.has_heartbeats();
         loop {
-            tokio::select! {
-                result = self.link.turn(|stream, incoming| {
+            let result = tokio::select! {
+                result = self.carrier.turn(|stream, heard| {
                     let Some(seen) = self.seen.get_mut(stream) else { return };
-                    receive(incoming, &tracker, &content, seen, &mut tally);
-                }) => if let Err(error) = result {
-                    tally.note_end(error.to_string());
-                    return Ok(tally);
-                },
-                _ = heartbeat.tick(), if self.transport == Transport::Grpc => {
-                    let frame = link::heartbeat();
-                    (0..self.seen.len()).for_each(|stream| self.link.wire.send(stream, &frame));
-                    if let Err(error) = self.link.flush().await {
-                        tally.note_end(error.to_string());
-                        return Ok(tally);
-                    }
-                }
+                    receive(heard, &tracker, &content, seen, &mut tally);
+                }) => result,
+                _ = heartbeat.tick(), if has_heartbeats => self.carrier.heartbeat().await,
                 _ = stop.changed() => return Ok(tally),
+            };
+            if let Err(error) = result {
+                tally.note_end(error.to_string());
+                return Ok(tally);
             }
         }
     }
 }
 
 fn receive(
-    incoming: Incoming<'_>,
+    heard: Heard<'_>,
     tracker: &Tracker,
     content: &Content,
     seen: &mut Seen,
     tally: &mut Tally,
 ) {
-    match incoming {
-        Incoming::Message(frame @ [tag::EVENT, ..]) => {
-            let index = link::created_content(frame).and_then(|bytes| content.index(bytes));
-            if let Some(index) = index {
+    match heard {
+        Heard::Created(bytes) => {
+            if let Some(index) = content.index(bytes) {
                 tracker.received(index, seen, tally);
             }
         }
-        Incoming::Message([tag::READY, ..]) => tracker.note_ready(),
-        Incoming::Message(frame @ [tag::CLOSING, ..]) => {
-            tally.note_end(link::closing_reason(frame));
-        }
-        Incoming::Message(_) => {}
-        Incoming::End => tally.note_end("without a Closing frame".to_owned()),
+        Heard::Ready => tracker.note_ready(),
+        Heard::End(reason) => tally.note_end(reason),
     }
 }
 

@@ -9,7 +9,8 @@ use serde::Serialize;
 pub struct Report {
     /// `fanout`, `send` or `floor`.
     pub bench: &'static str,
-    /// What carried the frames: `grpc`, `listen`, or of the floor `tcp` or `tcp-coalesced`.
+    /// What carried the frames: a [`Transport`](crate::Transport)'s name, or of the floor `tcp` or
+    /// `tcp-coalesced`.
     pub transport: &'static str,
     /// How many subscribers received each message.
     pub subscribers: Option<u64>,
