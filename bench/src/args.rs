@@ -1,7 +1,7 @@
 //! The flags of `chirm bench` and `chirm replay`, for the binary to flatten.
 
 use crate::carrier::Transport;
-use crate::fanout::FanoutOptions;
+use crate::fanout::{FanoutOptions, Front};
 use crate::floor::{ChildOptions, FloorOptions};
 use crate::launch::Target;
 use crate::replay::ReplayOptions;
@@ -103,6 +103,10 @@ pub struct FanoutArgs {
     /// How subscribers listen
     #[arg(long, value_enum, default_value_t = Transport::Grpc)]
     transport: Transport,
+    /// Put a chirm-bridge-ws between the server and its subscribers (ws, ws-json, grpc-web): the
+    /// one of this path, or the one beside this program. Costs are of both
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
+    via_bridge: Option<Option<PathBuf>>,
 }
 
 /// `chirm bench send`.
@@ -170,6 +174,8 @@ pub struct FloorArgs {
     load: LoadArgs,
     #[arg(long, hide = true)]
     transport: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
+    via_bridge: Option<Option<PathBuf>>,
     #[arg(long, hide = true)]
     server: Option<String>,
     #[arg(long, hide = true)]
@@ -266,6 +272,7 @@ impl FanoutArgs {
             pace: self.load.pace()?,
             content_bytes: self.load.bytes,
             transport: self.transport,
+            front: self.via_bridge.map_or(Front::Server, Front::Bridge),
             target: self.target.into(),
         })
     }

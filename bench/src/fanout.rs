@@ -2,8 +2,9 @@
 
 use crate::carrier::{Carrier, Heard, Transport};
 use crate::latency::Histogram;
-use crate::launch::Target;
+use crate::launch::{Bridge, Running, Target};
 use crate::link;
+use crate::processes::{Figures, Processes};
 use crate::procfs;
 use crate::publish::{Content, Publisher, SessionPublisher};
 use crate::report::{LatencyMs, Report};
@@ -12,6 +13,7 @@ use crate::tracker::{Pace, Seen, Tally, Tracker};
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::ProgressBar;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -40,8 +42,20 @@ pub struct FanoutOptions {
     pub pace: Pace,
     /// How subscribers listen.
     pub transport: Transport,
+    /// Where subscribers connect; the publisher is always on the server itself.
+    pub front: Front,
     /// Bytes of a message's content, 18 to 4,000.
     pub content_bytes: usize,
+}
+
+/// Where subscribers connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Front {
+    /// To the server itself.
+    Server,
+    /// To a `chirm-bridge-ws` that is started in front of it: the program of this path, or the one
+    /// beside this program.
+    Bridge(Option<PathBuf>),
 }
 
 /// Measures a fan-out.
@@ -58,18 +72,38 @@ pub async fn fanout(options: FanoutOptions) -> Result<Report> {
         options.transport.name(),
         options.subscribers
     );
+    ensure!(
+        options.front == Front::Server || options.transport.is_of_browsers(),
+        "--via-bridge is for --transport ws, ws-json and grpc-web: a bridge carries no {}",
+        options.transport.name()
+    );
     let server = options.target.open().await?;
-    let result = measure(&options, &server.url, &server.key, server.pid()).await;
+    let result = measure_with(&options, &server).await;
     server.stop().await?;
+    result
+}
+
+/// Starts the bridge that is to be in front, and ends it.
+async fn measure_with(options: &FanoutOptions, server: &Running) -> Result<Report> {
+    let Front::Bridge(binary) = &options.front else {
+        return measure(options, server, None).await;
+    };
+    let bridge = Bridge::start(binary.as_deref(), &server.url).await?;
+    let result = measure(options, server, Some(&bridge)).await;
+    bridge.stop().await?;
     result
 }
 
 async fn measure(
     options: &FanoutOptions,
-    url: &str,
-    key: &str,
-    pid: Option<u32>,
+    server: &Running,
+    bridge: Option<&Bridge>,
 ) -> Result<Report> {
+    let (url, key) = (server.url.as_str(), server.key.as_str());
+    let processes = Processes {
+        server: server.pid(),
+        bridge: bridge.and_then(Bridge::pid),
+    };
     let bar = ProgressBar::new_spinner().with_message("making users and their server");
     bar.enable_steady_tick(Duration::from_millis(200));
     let backend = Backend::new(url, key)?;
@@ -91,7 +125,8 @@ async fn measure(
         options.messages,
         options.pace,
     ));
-    let rss_before = pid.map(procfs::rss_bytes).transpose()?;
+    let rss = |pid| Ok(procfs::rss_bytes(pid)? as f64);
+    let rss_before = processes.read(rss)?;
 
     bar.set_message("opening connections");
     let mut subscribers = Subscribers {
@@ -100,19 +135,20 @@ async fn measure(
         tasks: JoinSet::new(),
         stop: watch::Sender::new(false),
     };
-    subscribers.open(options, url, channel_id, users).await?;
+    let front = bridge.map_or(url, |bridge| &bridge.url);
+    subscribers.open(options, front, channel_id, users).await?;
     tokio::time::sleep(SETTLE).await;
-    let rss_idle = pid.map(procfs::rss_bytes).transpose()?;
+    let rss_idle = processes.read(rss)?;
 
     bar.set_message("publishing");
     let figures = run_messages(
         &tracker,
         options.pace,
         Publisher::Session(publisher),
-        pid,
+        processes,
         &bar,
     );
-    let cpu = figures.await?;
+    let cpu = figures.await?.per(tracker.deliveries() as f64 / 1e6);
     let tally = subscribers.close().await?;
     bar.finish_and_clear();
     for reason in &tally.ended {
@@ -121,33 +157,35 @@ async fn measure(
     let mut report = report("fanout", options.transport.name(), &tracker, &tally);
     report.connections = u64::from(options.connections);
     report.in_flight = options.pace.in_flight();
-    report.cpu_s_per_million = per_million(cpu, tracker.deliveries());
-    report.rss_bytes_per_connection = rss_before
-        .zip(rss_idle)
-        .map(|(before, idle)| idle.saturating_sub(before) as f64 / f64::from(options.connections));
+    report.cpu_s_per_million = cpu.total();
+    report.cpu_s_per_million_bridge = cpu.bridge;
+    let rss = rss_idle
+        .since(rss_before)
+        .per(f64::from(options.connections));
+    report.rss_bytes_per_connection = rss.total();
+    report.rss_bytes_per_connection_bridge = rss.bridge;
     Ok(report)
 }
 
-/// Publishes all messages. Gives the CPU-seconds that the process `pid` used meanwhile.
+/// Publishes all messages. Gives the CPU-seconds that these processes used meanwhile.
 pub(crate) async fn run_messages(
     tracker: &Tracker,
     pace: Pace,
     mut publisher: Publisher,
-    pid: Option<u32>,
+    processes: Processes,
     bar: &ProgressBar,
-) -> Result<Option<f64>> {
+) -> Result<Figures> {
     if tracker.messages() == 0 {
-        return Ok(None);
+        return Ok(Figures::default());
     }
-    let before = pid.map(procfs::cpu_seconds).transpose()?;
+    let before = processes.read(procfs::cpu_seconds)?;
     let expected = tracker.expected();
     publisher
         .run(tracker, pace, |deliveries| {
             bar.set_message(format!("{deliveries} of {expected} deliveries"));
         })
         .await?;
-    let after = pid.map(procfs::cpu_seconds).transpose()?;
-    Ok(before.zip(after).map(|(before, after)| after - before))
+    Ok(processes.read(procfs::cpu_seconds)?.since(before))
 }
 
 /// What all subscribers together saw. Fields that only the caller knows are empty.
@@ -169,8 +207,10 @@ pub(crate) fn report(
         deliveries: Some(deliveries),
         deliveries_per_s: (seconds > 0.0).then(|| deliveries as f64 / seconds),
         cpu_s_per_million: None,
+        cpu_s_per_million_bridge: None,
         latency_ms: LatencyMs::from(&tally.latency as &Histogram),
         rss_bytes_per_connection: None,
+        rss_bytes_per_connection_bridge: None,
         acked_per_s: None,
         lost: Some(tracker.expected() - deliveries),
         duplicated: Some(tally.duplicated),
@@ -182,12 +222,6 @@ pub(crate) fn report(
 pub(crate) fn streams_of(subscribers: u32, connections: u32) -> impl Iterator<Item = u32> {
     let (each, more) = (subscribers / connections, subscribers % connections);
     (0..connections).map(move |place| each + u32::from(place < more))
-}
-
-pub(crate) fn per_million(cpu_seconds: Option<f64>, count: u64) -> Option<f64> {
-    cpu_seconds
-        .filter(|_| count > 0)
-        .map(|seconds| seconds * 1e6 / count as f64)
 }
 
 /// All subscribers' connections, each a task.

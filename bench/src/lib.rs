@@ -21,6 +21,7 @@ pub mod latency;
 pub mod launch;
 pub mod link;
 mod people;
+pub mod processes;
 pub mod procfs;
 pub mod publish;
 mod replay;
@@ -32,7 +33,7 @@ pub mod wire;
 
 pub use args::{BenchCommand, ReplayArgs};
 pub use carrier::Transport;
-pub use fanout::{FanoutOptions, fanout};
+pub use fanout::{FanoutOptions, Front, fanout};
 pub use floor::{FloorOptions, floor};
 pub use launch::Target;
 pub use people::{

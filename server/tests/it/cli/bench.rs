@@ -31,7 +31,7 @@ fn a_fan_out_reaches_every_subscriber_by_each_transport() {
 }
 
 #[test]
-fn what_a_fan_out_cannot_do_is_said_before_anything_starts() {
+fn what_a_fan_out_cannot_do_is_said() {
     let machine = Machine::new();
     let fanout = |flags: &[&str]| machine.error(&[&["bench", "fanout"][..], flags].concat());
     for transport in ["ws", "ws-json", "grpc-web"] {
@@ -42,4 +42,12 @@ fn what_a_fan_out_cannot_do_is_said_before_anything_starts() {
             "{error}"
         );
     }
+    for transport in ["grpc", "listen"] {
+        let error = fanout(&["--via-bridge", "--transport", transport]);
+        assert!(error.contains("ws, ws-json and grpc-web"), "{error}");
+    }
+    let nowhere = machine.path("nowhere");
+    let bridge = format!("--via-bridge={}", utf8(&nowhere));
+    let error = fanout(&["--transport", "ws", "--subscribers", "2", &bridge]);
+    assert!(error.contains(utf8(&nowhere)), "{error}");
 }
