@@ -1,6 +1,7 @@
 //! The flags of `chirm bench` and `chirm replay`, for the binary to flatten.
 
-use crate::fanout::{FanoutOptions, Transport};
+use crate::carrier::Transport;
+use crate::fanout::{FanoutOptions, Front};
 use crate::floor::{ChildOptions, FloorOptions};
 use crate::launch::Target;
 use crate::replay::{ReplayOptions, ViaBridge};
@@ -60,7 +61,8 @@ pub struct LoadArgs {
     /// How many subscribers receive each message
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub subscribers: u32,
-    /// TCP connections that they share; as many as subscribers by default
+    /// TCP connections that they share; as many as subscribers by default, and always so by ws,
+    /// ws-json and grpc-web
     #[arg(long)]
     pub connections: Option<u32>,
     /// How many messages; 0 measures idle memory alone
@@ -99,8 +101,12 @@ pub struct FanoutArgs {
     #[command(flatten)]
     load: LoadArgs,
     /// How subscribers listen
-    #[arg(long, default_value = "grpc", value_parser = ["grpc", "listen"])]
-    transport: String,
+    #[arg(long, value_enum, default_value_t = Transport::Grpc)]
+    transport: Transport,
+    /// Put a chirm-bridge-ws between the server and its subscribers (ws, ws-json, grpc-web): the
+    /// one of this path, or the one beside this program. Costs are of both
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
+    via_bridge: Option<Option<PathBuf>>,
 }
 
 /// `chirm bench send`.
@@ -168,6 +174,8 @@ pub struct FloorArgs {
     load: LoadArgs,
     #[arg(long, hide = true)]
     transport: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
+    via_bridge: Option<Option<PathBuf>>,
     #[arg(long, hide = true)]
     server: Option<String>,
     #[arg(long, hide = true)]
@@ -263,10 +271,8 @@ impl FanoutArgs {
             messages: self.load.messages,
             pace: self.load.pace()?,
             content_bytes: self.load.bytes,
-            transport: match self.transport.as_str() {
-                "listen" => Transport::Listen,
-                _ => Transport::Grpc,
-            },
+            transport: self.transport,
+            front: self.via_bridge.map_or(Front::Server, Front::Bridge),
             target: self.target.into(),
         })
     }

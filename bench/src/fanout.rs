@@ -1,19 +1,19 @@
 //! One channel, many subscribers: what a delivery costs and how long it takes.
 
+use crate::carrier::{Carrier, Heard, Transport};
 use crate::latency::Histogram;
-use crate::launch::Target;
-use crate::link::{self, Link, tag};
+use crate::launch::{Bridge, Running, Target};
+use crate::link;
+use crate::processes::{Figures, Processes};
 use crate::procfs;
 use crate::publish::{Content, Publisher, SessionPublisher};
 use crate::report::{LatencyMs, Report};
 use crate::setup::{Backend, Session};
 use crate::tracker::{Pace, Seen, Tally, Tracker};
-use crate::wire::Incoming;
 use anyhow::{Context, Result, ensure};
-use chirm_proto::v1;
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::ProgressBar;
-use prost::Message;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -26,24 +26,6 @@ const OPENING_AT_ONCE: usize = 64;
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Idle memory is read so long after the last connection became ready.
 const SETTLE: Duration = Duration::from_secs(2);
-
-/// How subscribers listen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// `GatewayService.Session`.
-    Grpc,
-    /// `GatewayService.Listen`.
-    Listen,
-}
-
-impl Transport {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Grpc => "grpc",
-            Self::Listen => "listen",
-        }
-    }
-}
 
 /// What to measure.
 #[derive(Clone)]
@@ -60,8 +42,20 @@ pub struct FanoutOptions {
     pub pace: Pace,
     /// How subscribers listen.
     pub transport: Transport,
+    /// Where subscribers connect; the publisher is always on the server itself.
+    pub front: Front,
     /// Bytes of a message's content, 18 to 4,000.
     pub content_bytes: usize,
+}
+
+/// Where subscribers connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Front {
+    /// To the server itself.
+    Server,
+    /// To a `chirm-bridge-ws` that is started in front of it: the program of this path, or the one
+    /// beside this program.
+    Bridge(Option<PathBuf>),
 }
 
 /// Measures a fan-out.
@@ -71,18 +65,45 @@ pub async fn fanout(options: FanoutOptions) -> Result<Report> {
         (1..=options.subscribers).contains(&options.connections),
         "--connections must be 1 to the number of subscribers"
     );
+    ensure!(
+        !options.transport.is_of_browsers() || options.connections == options.subscribers,
+        "a connection by {} has one subscriber: --connections must be left out or {}, as many as \
+         --subscribers",
+        options.transport.name(),
+        options.subscribers
+    );
+    ensure!(
+        options.front == Front::Server || options.transport.is_of_browsers(),
+        "--via-bridge is for --transport ws, ws-json and grpc-web: a bridge carries no {}",
+        options.transport.name()
+    );
     let server = options.target.open().await?;
-    let result = measure(&options, &server.url, &server.key, server.pid()).await;
+    let result = measure_with(&options, &server).await;
     server.stop().await?;
+    result
+}
+
+/// Starts the bridge that is to be in front, and ends it.
+async fn measure_with(options: &FanoutOptions, server: &Running) -> Result<Report> {
+    let Front::Bridge(binary) = &options.front else {
+        return measure(options, server, None).await;
+    };
+    let bridge = Bridge::start(binary.as_deref(), &server.url).await?;
+    let result = measure(options, server, Some(&bridge)).await;
+    bridge.stop().await?;
     result
 }
 
 async fn measure(
     options: &FanoutOptions,
-    url: &str,
-    key: &str,
-    pid: Option<u32>,
+    server: &Running,
+    bridge: Option<&Bridge>,
 ) -> Result<Report> {
+    let (url, key) = (server.url.as_str(), server.key.as_str());
+    let processes = Processes {
+        server: server.pid(),
+        bridge: bridge.and_then(Bridge::pid),
+    };
     let bar = ProgressBar::new_spinner().with_message("making users and their server");
     bar.enable_steady_tick(Duration::from_millis(200));
     let backend = Backend::new(url, key)?;
@@ -104,7 +125,8 @@ async fn measure(
         options.messages,
         options.pace,
     ));
-    let rss_before = pid.map(procfs::rss_bytes).transpose()?;
+    let rss = |pid| Ok(procfs::rss_bytes(pid)? as f64);
+    let rss_before = processes.read(rss)?;
 
     bar.set_message("opening connections");
     let mut subscribers = Subscribers {
@@ -113,19 +135,20 @@ async fn measure(
         tasks: JoinSet::new(),
         stop: watch::Sender::new(false),
     };
-    subscribers.open(options, url, channel_id, users).await?;
+    let front = bridge.map_or(url, |bridge| &bridge.url);
+    subscribers.open(options, front, channel_id, users).await?;
     tokio::time::sleep(SETTLE).await;
-    let rss_idle = pid.map(procfs::rss_bytes).transpose()?;
+    let rss_idle = processes.read(rss)?;
 
     bar.set_message("publishing");
     let figures = run_messages(
         &tracker,
         options.pace,
         Publisher::Session(publisher),
-        pid,
+        processes,
         &bar,
     );
-    let cpu = figures.await?;
+    let cpu = figures.await?.per(tracker.deliveries() as f64 / 1e6);
     let tally = subscribers.close().await?;
     bar.finish_and_clear();
     for reason in &tally.ended {
@@ -134,33 +157,35 @@ async fn measure(
     let mut report = report("fanout", options.transport.name(), &tracker, &tally);
     report.connections = u64::from(options.connections);
     report.in_flight = options.pace.in_flight();
-    report.cpu_s_per_million = per_million(cpu, tracker.deliveries());
-    report.rss_bytes_per_connection = rss_before
-        .zip(rss_idle)
-        .map(|(before, idle)| idle.saturating_sub(before) as f64 / f64::from(options.connections));
+    report.cpu_s_per_million = cpu.total();
+    report.cpu_s_per_million_bridge = cpu.bridge;
+    let rss = rss_idle
+        .since(rss_before)
+        .per(f64::from(options.connections));
+    report.rss_bytes_per_connection = rss.total();
+    report.rss_bytes_per_connection_bridge = rss.bridge;
     Ok(report)
 }
 
-/// Publishes all messages. Gives the CPU-seconds that the process `pid` used meanwhile.
+/// Publishes all messages. Gives the CPU-seconds that these processes used meanwhile.
 pub(crate) async fn run_messages(
     tracker: &Tracker,
     pace: Pace,
     mut publisher: Publisher,
-    pid: Option<u32>,
+    processes: Processes,
     bar: &ProgressBar,
-) -> Result<Option<f64>> {
+) -> Result<Figures> {
     if tracker.messages() == 0 {
-        return Ok(None);
+        return Ok(Figures::default());
     }
-    let before = pid.map(procfs::cpu_seconds).transpose()?;
+    let before = processes.read(procfs::cpu_seconds)?;
     let expected = tracker.expected();
     publisher
         .run(tracker, pace, |deliveries| {
             bar.set_message(format!("{deliveries} of {expected} deliveries"));
         })
         .await?;
-    let after = pid.map(procfs::cpu_seconds).transpose()?;
-    Ok(before.zip(after).map(|(before, after)| after - before))
+    Ok(processes.read(procfs::cpu_seconds)?.since(before))
 }
 
 /// What all subscribers together saw. Fields that only the caller knows are empty.
@@ -182,8 +207,10 @@ pub(crate) fn report(
         deliveries: Some(deliveries),
         deliveries_per_s: (seconds > 0.0).then(|| deliveries as f64 / seconds),
         cpu_s_per_million: None,
+        cpu_s_per_million_bridge: None,
         latency_ms: LatencyMs::from(&tally.latency as &Histogram),
         rss_bytes_per_connection: None,
+        rss_bytes_per_connection_bridge: None,
         acked_per_s: None,
         lost: Some(tracker.expected() - deliveries),
         duplicated: Some(tally.duplicated),
@@ -195,12 +222,6 @@ pub(crate) fn report(
 pub(crate) fn streams_of(subscribers: u32, connections: u32) -> impl Iterator<Item = u32> {
     let (each, more) = (subscribers / connections, subscribers % connections);
     (0..connections).map(move |place| each + u32::from(place < more))
-}
-
-pub(crate) fn per_million(cpu_seconds: Option<f64>, count: u64) -> Option<f64> {
-    cpu_seconds
-        .filter(|_| count > 0)
-        .map(|seconds| seconds * 1e6 / count as f64)
 }
 
 /// All subscribers' connections, each a task.
@@ -228,7 +249,11 @@ impl Subscribers {
             share.to_vec()
         });
         let links: Vec<Subscriber> = stream::iter(shares.collect::<Vec<_>>())
-            .map(|users| Subscriber::open(url.to_owned(), transport, channel_id, users))
+            .map(|users| async move {
+                let carrier = Carrier::open(url, transport, channel_id, &users).await?;
+                let seen = (0..carrier.streams()).map(|_| Seen::default()).collect();
+                anyhow::Ok(Subscriber { carrier, seen })
+            })
             .buffer_unordered(OPENING_AT_ONCE)
             .try_collect()
             .await?;
@@ -270,42 +295,13 @@ impl Subscribers {
     }
 }
 
-/// One connection with its subscribers' streams.
+/// One connection with what its streams received.
 struct Subscriber {
-    link: Link,
+    carrier: Carrier,
     seen: Vec<Seen>,
-    transport: Transport,
 }
 
 impl Subscriber {
-    async fn open(
-        url: String,
-        transport: Transport,
-        channel_id: i64,
-        users: Vec<Session>,
-    ) -> Result<Self> {
-        let mut link = Link::connect(&url).await?;
-        for user in &users {
-            let identify = link::identify(&user.token, v1::Delivery::Viewed, &[channel_id]);
-            if transport == Transport::Listen {
-                let stream = link.wire.open(link::LISTEN);
-                link.wire.send(stream, &identify.encode_to_vec());
-                link.wire.finish(stream);
-            } else {
-                let stream = link.wire.open(link::SESSION);
-                let frame = v1::client_frame::Frame::Identify(identify);
-                link.wire.send(stream, &link::client_frame(0, frame));
-            }
-        }
-        link.flush().await?;
-        let seen = users.iter().map(|_| Seen::default()).collect();
-        Ok(Self {
-            link,
-            seen,
-            transport,
-        })
-    }
-
     async fn run(
         mut self,
         tracker: Arc<Tracker>,
@@ -315,49 +311,39 @@ impl Subscriber {
         let mut tally = Tally::default();
         let first = link::HEARTBEAT_EVERY.mul_f64(rand::random());
         let mut heartbeat = tokio::time::interval_at(Instant::now() + first, link::HEARTBEAT_EVERY);
+        let has_heartbeats = self.carrier.has_heartbeats();
         loop {
-            tokio::select! {
-                result = self.link.turn(|stream, incoming| {
+            let result = tokio::select! {
+                result = self.carrier.turn(|stream, heard| {
                     let Some(seen) = self.seen.get_mut(stream) else { return };
-                    receive(incoming, &tracker, &content, seen, &mut tally);
-                }) => if let Err(error) = result {
-                    tally.note_end(error.to_string());
-                    return Ok(tally);
-                },
-                _ = heartbeat.tick(), if self.transport == Transport::Grpc => {
-                    let frame = link::heartbeat();
-                    (0..self.seen.len()).for_each(|stream| self.link.wire.send(stream, &frame));
-                    if let Err(error) = self.link.flush().await {
-                        tally.note_end(error.to_string());
-                        return Ok(tally);
-                    }
-                }
+                    receive(heard, &tracker, &content, seen, &mut tally);
+                }) => result,
+                _ = heartbeat.tick(), if has_heartbeats => self.carrier.heartbeat().await,
                 _ = stop.changed() => return Ok(tally),
+            };
+            if let Err(error) = result {
+                tally.note_end(error.to_string());
+                return Ok(tally);
             }
         }
     }
 }
 
 fn receive(
-    incoming: Incoming<'_>,
+    heard: Heard<'_>,
     tracker: &Tracker,
     content: &Content,
     seen: &mut Seen,
     tally: &mut Tally,
 ) {
-    match incoming {
-        Incoming::Message(frame @ [tag::EVENT, ..]) => {
-            let index = link::created_content(frame).and_then(|bytes| content.index(bytes));
-            if let Some(index) = index {
+    match heard {
+        Heard::Created(bytes) => {
+            if let Some(index) = content.index(bytes) {
                 tracker.received(index, seen, tally);
             }
         }
-        Incoming::Message([tag::READY, ..]) => tracker.note_ready(),
-        Incoming::Message(frame @ [tag::CLOSING, ..]) => {
-            tally.note_end(link::closing_reason(frame));
-        }
-        Incoming::Message(_) => {}
-        Incoming::End => tally.note_end("without a Closing frame".to_owned()),
+        Heard::Ready => tracker.note_ready(),
+        Heard::End(reason) => tally.note_end(reason),
     }
 }
 

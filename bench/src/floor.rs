@@ -1,7 +1,8 @@
 //! The floor: what the same deliveries cost a process that does nothing but write them.
 
-use crate::fanout::{per_million, report, run_messages, streams_of};
+use crate::fanout::{report, run_messages, streams_of};
 use crate::launch::Target;
+use crate::processes::Processes;
 use crate::publish::Publisher;
 use crate::report::Report;
 use crate::tracker::{Pace, Seen, Tally, Tracker};
@@ -99,7 +100,11 @@ pub async fn floor(options: FloorOptions) -> Result<Report> {
     }
     let bar = ProgressBar::new_spinner();
     let publisher = Publisher::Trigger(trigger);
-    let cpu = run_messages(&tracker, options.pace, publisher, Some(pid), &bar).await?;
+    let processes = Processes {
+        server: Some(pid),
+        ..Processes::default()
+    };
+    let cpu = run_messages(&tracker, options.pace, publisher, processes, &bar).await?;
     bar.finish_and_clear();
     stop.send_replace(true);
     let mut tally = Tally::default();
@@ -115,7 +120,7 @@ pub async fn floor(options: FloorOptions) -> Result<Report> {
     let mut report = report("floor", transport, &tracker, &tally);
     report.connections = u64::from(options.connections);
     report.in_flight = options.pace.in_flight();
-    report.cpu_s_per_million = per_million(cpu, tracker.deliveries());
+    report.cpu_s_per_million = cpu.per(tracker.deliveries() as f64 / 1e6).total();
     Ok(report)
 }
 

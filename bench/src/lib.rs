@@ -8,9 +8,11 @@
 //! - [`members`](fn@members), [`presence`](fn@presence): benches of who is told of whom.
 //! - [`replay`](fn@replay): real conversations with watchers, cuts and kills; [`checker`] says
 //!   which guarantees a run's [`history`] breaks.
-//! - [`wire`], [`link`], [`publish`], [`tracker`]: the load generator's own light client.
+//! - [`wire`], [`link`], [`carrier`], [`publish`], [`tracker`]: the load generator's own light
+//!   clients.
 
 pub mod args;
+pub mod carrier;
 pub mod checker;
 mod fanout;
 mod floor;
@@ -19,6 +21,7 @@ pub mod latency;
 pub mod launch;
 pub mod link;
 mod people;
+pub mod processes;
 pub mod procfs;
 pub mod publish;
 mod replay;
@@ -29,7 +32,8 @@ pub mod tracker;
 pub mod wire;
 
 pub use args::{BenchCommand, ReplayArgs};
-pub use fanout::{FanoutOptions, Transport, fanout};
+pub use carrier::Transport;
+pub use fanout::{FanoutOptions, Front, fanout};
 pub use floor::{FloorOptions, floor};
 pub use launch::Target;
 pub use people::{

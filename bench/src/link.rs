@@ -1,7 +1,8 @@
-//! A socket with its [`Wire`], and the frames that a gateway stream begins with.
+//! A socket with what is spoken on it, and the frames that a gateway stream begins with.
 
 use crate::wire::{Incoming, Wire};
 use anyhow::{Context, Result, bail};
+use bytes::BytesMut;
 use chirm_proto::v1;
 use prost::Message;
 use std::time::Duration;
@@ -19,18 +20,48 @@ pub const STREAMS_A_CONNECTION: usize = 100;
 /// What a read asks for at least.
 const READ_BYTES_MIN: usize = 4096;
 
-/// A connection of the load generator.
-pub struct Link {
+/// What is spoken on a connection. It does no I/O: bytes go in by `input` and `feed`, and come out of
+/// `output`.
+pub trait Protocol {
+    /// Bytes read from the socket and not yet understood.
+    fn input(&mut self) -> &mut BytesMut;
+
+    /// Bytes to be written to the socket.
+    fn output(&mut self) -> &mut BytesMut;
+
+    /// Understands all that is whole of `input`; `on` hears what each stream received.
+    ///
+    /// # Errors
+    /// The server ended the connection, or broke the protocol.
+    fn feed(&mut self, on: impl FnMut(usize, Incoming<'_>)) -> Result<()>;
+}
+
+/// A connection of the load generator; by HTTP/2 unless said otherwise.
+pub struct Link<P = Wire> {
     socket: TcpStream,
-    /// The HTTP/2 state.
-    pub wire: Wire,
+    /// The protocol's state.
+    pub wire: P,
 }
 
 impl Link {
-    /// Connects to `url`, which must be `http://HOST:PORT`.
+    /// Connects by HTTP/2 to `url`, which must be `http://HOST:PORT`.
+    ///
+    /// # Errors
+    /// It isn't, or there is no server.
     pub async fn connect(url: &str) -> Result<Self> {
+        Self::connect_by(url, Wire::new).await
+    }
+}
+
+impl<P: Protocol> Link<P> {
+    /// Connects to `url`, which must be `http://HOST:PORT`, by the protocol that `begin` makes for
+    /// `HOST:PORT`.
+    ///
+    /// # Errors
+    /// It isn't, or there is no server.
+    pub async fn connect_by(url: &str, begin: impl FnOnce(&str) -> P) -> Result<Self> {
         let authority = url.strip_prefix("http://").context(
-            "the load generator speaks cleartext HTTP/2: give --server as http://HOST:PORT",
+            "the load generator speaks cleartext HTTP: give --server as http://HOST:PORT",
         )?;
         let socket = TcpStream::connect(authority)
             .await
@@ -38,23 +69,31 @@ impl Link {
         socket.set_nodelay(true)?;
         Ok(Self {
             socket,
-            wire: Wire::new(authority),
+            wire: begin(authority),
         })
     }
 
     /// Writes all that is queued.
+    ///
+    /// # Errors
+    /// The connection is over.
     pub async fn flush(&mut self) -> Result<()> {
-        if !self.wire.output.is_empty() {
-            self.socket.write_all_buf(&mut self.wire.output).await?;
+        let output = self.wire.output();
+        if !output.is_empty() {
+            self.socket.write_all_buf(output).await?;
         }
         Ok(())
     }
 
     /// Reads once, hears what came, and answers what needs an answer. Nothing is lost if the future
     /// is dropped while it waits.
+    ///
+    /// # Errors
+    /// The connection is over, or the server broke the protocol.
     pub async fn turn(&mut self, on: impl FnMut(usize, Incoming<'_>)) -> Result<()> {
-        self.wire.input.reserve(READ_BYTES_MIN);
-        if self.socket.read_buf(&mut self.wire.input).await? == 0 {
+        let input = self.wire.input();
+        input.reserve(READ_BYTES_MIN);
+        if self.socket.read_buf(input).await? == 0 {
             bail!("the server closed the connection");
         }
         self.wire.feed(on)?;

@@ -9,7 +9,8 @@ use serde::Serialize;
 pub struct Report {
     /// `fanout`, `send` or `floor`.
     pub bench: &'static str,
-    /// What carried the frames: `grpc`, `listen`, or of the floor `tcp` or `tcp-coalesced`.
+    /// What carried the frames: a [`Transport`](crate::Transport)'s name, or of the floor `tcp` or
+    /// `tcp-coalesced`.
     pub transport: &'static str,
     /// How many subscribers received each message.
     pub subscribers: Option<u64>,
@@ -23,12 +24,20 @@ pub struct Report {
     pub deliveries: Option<u64>,
     /// Deliveries a second, from the first publish to the last receive.
     pub deliveries_per_s: Option<f64>,
-    /// The server's CPU-seconds for a million deliveries (of `send`: for a million messages).
+    /// The server's CPU-seconds for a million deliveries (of `send`: for a million messages), with
+    /// the bridge's if there is one.
     pub cpu_s_per_million: Option<f64>,
+    /// The bridge's part of it; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_s_per_million_bridge: Option<f64>,
     /// From publish to receive (of `send`: to the acknowledgement), in milliseconds.
     pub latency_ms: LatencyMs,
-    /// The server's resident memory that came with the connections, by connection, when idle.
+    /// The server's resident memory that came with the connections, by connection, when idle, with
+    /// the bridge's if there is one.
     pub rss_bytes_per_connection: Option<f64>,
+    /// The bridge's part of it; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rss_bytes_per_connection_bridge: Option<f64>,
     /// Durable sends a second.
     pub acked_per_s: Option<f64>,
     /// Deliveries (of `send`: acknowledgements) that never came.
@@ -93,6 +102,10 @@ impl Report {
             self.cpu_s_per_million.map(|n| format!("{n:.2}")),
         );
         row(
+            "of them the bridge's",
+            self.cpu_s_per_million_bridge.map(|n| format!("{n:.2}")),
+        );
+        row(
             "latency p50",
             self.latency_ms.p50.map(|ms| format!("{ms:.2} ms")),
         );
@@ -106,8 +119,11 @@ impl Report {
         );
         row(
             "memory a connection",
-            self.rss_bytes_per_connection
-                .map(|b| format!("{:.1} KiB", b / 1024.0)),
+            self.rss_bytes_per_connection.map(kib),
+        );
+        row(
+            "of it the bridge's",
+            self.rss_bytes_per_connection_bridge.map(kib),
         );
         row(
             "acknowledged a second",
@@ -130,6 +146,10 @@ impl Report {
     }
 }
 
+fn kib(bytes: f64) -> String {
+    format!("{:.1} KiB", bytes / 1024.0)
+}
+
 /// A table in the style of all of this crate's.
 pub(crate) fn table() -> Table {
     let mut table = Table::new();
@@ -143,7 +163,7 @@ mod tests {
 
     #[test]
     fn json_has_the_promised_keys_in_order_and_null_where_nothing_is_meant() {
-        let report = Report {
+        let mut report = Report {
             bench: "floor",
             transport: "tcp",
             subscribers: Some(10),
@@ -153,12 +173,14 @@ mod tests {
             deliveries: Some(30),
             deliveries_per_s: Some(10.5),
             cpu_s_per_million: Some(5.0),
+            cpu_s_per_million_bridge: None,
             latency_ms: LatencyMs {
                 p50: Some(1.0),
                 p99: Some(2.0),
                 max: Some(3.0),
             },
             rss_bytes_per_connection: None,
+            rss_bytes_per_connection_bridge: None,
             acked_per_s: None,
             lost: Some(0),
             duplicated: Some(0),
@@ -173,5 +195,12 @@ mod tests {
         );
         assert!(report.is_clean());
         assert!(report.table().to_string().contains("deliveries a second"));
+        assert!(!report.table().to_string().contains("bridge"));
+        report.cpu_s_per_million_bridge = Some(2.0);
+        report.rss_bytes_per_connection_bridge = Some(2048.0);
+        let json = report.json();
+        assert!(json.contains(r#","cpu_s_per_million_bridge":2.0,"latency_ms""#));
+        assert!(json.contains(r#","rss_bytes_per_connection_bridge":2048.0,"acked_per_s""#));
+        assert!(report.table().to_string().contains("2.0 KiB"));
     }
 }

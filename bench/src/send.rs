@@ -1,9 +1,9 @@
 //! Durable sends: how many are acknowledged a second, and how long one takes.
 
-use crate::fanout::per_million;
 use crate::latency::Histogram;
 use crate::launch::Target;
 use crate::link::{self, Link, tag};
+use crate::processes::Processes;
 use crate::procfs;
 use crate::publish::{Content, open_session, refusal, send_request};
 use crate::report::{LatencyMs, Report};
@@ -92,14 +92,15 @@ async fn measure(options: &SendOptions, url: &str, key: &str, pid: Option<u32>) 
         };
         senders.spawn(sender.run(shared.clone()));
     }
-    let cpu_before = pid.map(procfs::cpu_seconds).transpose()?;
+    let processes = Processes {
+        server: pid,
+        ..Processes::default()
+    };
+    let cpu_before = processes.read(procfs::cpu_seconds)?;
     shared.start.wait().await;
     let (latency, seconds) = collect(senders, &shared, &bar).await?;
-    let cpu_after = pid.map(procfs::cpu_seconds).transpose()?;
+    let cpu = processes.read(procfs::cpu_seconds)?.since(cpu_before);
     bar.finish_and_clear();
-    let cpu = cpu_before
-        .zip(cpu_after)
-        .map(|(before, after)| after - before);
     Ok(Report {
         bench: "send",
         transport: "grpc",
@@ -109,9 +110,11 @@ async fn measure(options: &SendOptions, url: &str, key: &str, pid: Option<u32>) 
         in_flight: Some(u64::from(options.in_flight)),
         deliveries: None,
         deliveries_per_s: None,
-        cpu_s_per_million: per_million(cpu, latency.len()),
+        cpu_s_per_million: cpu.per(latency.len() as f64 / 1e6).total(),
+        cpu_s_per_million_bridge: None,
         latency_ms: LatencyMs::from(&latency),
         rss_bytes_per_connection: None,
+        rss_bytes_per_connection_bridge: None,
         acked_per_s: (seconds > 0.0).then(|| latency.len() as f64 / seconds),
         lost: Some(u64::from(options.messages) - latency.len()),
         duplicated: None,

@@ -2,9 +2,9 @@
 //! the server: HTTP/2 frames over a plain TCP connection, many streams on each. It reads no header
 //! blocks (a stream's end is enough), and hands out gRPC messages undecoded.
 //!
-//! [`Wire`] does no I/O: bytes go in by [`Wire::input`] and [`Wire::feed`], and come out of
-//! [`Wire::output`].
+//! [`Wire`] does no I/O: it is a [`Protocol`].
 
+use crate::link::Protocol;
 use anyhow::{Result, bail, ensure};
 use bytes::{Buf, BufMut, BytesMut};
 
@@ -16,7 +16,8 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 const DEFAULT_WINDOW: u32 = 65_535;
 /// Servers send frames up to this size unless told otherwise, and we don't tell.
 const FRAME_BYTES_MAX: usize = 16_384;
-const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// Bytes of a server's frame at most.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -42,10 +43,8 @@ pub enum Incoming<'a> {
 
 /// One HTTP/2 connection's state.
 pub struct Wire {
-    /// Bytes read from the socket and not yet understood.
-    pub input: BytesMut,
-    /// Bytes to be written to the socket.
-    pub output: BytesMut,
+    input: BytesMut,
+    output: BytesMut,
     authority: String,
     streams: Vec<StreamState>,
     send_window: i64,
@@ -147,25 +146,6 @@ impl Wire {
         }
     }
 
-    /// Understands all whole frames of `input`; `on` hears of what each stream received.
-    pub fn feed(&mut self, mut on: impl FnMut(usize, Incoming<'_>)) -> Result<()> {
-        let mut input = std::mem::take(&mut self.input);
-        let mut result = Ok(());
-        while result.is_ok() && input.len() >= 9 {
-            let length =
-                (usize::from(input[0]) << 16) | usize::from(input[1]) << 8 | usize::from(input[2]);
-            if input.len() < 9 + length {
-                break;
-            }
-            let (kind, flags) = (input[3], input[4]);
-            let id = u32::from_be_bytes([input[5], input[6], input[7], input[8]]) & 0x7fff_ffff;
-            result = self.frame(kind, flags, id, &input[9..9 + length], &mut on);
-            input.advance(9 + length);
-        }
-        self.input = input;
-        result
-    }
-
     fn frame(
         &mut self,
         kind: u8,
@@ -226,8 +206,13 @@ impl Wire {
             state.unacked = 0;
         }
         let payload = unpadded(flags, payload)?;
-        messages(&mut state.partial, payload, |message| {
+        cut_frames(&mut state.partial, payload, |flags, message| {
+            ensure!(
+                flags == 0,
+                "a compressed message, though none was asked for"
+            );
             on(stream_index(id), Incoming::Message(message));
+            Ok(())
         })
     }
 
@@ -276,6 +261,34 @@ impl Wire {
     }
 }
 
+impl Protocol for Wire {
+    fn input(&mut self) -> &mut BytesMut {
+        &mut self.input
+    }
+
+    fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+
+    fn feed(&mut self, mut on: impl FnMut(usize, Incoming<'_>)) -> Result<()> {
+        let mut input = std::mem::take(&mut self.input);
+        let mut result = Ok(());
+        while result.is_ok() && input.len() >= 9 {
+            let length =
+                (usize::from(input[0]) << 16) | usize::from(input[1]) << 8 | usize::from(input[2]);
+            if input.len() < 9 + length {
+                break;
+            }
+            let (kind, flags) = (input[3], input[4]);
+            let id = u32::from_be_bytes([input[5], input[6], input[7], input[8]]) & 0x7fff_ffff;
+            result = self.frame(kind, flags, id, &input[9..9 + length], &mut on);
+            input.advance(9 + length);
+        }
+        self.input = input;
+        result
+    }
+}
+
 fn stream_id(index: usize) -> u32 {
     index as u32 * 2 + 1
 }
@@ -296,24 +309,25 @@ fn unpadded(flags: u8, payload: &[u8]) -> Result<&[u8]> {
     Ok(&payload[1..payload.len() - padding])
 }
 
-/// Cuts gRPC messages out of a stream's bytes, in place where a message came whole.
-fn messages(partial: &mut Vec<u8>, mut payload: &[u8], mut on: impl FnMut(&[u8])) -> Result<()> {
+/// Cuts gRPC's frames out of a stream's bytes, in place where one came whole: `on` has the flags and
+/// the message of each.
+pub(crate) fn cut_frames(
+    partial: &mut Vec<u8>,
+    mut payload: &[u8],
+    mut on: impl FnMut(u8, &[u8]) -> Result<()>,
+) -> Result<()> {
     if !partial.is_empty() {
         partial.extend_from_slice(payload);
         let whole = std::mem::take(partial);
-        return messages(partial, &whole, on);
+        return cut_frames(partial, &whole, on);
     }
     while payload.len() >= 5 {
-        ensure!(
-            payload[0] == 0,
-            "a compressed message, though none was asked for"
-        );
         let length = u32::from_be_bytes([payload[1], payload[2], payload[3], payload[4]]) as usize;
         ensure!(length <= MESSAGE_BYTES_MAX, "a message of {length} bytes");
         let Some(message) = payload.get(5..5 + length) else {
             break;
         };
-        on(message);
+        on(payload[0], message)?;
         payload = &payload[5 + length..];
     }
     partial.extend_from_slice(payload);

@@ -1,5 +1,6 @@
 //! The binary in front of a real server, over real sockets.
 
+mod bench;
 mod browser;
 mod conversation;
 mod drain;

@@ -42,7 +42,7 @@ pub(crate) async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> 
 /// A running server.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    key: String,
+    pub(crate) key: String,
     _running: AbortOnDropHandle<anyhow::Result<()>>,
     shutdown: CancellationToken,
     _dir: TempDir,

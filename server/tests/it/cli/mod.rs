@@ -1,5 +1,6 @@
 //! The binary, as a shell runs it.
 
+mod bench;
 mod conversation;
 mod disk;
 mod moderation;
