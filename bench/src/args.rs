@@ -329,6 +329,9 @@ pub struct ReplayArgs {
     /// How often to kill the server on the way; 3 by default, 0 with --server
     #[arg(long, conflicts_with = "server")]
     kills: Option<u32>,
+    /// Add a watcher by the TypeScript client in Node: the repository's clients/ts, once built
+    #[arg(long, value_name = "DIR")]
+    ts_client: Option<PathBuf>,
     /// Keep the history of the run in this file
     #[arg(long)]
     history: Option<PathBuf>,
@@ -352,6 +355,7 @@ impl ReplayArgs {
             limit: self.limit,
             rate: self.rate,
             kills,
+            ts_client: self.ts_client,
             verify: self.verify,
             history: self.history,
             json: self.json,
