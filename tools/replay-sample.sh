@@ -6,4 +6,18 @@ cd "$(dirname "$0")/.."
 sample=bench/data/ubuntu-irc-sample.jsonl
 chirm=${CARGO_TARGET_DIR:-$PWD/target}/debug/chirm
 cargo build --bin chirm
-"$chirm" replay "$sample" --verify </dev/null
+
+# One of the watchers is a program with the TypeScript client, as its sources are now.
+client=clients/ts
+if command -v node >/dev/null; then
+  tools/npm.sh "$client"
+  built=$client/dist/index.js
+  if [ ! -f "$built" ] || [ -n "$(find "$client/src" -newer "$built" -print -quit)" ]; then
+    npm run --silent build --prefix "$client"
+  fi
+  with=(--ts-client "$client")
+else
+  echo "SKIPPED: the watcher by the TypeScript client needs node" >&2
+  with=()
+fi
+"$chirm" replay "$sample" --verify "${with[@]}" </dev/null

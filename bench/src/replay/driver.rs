@@ -157,7 +157,7 @@ impl Driver {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .context("can't start node")?;
+            .context("can't start node, which --ts-client needs in the PATH")?;
         let mut stdin = child.stdin.take().context("node has no stdin")?;
         let stdout = child.stdout.take().context("node has no stdout")?;
         stdin.write_all(&line(&first(config)?)?).await?;
@@ -389,7 +389,6 @@ mod tests {
         };
         let frame = encoded(v1::ServerFrame {
             frame: Some(v1::server_frame::Frame::Event(event)),
-            ..Default::default()
         });
         let message = encoded(v1::Message {
             id: 7,
