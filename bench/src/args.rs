@@ -342,6 +342,9 @@ pub struct ReplayArgs {
     /// How often to kill the bridge on the way
     #[arg(long, default_value_t = 3, requires = "via_bridge")]
     bridge_kills: u32,
+    /// Add a watcher by the TypeScript client in Node: the repository's clients/ts, once built
+    #[arg(long, value_name = "DIR")]
+    ts_client: Option<PathBuf>,
     /// Keep the history of the run in this file
     #[arg(long)]
     history: Option<PathBuf>,
@@ -369,6 +372,7 @@ impl ReplayArgs {
                 binary,
                 kills: self.bridge_kills,
             }),
+            ts_client: self.ts_client,
             verify: self.verify,
             history: self.history,
             json: self.json,

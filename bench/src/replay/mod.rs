@@ -3,14 +3,16 @@
 //!
 //! - `plan`: logs as what users do; `stage`: where; `actors`: who does it; `crowd`: their streams;
 //!   `roll`: who is where.
-//! - `watch`, `rest`: who looks on; `tap`, `picture`: what it is told and shown.
+//! - `watch`, `rest`, `driver`: who looks on; `tap`, `picture`, `notes`: what it is told and shown.
 //! - `faults`: when what is broken; `checkpoint`: when all look who is here.
 //! - `summary`: the table at the end.
 
 mod actors;
 mod checkpoint;
 mod crowd;
+mod driver;
 mod faults;
+mod notes;
 mod picture;
 mod plan;
 mod rest;
@@ -28,6 +30,7 @@ use actors::{Actor, Progress, Show};
 use anyhow::{Context, Result, bail, ensure};
 use checkpoint::{Checkpoints, Looking};
 use crowd::Crowd;
+use driver::Package;
 use faults::Faults;
 use futures::{StreamExt, stream::FuturesUnordered};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -42,7 +45,7 @@ use std::time::Duration;
 use summary::Summary;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use watch::{NAMES, REST, RestWatcher, WAYS, Watcher};
+use watch::{REST, RestWatcher, Watcher, Way};
 
 /// Connections that the users' calls are spread over.
 const CHANNELS: usize = 4;
@@ -81,6 +84,8 @@ pub struct ReplayOptions {
     pub kills: u32,
     /// A standalone bridge for the watchers that are browsers' carriers.
     pub via_bridge: Option<ViaBridge>,
+    /// The folder of a built `@chirm/client`, for a watcher by it in Node.
+    pub ts_client: Option<PathBuf>,
     /// Whether the checker gives its verdict. Without it only the figures count.
     pub verify: bool,
     /// Where the history is kept; `None`: it is deleted after the verdict.
@@ -110,6 +115,9 @@ pub async fn replay(options: ReplayOptions) -> Result<Verdict> {
     if plan.steps() == 0 {
         bail!("{} has no events", options.file.display());
     }
+    let package = options.ts_client.as_deref().map(Package::open);
+    let ways = watch::ways(package.transpose()?);
+    let names = watch::names(&ways);
     let (signer, config) = Signer::jwt();
     let config = format!("{GATEWAY}{config}");
     let server = options.target.open_with(&config).await?;
@@ -135,6 +143,7 @@ pub async fn replay(options: ReplayOptions) -> Result<Verdict> {
         },
         bridge: None,
         server,
+        ways,
     };
     let result = match run.open_bridge().await {
         Ok(()) => Box::pin(run.all(signer)).await,
@@ -149,7 +158,7 @@ pub async fn replay(options: ReplayOptions) -> Result<Verdict> {
     if options.verify {
         let read = path.clone();
         let planned = Some(plan.planned());
-        let check = move || checker::check(history::read(&read)?, &NAMES, planned);
+        let check = move || checker::check(history::read(&read)?, &names, planned);
         verdict = tokio::task::spawn_blocking(check).await??;
     }
     summary.add_plan(&plan);
@@ -188,6 +197,7 @@ struct Run<'a> {
     server: Running,
     bridge: Option<Bridge>,
     patience: Duration,
+    ways: Vec<Way>,
 }
 
 impl Run<'_> {
@@ -269,7 +279,7 @@ impl Run<'_> {
         for stage in stages {
             let read = stage::history(show.channel(), token, stage.channel_id, |page, message| {
                 self.recorder.record(Record::Stored {
-                    message: watch::seen(&message),
+                    message: notes::seen(&message),
                     page,
                 });
             });
@@ -287,12 +297,13 @@ impl Run<'_> {
         stages: &[Stage],
     ) -> Result<Audience> {
         let mut watchers = Vec::new();
-        for (way, name) in WAYS.into_iter().zip(NAMES) {
+        for way in &self.ways {
+            let name = way.name();
             let session = stage::watcher(backend, signer, channel.clone(), name, stages).await?;
             let recorder = self.recorder.clone();
-            let bridge = self.bridge.as_ref().filter(|_| way.is_browsers());
+            let bridge = self.bridge.as_ref().filter(|_| way.may_have_bridge());
             let url = bridge.map_or(&self.server.url, |bridge| &bridge.url);
-            let watcher = Watcher::start(way, url, &session.token, stages, recorder);
+            let watcher = Watcher::start(way.clone(), url, &session.token, stages, recorder);
             watchers.push(watcher.await.context("a watcher can't connect")?);
         }
         let session = stage::watcher(backend, signer, channel, REST, stages).await?;

@@ -1,15 +1,16 @@
 //! The watchers: those by the client library, each with another way to listen, and one by REST.
 
+use super::driver::{Driver, Left, Package};
+use super::notes::{Had, Notes};
 use super::picture::{LISTS, Picture, views};
 use super::rest::Rest;
 use super::stage::Stage;
 use super::tap::tap;
-use crate::history::{Record, Recorder, Seen, Source, hash};
-use anyhow::Result;
-use chirm_client::{Backoff, Carrier, Client, Config, Event, Events, Looking, Stats};
+use crate::history::{Record, Recorder, Source};
+use anyhow::{Context, Result};
+use chirm_client::{Backoff, Carrier, Client, Config, Looking, Stats};
 use chirm_proto::v1;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -23,20 +24,10 @@ const BACKOFF: Backoff = Backoff {
     max: Duration::from_millis(1000),
 };
 
-/// The names of all watchers.
-pub(super) const NAMES: [&str; 7] = [
-    "grpc-all",
-    "grpc-viewed",
-    "listen",
-    "websocket",
-    "websocket-json",
-    "grpc-web",
-    REST,
-];
 /// The one that has nothing but REST.
 pub(super) const REST: &str = "rest";
 
-/// A watcher by the client library.
+/// A watcher by a client library.
 pub(super) struct Watcher {
     pub(super) name: &'static str,
     way: Way,
@@ -54,45 +45,13 @@ pub(super) struct Watcher {
     had: Arc<Had>,
     stats: Vec<Stats>,
     /// The present run; `None` while it is away.
-    run: Option<(Client, JoinHandle<()>)>,
+    run: Option<Run>,
     /// What it took along when it left.
     positions: Vec<v1::TopicPosition>,
 }
 
-/// The messages that a watcher has, by channel, and in which of its runs each came, as a program
-/// keeps them: the replay's own size bounds them.
-#[derive(Default)]
-struct Had {
-    count: AtomicU64,
-    runs: Mutex<HashMap<i64, BTreeMap<i64, usize>>>,
-}
-
-impl Had {
-    /// In which run the message came first.
-    fn insert(&self, channel: i64, id: i64, run: usize) -> usize {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        *runs
-            .entry(channel)
-            .or_default()
-            .entry(id)
-            .or_insert_with(|| {
-                self.count.fetch_add(1, Ordering::Relaxed);
-                run
-            })
-    }
-
-    /// The newest message of each channel.
-    fn last_ids(&self) -> Vec<(i64, i64)> {
-        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = runs.iter();
-        newest
-            .filter_map(|(channel, ids)| Some((*channel, *ids.last_key_value()?.0)))
-            .collect()
-    }
-}
-
-/// How a watcher listens.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// How a watcher listens: by the Rust client, but for the last.
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Way {
     All,
     Viewed,
@@ -100,35 +59,58 @@ pub(super) enum Way {
     WebSocket,
     WebSocketJson,
     GrpcWeb,
+    TypeScript(Package),
 }
 
-/// All of them, in the order of [`NAMES`].
-pub(super) const WAYS: [Way; 6] = [
-    Way::All,
-    Way::Viewed,
-    Way::Listen,
-    Way::WebSocket,
-    Way::WebSocketJson,
-    Way::GrpcWeb,
-];
+/// All of them; the TypeScript client's if its package is there.
+pub(super) fn ways(package: Option<Package>) -> Vec<Way> {
+    let mut ways = vec![
+        Way::All,
+        Way::Viewed,
+        Way::Listen,
+        Way::WebSocket,
+        Way::WebSocketJson,
+        Way::GrpcWeb,
+    ];
+    ways.extend(package.map(Way::TypeScript));
+    ways
+}
+
+/// The names of the watchers that go these ways, and of the one that goes none.
+pub(super) fn names(ways: &[Way]) -> Vec<&'static str> {
+    ways.iter().map(Way::name).chain([REST]).collect()
+}
 
 impl Way {
-    fn carrier(self) -> Carrier {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::All => "grpc-all",
+            Self::Viewed => "grpc-viewed",
+            Self::Listen => "listen",
+            Self::WebSocket => "websocket",
+            Self::WebSocketJson => "websocket-json",
+            Self::GrpcWeb => "grpc-web",
+            Self::TypeScript(_) => "typescript",
+        }
+    }
+
+    fn carrier(&self) -> Carrier {
         match self {
             Self::All | Self::Viewed | Self::Listen => Carrier::Grpc,
-            Self::WebSocket => Carrier::WebSocket,
+            Self::WebSocket | Self::TypeScript(_) => Carrier::WebSocket,
             Self::WebSocketJson => Carrier::WebSocketJson,
             Self::GrpcWeb => Carrier::GrpcWeb,
         }
     }
 
-    /// Whether browsers use it, and a bridge serves it.
-    pub(super) fn is_browsers(self) -> bool {
-        self.carrier() != Carrier::Grpc
+    /// Whether it goes through the bridge, if there is one: the Rust client's ways that browsers
+    /// have. The TypeScript client stays with the server, so that both serve WebSockets.
+    pub(super) fn may_have_bridge(&self) -> bool {
+        matches!(self, Self::WebSocket | Self::WebSocketJson | Self::GrpcWeb)
     }
 
     /// Whether nothing but `identify` goes to the server.
-    fn listens(self) -> bool {
+    fn listens(&self) -> bool {
         matches!(self, Self::Listen | Self::GrpcWeb)
     }
 }
@@ -144,7 +126,7 @@ impl Watcher {
     ) -> Result<Self> {
         let servers = stages.iter().map(|stage| stage.server_id);
         let mut watcher = Self {
-            name: NAMES[way as usize],
+            name: way.name(),
             way,
             url: url.to_owned(),
             token: token.to_owned(),
@@ -180,28 +162,29 @@ impl Watcher {
         config.positions = std::mem::take(&mut self.positions);
         config.last_ids = self.had.last_ids();
         config.tap = Some(tap(self.name, self.recorder.clone(), self.picture.clone()));
-        let (client, events) = Client::start(config);
         let notes = Notes {
             name: self.name,
             recorder: self.recorder.clone(),
             had: self.had.clone(),
             run: self.stats.len(),
         };
-        let task = tokio::spawn(notes.take(events));
-        client.ready().await?;
-        self.run = Some((client, task));
+        self.run = Some(match &self.way {
+            Way::TypeScript(package) => {
+                Run::TypeScript(Driver::start(package, &config, notes).await?)
+            }
+            _ => Run::rust(config, notes).await?,
+        });
         Ok(())
     }
 
     /// Ends the connection, as a program does that ends, and keeps its positions.
     pub(super) async fn leave(&mut self) -> Result<()> {
-        let Some((client, task)) = self.run.take() else {
+        let Some(run) = self.run.take() else {
             return Ok(());
         };
-        client.clone().close().await;
-        task.await?;
-        self.stats.push(client.stats());
-        self.positions = client.positions();
+        let (positions, stats) = run.leave().await.context(self.name)?;
+        self.stats.push(stats);
+        self.positions = positions;
         Ok(())
     }
 
@@ -214,7 +197,7 @@ impl Watcher {
     /// Looks at every other channel, beginning with this; or at all.
     pub(super) fn look_at(&mut self, half: Option<usize>) {
         self.looks_at = half;
-        if let Some((client, _)) = &self.run {
+        if let Some(Run::Rust(client, _)) = &self.run {
             client.view(self.viewed());
         }
     }
@@ -237,10 +220,10 @@ impl Watcher {
             return;
         }
         self.lists = servers.to_vec();
-        if let Some((client, _)) = &self.run
+        if let Some(run) = &self.run
             && self.sees_lists()
         {
-            client.look(self.looking());
+            run.look(self.looking());
         }
     }
 
@@ -263,14 +246,14 @@ impl Watcher {
 
     /// Drops the connection, as a network does.
     pub(super) fn cut(&self) {
-        if let Some((client, _)) = &self.run {
-            client.cut();
+        if let Some(run) = &self.run {
+            run.cut();
         }
     }
 
     /// Messages so far.
     pub(super) fn received(&self) -> u64 {
-        self.had.count.load(Ordering::Relaxed)
+        self.had.count()
     }
 
     /// Ends it. Gives what its clients have been through.
@@ -280,63 +263,43 @@ impl Watcher {
     }
 }
 
-/// Writes down all that a watcher is told.
-struct Notes {
-    name: &'static str,
-    recorder: Arc<Recorder>,
-    had: Arc<Had>,
-    run: usize,
+/// A watcher's client, from connecting to leaving.
+enum Run {
+    Rust(Client, JoinHandle<()>),
+    TypeScript(Driver),
 }
 
-impl Notes {
-    async fn take(self, mut events: Events) {
-        while let Some(event) = events.next().await {
-            if let Event::Message { message, .. } = &event {
-                let first = self.had.insert(message.channel_id, message.id, self.run);
-                // What an earlier run had beyond its positions comes again, and is the program's to
-                // drop; within a run the client's.
-                if first < self.run {
-                    continue;
-                }
-            }
-            if let Some(record) = record_of(self.name, event) {
-                self.recorder.record(record);
-            }
+impl Run {
+    async fn rust(config: Config, notes: Notes) -> Result<Self> {
+        let (client, events) = Client::start(config);
+        let task = tokio::spawn(notes.take(events));
+        client.ready().await?;
+        Ok(Self::Rust(client, task))
+    }
+
+    fn look(&self, looking: Looking) {
+        match self {
+            Self::Rust(client, _) => client.look(looking),
+            Self::TypeScript(driver) => driver.look(&looking),
         }
     }
-}
 
-fn record_of(name: &str, event: Event) -> Option<Record> {
-    let connection = name.to_owned();
-    Some(match event {
-        Event::Message {
-            message, source, ..
-        } => Record::Recv {
-            connection,
-            message: seen(&message),
-            source: match source {
-                chirm_client::Source::Live => Source::Live,
-                chirm_client::Source::Replay => Source::Replay,
-                chirm_client::Source::Page => Source::Page,
-            },
-        },
-        Event::Ready(_) => Record::Connect { connection },
-        Event::Disconnected { reason } | Event::Closed(reason) => Record::Close {
-            connection,
-            reason: reason.to_string(),
-        },
-        _ => return None,
-    })
-}
+    fn cut(&self) {
+        match self {
+            Self::Rust(client, _) => client.cut(),
+            Self::TypeScript(driver) => driver.cut(),
+        }
+    }
 
-pub(super) fn seen(message: &v1::Message) -> Seen {
-    Seen {
-        id: message.id,
-        channel: message.channel_id,
-        author: message.author_id,
-        nonce: message.nonce.clone(),
-        hash: hash(&message.content),
-        reply_to: message.reply_to,
+    async fn leave(self) -> Result<Left> {
+        match self {
+            Self::Rust(client, task) => {
+                client.clone().close().await;
+                task.await?;
+                Ok((client.positions(), client.stats()))
+            }
+            Self::TypeScript(driver) => driver.leave().await,
+        }
     }
 }
 
@@ -364,7 +327,7 @@ impl RestWatcher {
 
     /// Messages so far.
     pub(super) fn received(&self) -> u64 {
-        self.had.count.load(Ordering::Relaxed)
+        self.had.count()
     }
 
     /// Ends it, after a last round.
@@ -419,47 +382,5 @@ impl Polling {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_program_has_is_of_the_run_in_which_it_came_first() {
-        let had = Had::default();
-        assert_eq!((had.insert(1, 20, 0), had.insert(1, 5, 0)), (0, 0));
-        assert_eq!((had.insert(1, 5, 1), had.insert(2, 5, 1)), (0, 1));
-        assert_eq!(had.count.load(Ordering::Relaxed), 3);
-        let mut last_ids = had.last_ids();
-        last_ids.sort_unstable();
-        assert_eq!(last_ids, [(1, 20), (2, 5)]);
-    }
-
-    #[test]
-    fn a_message_of_the_client_becomes_a_record() {
-        let message = v1::Message {
-            id: 5,
-            content: "x".into(),
-            ..Default::default()
-        };
-        let source = chirm_client::Source::Replay;
-        let event = Event::Message {
-            message,
-            source,
-            position: None,
-        };
-        let Some(Record::Recv {
-            message, source, ..
-        }) = record_of("w", event)
-        else {
-            panic!("a message must be recorded");
-        };
-        assert_eq!((message.id, source), (5, Source::Replay));
-        assert_eq!(
-            record_of("w", Event::Activity(v1::ChannelActivity::default())),
-            None
-        );
     }
 }
