@@ -255,7 +255,8 @@ pub trait Presences: Send + Sync + 'static {
     fn active(&self, user: Id, whose: Whose);
     /// A session ended, however it did.
     async fn close(&self, user: Id, serial: u64) -> Result<(), Error>;
-    /// The presences of users as they are now, in the order asked.
+    /// The presences of users as they are now, in the order asked. If that differs from what the
+    /// batches said so far, the next one says how the user is then: changed back or not.
     async fn get(&self, users: &[Id]) -> Result<Vec<Presence>, Error>;
     /// Tells what changed since the tick before. Whoever runs the node calls it each second.
     async fn tick(&self) -> Result<(), Error>;

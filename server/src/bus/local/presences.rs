@@ -56,6 +56,8 @@ struct User {
     active_at: UnixMs,
     /// What the latest batch that told of it said.
     told: Option<Presence>,
+    /// It was read since, as something else.
+    read: bool,
     dirty: bool,
 }
 
@@ -74,6 +76,12 @@ impl User {
             text,
             last_active_at: self.active_at - self.active_at % MINUTE_MS,
         }
+    }
+
+    /// What those who take batches hold it for.
+    fn told(&self, user_id: Id) -> Presence {
+        let told = self.told.clone();
+        told.unwrap_or_else(|| Presence::offline(user_id))
     }
 
     /// Its activity shows: not while it hides.
@@ -296,9 +304,13 @@ impl Presences for LocalPresences {
 
     async fn get(&self, users: &[Id]) -> Result<Vec<Presence>, Error> {
         let now = self.0.clock.elapsed();
-        let state = self.0.lock();
-        let shown = users.iter().map(|id| match state.users.get(id) {
-            Some(user) => user.shown(*id, now),
+        let mut state = self.0.lock();
+        let shown = users.iter().map(|id| match state.users.get_mut(id) {
+            Some(user) => {
+                let shown = user.shown(*id, now);
+                user.read |= shown.differs(&user.told(*id));
+                shown
+            }
             None => Presence {
                 last_active_at: self.0.gone.get(id).unwrap_or_default(),
                 ..Presence::offline(*id)
@@ -319,10 +331,10 @@ impl Presences for LocalPresences {
             };
             user.dirty = false;
             let shown = user.shown(id, now);
-            let before = user.told.take();
-            let before = before.unwrap_or_else(|| Presence::offline(id));
+            let before = user.told(id);
             let gone = user.sessions.is_empty();
-            if shown.differs(&before) {
+            // What it was between, those who read it then hold until they are told otherwise.
+            if std::mem::take(&mut user.read) || shown.differs(&before) {
                 presences.push(shown.clone());
             }
             if gone {

@@ -160,6 +160,7 @@ macro_rules! contract_suite {
                 who_hides_tells_nothing,
                 who_does_nothing_for_five_minutes_is_idle,
                 changes_within_a_tick_are_one,
+                what_was_read_between_ticks_is_taken_back,
                 a_lost_batch_shows,
                 presence_equals_the_truth,
             ]

@@ -207,6 +207,19 @@ pub(crate) async fn changes_within_a_tick_are_one<P: Place>() {
     assert!(watch.tick().await.is_empty(), "it is as it was");
 }
 
+pub(crate) async fn what_was_read_between_ticks_is_taken_back<P: Place>() {
+    let mut watch = Watch::new::<P>().await;
+    watch.open(7, 1, Status::Online).await;
+    assert_eq!(watch.now(7).await.status, Status::Online);
+    let presences = watch.presences.clone();
+    let hidden = presences.set(7, Whose::Session(1), status(Status::Invisible));
+    assert!(hidden.await.unwrap());
+    let batches = watch.tick().await;
+    assert_eq!(batches.len(), 1, "whoever read it holds it for online");
+    assert_eq!(batches[0].presences[0].status, Status::Offline);
+    assert!(watch.tick().await.is_empty(), "once is enough");
+}
+
 pub(crate) async fn a_lost_batch_shows<P: Place>() {
     let mut watch = Watch::new::<P>().await;
     let mut slow = watch.presences.batches();

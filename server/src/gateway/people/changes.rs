@@ -161,13 +161,12 @@ impl Task {
         for user in users {
             crowd.changed.insert(Place::Member(*user));
             let Some((member, profile)) = rows.members.get(user) else {
-                let was_here = list.is_here(*user) == Some(true);
                 if crate::mutation::on("leaver_kept") {
                     continue;
                 }
                 if list.remove(*user) && small {
                     unindex_of(&mut self.small_of, *user, server);
-                    lost.extend(was_here.then_some(*user));
+                    lost.push(*user);
                 }
                 continue;
             };
@@ -194,8 +193,9 @@ impl Task {
         }
     }
 
-    /// Whoever left may have been told as here after word of its leaving: the list lags behind.
-    /// Nothing else would ever take that back.
+    /// Whoever left may have been told as here, even if the list never had it as here: a session
+    /// that waited for room is told how a user is at that moment, and the list lags behind. Nothing
+    /// else would ever take that back.
     fn tell_lost(&mut self, server: Id, user: Id, presences: &mut Vec<Presence>, told: &mut Told) {
         presences.push(Presence::offline(user));
         let sessions = self.crowds.get(&server).map(|crowd| &crowd.sessions);

@@ -103,14 +103,15 @@ impl Task {
         self.forget_many();
     }
 
-    /// Those who were here by the list before, and aren't members by the one read anew.
+    /// Those who were members by the list before, and aren't by the one read anew. Sessions may have
+    /// been told of them as here whatever the list said.
     fn lose(&mut self, server: Id, before: &List) {
         let Some(crowd) = self.crowds.get(&server) else {
             return;
         };
         let Some(list) = crowd.small() else { return };
-        let lost = |user: &Id| before.is_here(*user) == Some(true) && !list.contains(*user);
-        let lost: Vec<Id> = before.members().filter(lost).collect();
+        let lost = before.members().filter(|user| !list.contains(*user));
+        let lost: Vec<Id> = lost.collect();
         let sessions: Vec<u64> = crowd.sessions.iter().copied().collect();
         for serial in sessions {
             self.loses(serial, &lost);

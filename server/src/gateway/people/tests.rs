@@ -52,6 +52,16 @@ impl Reading {
 
     /// Bob is here from now on, and the bus says so.
     async fn bob_comes(&mut self) {
+        let batch = Batch {
+            position: (1, 1),
+            presences: vec![self.bob_opens().await],
+            touched: Vec::new(),
+        };
+        self.task.batch(&batch).await;
+    }
+
+    /// Bob is here from now on. What the bus will say.
+    async fn bob_opens(&self) -> Presence {
         let user = self.bob.caller.user_id;
         let device = Device {
             user,
@@ -61,16 +71,10 @@ impl Reading {
         };
         let opened = self.world.presences.open(device, Status::Online).await;
         opened.expect("opens");
-        let presence = Presence {
+        Presence {
             status: Status::Online,
             ..Presence::offline(user)
-        };
-        let batch = Batch {
-            position: (1, 1),
-            presences: vec![presence],
-            touched: Vec::new(),
-        };
-        self.task.batch(&batch).await;
+        }
     }
 
     /// What was read is both members, nobody here.
@@ -130,6 +134,29 @@ async fn whoever_waits_to_be_told_of_and_leaves_is_told_as_offline() {
         position: (1, 2),
         presences: Vec::new(),
         touched: vec![touched],
+    };
+    reading.task.batch(&batch).await;
+    while reading.task.go_on(1).await {}
+    assert_eq!(reading.told_of_bob().await, Some(PresenceStatus::Offline));
+}
+
+#[tokio::test]
+async fn whoever_is_told_of_before_the_bus_says_so_and_leaves_is_told_as_offline() {
+    let mut reading = Reading::new().await;
+    reading.ends().await;
+    let bob = reading.bob.caller.clone();
+    let presence = reading.bob_opens().await;
+    let follower = reading.task.followers.get(1).expect("it follows");
+    follower.waits_for([bob.user_id]);
+    while reading.task.go_on(1).await {}
+    assert_eq!(reading.told_of_bob().await, Some(PresenceStatus::Online));
+    let left = reading.world.domain.leave_server(&bob, reading.server);
+    left.await.expect("leaves");
+    // By the list he was never here.
+    let batch = Batch {
+        position: (1, 1),
+        presences: vec![presence],
+        touched: vec![crate::model::Touched::Member(reading.server, bob.user_id)],
     };
     reading.task.batch(&batch).await;
     while reading.task.go_on(1).await {}
