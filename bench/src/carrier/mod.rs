@@ -228,10 +228,10 @@ async fn shake_hands(link: &mut Link<WebSocket>) -> Result<()> {
 }
 
 fn heard(frame: &[u8]) -> Option<Heard<'_>> {
-    match frame.first()? {
-        &tag::EVENT => link::created_content(frame).map(Heard::Created),
-        &tag::READY => Some(Heard::Ready),
-        &tag::CLOSING => Some(Heard::End(link::closing_reason(frame))),
+    match *frame.first()? {
+        tag::EVENT => link::created_content(frame).map(Heard::Created),
+        tag::READY => Some(Heard::Ready),
+        tag::CLOSING => Some(Heard::End(link::closing_reason(frame))),
         _ => None,
     }
 }
