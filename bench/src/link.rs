@@ -20,8 +20,8 @@ pub const STREAMS_A_CONNECTION: usize = 100;
 /// What a read asks for at least.
 const READ_BYTES_MIN: usize = 4096;
 
-/// What is spoken on a connection. It does no I/O: bytes go in by `input` and `feed`, and come out of
-/// `output`.
+/// What is spoken on a connection. It does no I/O: bytes go in by `input` and `feed`, and come out
+/// of `output`.
 pub trait Protocol {
     /// Bytes read from the socket and not yet understood.
     fn input(&mut self) -> &mut BytesMut;

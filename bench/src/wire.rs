@@ -309,8 +309,8 @@ fn unpadded(flags: u8, payload: &[u8]) -> Result<&[u8]> {
     Ok(&payload[1..payload.len() - padding])
 }
 
-/// Cuts gRPC's frames out of a stream's bytes, in place where one came whole: `on` has the flags and
-/// the message of each.
+/// Cuts gRPC's frames out of a stream's bytes, in place where one came whole: `on` has the flags
+/// and the message of each.
 pub(crate) fn cut_frames(
     partial: &mut Vec<u8>,
     mut payload: &[u8],

@@ -1,6 +1,6 @@
 //! One `Listen` by gRPC-Web over HTTP/1.1, as a browser has it from a server without TLS: a request
-//! with its whole body, then a response in chunks (RFC 9112, section 7.1) that holds messages and, in
-//! a frame of their own, the trailers.
+//! with its whole body, then a response in chunks (RFC 9112, section 7.1) that holds messages and,
+//! in a frame of their own, the trailers.
 
 use super::http1::{Head, header};
 use crate::link::{LISTEN, Protocol};
