@@ -109,24 +109,42 @@ impl Outbox {
     /// # Errors
     /// [`Refused::Full`] at the limits, [`Refused::Ended`] after the end.
     pub fn push(&self, frame: Bytes) -> Result<(), Refused> {
+        self.push_all([frame]).map_err(|(_, refused)| refused)
+    }
+
+    /// Queues frames in one go, so that the transport finds them together. Never blocks.
+    ///
+    /// # Errors
+    /// How many were queued, and why the next one wasn't: as [`push`](Self::push).
+    pub fn push_all(
+        &self,
+        frames: impl IntoIterator<Item = Bytes>,
+    ) -> Result<(), (usize, Refused)> {
         let mut state = self.lock();
         if state.takes_no_more() {
-            return Err(Refused::Ended);
+            return Err((0, Refused::Ended));
         }
-        let full = state.queue.len() >= self.limits.frames
-            || state.bytes + frame.len() > self.limits.bytes;
-        // One frame always fits, however large.
-        if full && !state.queue.is_empty() {
-            return Err(Refused::Full);
+        let mut queued = 0;
+        let mut result = Ok(());
+        for frame in frames {
+            let full = state.queue.len() >= self.limits.frames
+                || state.bytes + frame.len() > self.limits.bytes;
+            // One frame always fits, however large.
+            if full && !state.queue.is_empty() {
+                result = Err((queued, Refused::Full));
+                break;
+            }
+            state.bytes += frame.len();
+            state.queue.push_back(frame);
+            queued += 1;
         }
-        state.bytes += frame.len();
-        state.queue.push_back(frame);
-        let waker = state.waker.take();
+        // Of a full queue it has been told.
+        let waker = if queued > 0 { state.waker.take() } else { None };
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
         }
-        Ok(())
+        result
     }
 
     /// Queues a frame once less than half of the limits waits: for what is produced as fast as it

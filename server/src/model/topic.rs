@@ -68,4 +68,13 @@ impl Position {
             seq: self.seq + 1,
         }
     }
+
+    /// The position before that of an event.
+    #[must_use]
+    pub fn before(self) -> Self {
+        Self {
+            epoch: self.epoch,
+            seq: self.seq - 1,
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! One shard of the hub.
 
 use super::past::Past;
-use super::topic::{Taken, Topic};
+use super::topic::{BURST_MAX, Taken, Topic};
 use super::{Attach, Attached, Command, Error};
 use crate::bus::{Delivery, Feed, Publication, Subscriber, Transient, TransientKind};
 use crate::gateway::wire;
@@ -44,6 +44,10 @@ pub(super) struct Shard {
     past: Past,
     subscriber: Arc<dyn Subscriber>,
     feed: Feed,
+    /// What was taken from the feed and has its turn next.
+    next: Option<Delivery>,
+    /// Events that are handed out together; empty between, and kept for its memory.
+    burst: Vec<Arc<Publication>>,
     topics: HashMap<TopicKey, Place>,
     tail_max: usize,
     /// At most one a topic.
@@ -57,6 +61,8 @@ impl Shard {
             past,
             subscriber,
             feed,
+            next: None,
+            burst: Vec::new(),
             topics: HashMap::new(),
             tail_max,
             tasks: JoinSet::new(),
@@ -71,8 +77,8 @@ impl Shard {
                     Some(command) => self.command(command),
                     None => return,
                 },
-                Some(delivery) = self.feed.recv() => match delivery {
-                    Delivery::Event(event) => self.event(event).await,
+                Some(delivery) = next(&mut self.next, &mut self.feed) => match delivery {
+                    Delivery::Event(event) => self.events(event).await,
                     Delivery::Transient(transient) => self.transient(&transient),
                     Delivery::Dirty(topic) => self.fetch_missed(topic),
                 },
@@ -168,15 +174,39 @@ impl Shard {
         }
     }
 
-    async fn event(&mut self, event: Arc<Publication>) {
-        let key = event.topic;
+    /// Takes an event, and those that wait behind it: while a fan-out is under way more come, which
+    /// a session then gets in one write. The order counts within a topic alone.
+    async fn events(&mut self, first: Arc<Publication>) {
+        let mut burst = std::mem::take(&mut self.burst);
+        burst.push(first);
+        while burst.len() < BURST_MAX {
+            match self.feed.try_recv() {
+                Ok(Delivery::Event(event)) => burst.push(event),
+                Ok(other) => {
+                    self.next = Some(other);
+                    break;
+                }
+                // Whether it waits or has ended, the next turn finds out.
+                Err(_) => break,
+            }
+        }
+        // Stable: the events of a topic stay in their order.
+        burst.sort_by_key(|event| event.topic);
+        for events in burst.chunk_by(|a, b| a.topic == b.topic) {
+            self.events_of(events[0].topic, events).await;
+        }
+        burst.clear();
+        self.burst = burst;
+    }
+
+    async fn events_of(&mut self, key: TopicKey, events: &[Arc<Publication>]) {
         let taken = match self.topics.get_mut(&key) {
             None => return,
             Some(Place::Opening(opening)) => {
-                opening.latest = Some(event.position);
+                opening.latest = events.last().map(|last| last.position);
                 return;
             }
-            Some(Place::Open(topic)) => topic.take(event).await,
+            Some(Place::Open(topic)) => topic.take(events).await,
         };
         if taken == Taken::Jumped {
             metrics::counter!("chirm_topic_jumps_total").increment(1);
@@ -255,6 +285,15 @@ impl Opening {
             Waiting::Position(_) => true,
             Waiting::Attach(attach, _) => attach.session.serial != session,
         });
+    }
+}
+
+/// What has its turn: what was put aside, or what the feed brings. Nothing is lost if it is dropped
+/// while it waits.
+async fn next(aside: &mut Option<Delivery>, feed: &mut Feed) -> Option<Delivery> {
+    match aside.take() {
+        Some(delivery) => Some(delivery),
+        None => feed.recv().await,
     }
 }
 

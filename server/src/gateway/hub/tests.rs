@@ -249,6 +249,25 @@ async fn a_feed_that_overflowed_is_caught_up_even_if_nothing_more_comes() {
 }
 
 #[tokio::test]
+async fn events_that_wait_for_the_hub_are_one_write() {
+    let mut world = World::new(100);
+    let ann = world.session(100);
+    let start = world.start().await;
+    world.attach(&ann, FULL, start).await;
+    for id in 1..=5 {
+        world.publish(id).await;
+    }
+    let write = std::future::poll_fn(|cx| ann.outbox.poll_write(cx)).await;
+    let mut write = write.expect("the stream goes on");
+    let mut found = Vec::new();
+    while !write.is_empty() {
+        let length = u32::from_be_bytes([write[1], write[2], write[3], write[4]]) as usize;
+        found.push(seq(&write.split_to(PREFIX_BYTES + length)));
+    }
+    assert_eq!(found, [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
 async fn what_is_not_remembered_any_more_sends_the_sessions_back() {
     let mut world = World::new(2);
     let (ann, bob) = (world.session(100), world.session(100));

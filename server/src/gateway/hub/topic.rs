@@ -16,6 +16,8 @@ use tokio::time::Instant;
 /// A fan-out lets others run after so many sessions: a ping under saturation takes 0.5 ms so, not
 /// 47.
 const YIELD_EVERY: usize = 64;
+/// Events that are handed to all sessions in one go, at most: each session then writes them in one.
+pub(super) const BURST_MAX: usize = 64;
 /// Events that wait while those before them are fetched; beyond, they are fetched as well.
 const HELD_BACK_MAX: usize = 1_024;
 
@@ -151,25 +153,34 @@ impl Topic {
         self.used_at = Instant::now();
     }
 
-    /// Takes an event from the feed: delivers it if it is the next one.
-    pub(super) async fn take(&mut self, event: Arc<Publication>) -> Taken {
+    /// Takes events from the feed, in its order: delivers those that come next. After a jump the
+    /// rest is fetched with what is missing.
+    pub(super) async fn take(&mut self, events: &[Arc<Publication>]) -> Taken {
         if let Some(filling) = &mut self.filling {
-            if filling.held_back.len() < HELD_BACK_MAX {
-                filling.held_back.push(event);
-            } else {
-                filling.overflown = true;
-            }
+            let room = HELD_BACK_MAX.saturating_sub(filling.held_back.len());
+            let fit = &events[..room.min(events.len())];
+            filling.held_back.extend_from_slice(fit);
+            filling.overflown |= fit.len() < events.len();
             return Taken::Done;
         }
-        let at = self.position;
-        if event.position == at.next() {
-            self.deliver(event).await;
-            Taken::Done
-        } else if event.position.epoch == at.epoch && event.position.seq <= at.seq {
-            Taken::Done
-        } else {
-            Taken::Jumped
+        let mut rest = events;
+        while let [event, ..] = rest {
+            let at = self.position;
+            let count = if event.position == at.next() {
+                let pairs = rest.windows(2).take(BURST_MAX - 1);
+                let follows =
+                    |pair: &&[Arc<Publication>]| pair[1].position == pair[0].position.next();
+                let count = 1 + pairs.take_while(follows).count();
+                self.deliver(&rest[..count]).await;
+                count
+            } else if event.position.epoch == at.epoch && event.position.seq <= at.seq {
+                1
+            } else {
+                return Taken::Jumped;
+            };
+            rest = &rest[count..];
         }
+        Taken::Done
     }
 
     /// Holds events back until those after the answered position are fetched; None: they are being
@@ -186,48 +197,46 @@ impl Topic {
     /// Delivers what was fetched, then what was held back.
     pub(super) async fn fill(&mut self, missed: Vec<Arc<Publication>>) -> Taken {
         let filling = self.filling.take().unwrap_or_default();
-        for event in missed.into_iter().chain(filling.held_back) {
-            if self.take(event).await == Taken::Jumped {
-                return Taken::Jumped;
-            }
-        }
-        if filling.overflown {
+        let events = [missed, filling.held_back].concat();
+        if self.take(&events).await == Taken::Jumped || filling.overflown {
             Taken::Jumped
         } else {
             Taken::Done
         }
     }
 
-    /// Hands an event to all sessions: the same bytes for each.
-    async fn deliver(&mut self, event: Arc<Publication>) {
-        let before = self.position;
-        self.position = event.position;
+    /// Hands events that follow each other to all sessions: the same bytes for each.
+    async fn deliver(&mut self, events: &[Arc<Publication>]) {
+        self.position = events.last().map_or(self.position, |last| last.position);
         self.used_at = Instant::now();
         for (n, (serial, attachment)) in self.sessions.iter().enumerate() {
             if n % YIELD_EVERY == YIELD_EVERY - 1 {
                 tokio::task::yield_now().await;
             }
             let session = &attachment.session;
-            session.signal(event.signal);
-            if event.position.seq <= attachment.after {
-                continue;
+            for event in events {
+                session.signal(event.signal);
             }
+            let had = events.partition_point(|event| event.position.seq <= attachment.after);
+            let new = &events[had..];
+            let Some(last) = new.last() else { continue };
             if !attachment.mode.full {
                 if session.outbox.is_ended() {
                     self.leaving.push(*serial);
                 } else {
-                    let created = Some(event.message_id);
-                    session.activity(event.topic.id, event.position, created);
+                    let created = new.iter().map(|event| event.message_id).max();
+                    session.activity(self.key.id, last.position, created);
                 }
                 continue;
             }
-            match session.outbox.push(event.frame.clone()) {
+            match session.outbox.push_all(new.iter().map(|e| e.frame.clone())) {
                 Ok(()) => {}
-                Err(Refused::Ended) => self.leaving.push(*serial),
-                Err(Refused::Full) => {
+                Err((_, Refused::Ended)) => self.leaving.push(*serial),
+                Err((queued, Refused::Full)) => {
                     self.leaving.push(*serial);
                     if session.syncing.load(Ordering::Acquire) {
-                        session.behind(event.topic, before, attachment.generation);
+                        let held = new[queued].position.before();
+                        session.behind(self.key, held, attachment.generation);
                     } else {
                         metrics::counter!("chirm_slow_consumers_total").increment(1);
                         session.close(&Close::SlowConsumer.into());
@@ -235,14 +244,14 @@ impl Topic {
                 }
             }
         }
-        metrics::counter!("chirm_events_delivered_total").increment(self.sessions.len() as u64);
+        let delivered = self.sessions.len() * events.len();
+        metrics::counter!("chirm_events_delivered_total").increment(delivered as u64);
         for serial in self.leaving.drain(..) {
             self.sessions.swap_remove(&serial);
         }
-        if self.tail.len() >= self.tail_max {
-            self.tail.pop_front();
-        }
-        self.tail.push_back(event);
+        self.tail.extend(events.iter().cloned());
+        let beyond = self.tail.len().saturating_sub(self.tail_max);
+        self.tail.drain(..beyond);
     }
 
     /// Sends all sessions back to where they were: they attach anew.
