@@ -5,6 +5,7 @@ use crate::drain::{Goodbye, Step};
 use crate::form::{Form, Transcoder};
 use crate::{Frames, INPUTS_MAX, Options, Upstream};
 use bytes::Bytes;
+use futures::task::AtomicWaker;
 use futures::{Sink as _, SinkExt as _, Stream as _, StreamExt as _};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -12,7 +13,8 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -64,7 +66,13 @@ impl Socket {
         let io = TokioIo::new(upgraded);
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
         let (inputs, received) = mpsc::channel(INPUTS_MAX);
+        let reading = Reading {
+            task: AtomicWaker::new(),
+            may_read: AtomicBool::new(true),
+        };
         let mut joined = Joined {
+            reading: Arc::new(reading),
+            unflushed: true,
             frames: upstream.open(received, peer),
             inputs: PollSender::new(inputs),
             closes: None,
@@ -103,8 +111,29 @@ impl Socket {
     }
 }
 
+/// Wakes the socket's task when there may be something to read, and remembers it: a frame that is
+/// to be written, for which the task is woken far more often, needs no look at what came.
+struct Reading {
+    task: AtomicWaker,
+    may_read: AtomicBool,
+}
+
+impl Wake for Reading {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.may_read.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
+
 struct Joined<F> {
     own: Socket,
+    reading: Arc<Reading>,
+    /// There may be something in the socket's buffer: of ours, or an answer to what was read.
+    unflushed: bool,
     socket: WebSocketStream<TokioIo<Upgraded>>,
     frames: F,
     inputs: PollSender<Bytes>,
@@ -139,8 +168,13 @@ impl<F: Frames> Joined<F> {
         if let Poll::Ready(end) = self.poll_goodbye(cx) {
             return Poll::Ready(end);
         }
-        if let Poll::Ready(end) = self.poll_read(cx) {
-            return Poll::Ready(end);
+        self.reading.task.register(cx.waker());
+        if self.reading.may_read.swap(false, Ordering::AcqRel) {
+            let waker = Waker::from(self.reading.clone());
+            if let Poll::Ready(end) = self.poll_read(&mut Context::from_waker(&waker)) {
+                return Poll::Ready(end);
+            }
+            self.unflushed = true;
         }
         self.poll_write(cx)
     }
@@ -148,7 +182,7 @@ impl<F: Frames> Joined<F> {
     /// Takes the steps of a drain that has begun.
     fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         while let Some(goodbye) = &mut self.own.goodbye {
-            match std::task::ready!(goodbye.poll_next_unpin(cx)) {
+            match ready!(goodbye.poll_next_unpin(cx)) {
                 Some(Step::Begun) if self.identified => {}
                 Some(Step::Frame(frame)) => {
                     if let Err(end) = self.feed(frame) {
@@ -173,9 +207,7 @@ impl<F: Frames> Joined<F> {
                 Poll::Ready(Err(_)) | Poll::Pending => return Poll::Pending,
             }
             match Pin::new(&mut self.socket).poll_next(cx) {
-                Poll::Pending => {
-                    return Poll::Pending;
-                }
+                Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => return Poll::Ready(End::Gone),
                 Poll::Ready(Some(Ok(message))) => {
                     if let Err(end) = self.take(message) {
@@ -237,10 +269,11 @@ impl<F: Frames> Joined<F> {
     /// the session before is gone, so that the rest waits in the session, which has a bound.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
-            match Pin::new(&mut self.socket).poll_flush(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
-                Poll::Ready(Ok(())) => {}
+            if self.unflushed {
+                match ready!(Pin::new(&mut self.socket).poll_flush(cx)) {
+                    Ok(()) => self.unflushed = false,
+                    Err(_) => return Poll::Ready(End::Gone),
+                }
             }
             let mut bytes = 0;
             while bytes < WRITE_BYTES {
@@ -268,6 +301,7 @@ impl<F: Frames> Joined<F> {
             tracing::error!("a frame can't be written as JSON");
             return Err(End::Session(Some(CloseCode::Error)));
         };
+        self.unflushed = true;
         let fed = Pin::new(&mut self.socket).start_send(message);
         fed.map_err(|_| End::Gone)
     }
