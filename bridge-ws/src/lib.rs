@@ -28,12 +28,12 @@ pub use refusal::Refusal;
 
 use bytes::Bytes;
 use form::Transcoder;
+use futures::channel::mpsc;
 use http::{Request, Response};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 /// What `/metrics` says of the gauges of this crate; docs/operations.md says more.
 pub const GAUGES: &[(&str, &str)] = &[("chirm_websockets", "Open WebSockets.")];

@@ -5,6 +5,7 @@ use crate::drain::{Goodbye, Step};
 use crate::form::{Form, Transcoder};
 use crate::{Frames, INPUTS_MAX, Options, Upstream};
 use bytes::Bytes;
+use futures::channel::mpsc;
 use futures::task::AtomicWaker;
 use futures::{Sink as _, SinkExt as _, Stream as _, StreamExt as _};
 use hyper::upgrade::Upgraded;
@@ -16,19 +17,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
-use tokio_util::sync::PollSender;
 
 /// Read at once; a larger message is read in steps. Every connection has it.
-const READ_BUFFER_BYTES: usize = 1 << 10;
-/// Frames are collected for one write up to this.
-const WRITE_BYTES: usize = 64 << 10;
+const READ_BUFFER_BYTES: usize = 512;
+/// Frames are collected for one write up to this: every connection that was ever busy keeps a
+/// buffer of this size, or of twice as much.
+const WRITE_BYTES: usize = 8 << 10;
 /// Messages that are read in one go, before what waits to be written has its turn.
 const READS_MAX: usize = 16;
 /// How long a client has to answer the end.
@@ -74,7 +74,7 @@ impl Socket {
             reading: Arc::new(reading),
             unflushed: true,
             frames: upstream.open(received, peer),
-            inputs: PollSender::new(inputs),
+            inputs,
             closes: None,
             identified: false,
             socket,
@@ -136,7 +136,7 @@ struct Joined<F> {
     unflushed: bool,
     socket: WebSocketStream<TokioIo<Upgraded>>,
     frames: F,
-    inputs: PollSender<Bytes>,
+    inputs: mpsc::Sender<Bytes>,
     /// The last frame was sent, and says so.
     closes: Option<CloseCode>,
     identified: bool,
@@ -201,7 +201,7 @@ impl<F: Frames> Joined<F> {
     /// Hands on what came, as fast as the session takes it.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         for _ in 0..READS_MAX {
-            match self.inputs.poll_reserve(cx) {
+            match self.inputs.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {}
                 // The session takes no more: it is about to end.
                 Poll::Ready(Err(_)) | Poll::Pending => return Poll::Pending,
@@ -246,7 +246,7 @@ impl<F: Frames> Joined<F> {
         };
         self.identified = true;
         // There is a place: it was reserved. A session that ended meanwhile says why.
-        let _ = self.inputs.send_item(frame);
+        let _ = self.inputs.start_send(frame);
         Ok(())
     }
 

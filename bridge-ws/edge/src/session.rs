@@ -5,6 +5,8 @@ use crate::deframe::{Deframer, framed};
 use crate::pool::{Failure, Gateways, Place};
 use bytes::Bytes;
 use chirm_bridge_ws::{Close, Frames, Upstream, is_closing};
+use futures::StreamExt as _;
+use futures::channel::mpsc;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body::{Body as _, Frame};
@@ -16,7 +18,6 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// The path of `GatewayService.Session`.
@@ -74,7 +75,7 @@ impl Remote {
         mut inputs: mpsc::Receiver<Bytes>,
         peer: IpAddr,
     ) -> Option<Result<Stream, Failure>> {
-        let first = inputs.recv().await?;
+        let first = inputs.next().await?;
         let inputs = Inputs {
             first: Some(first),
             rest: inputs,
@@ -129,7 +130,7 @@ impl http_body::Body for Inputs {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let next = match self.first.take() {
             Some(first) => Some(first),
-            None => ready!(self.rest.poll_recv(cx)),
+            None => ready!(self.rest.poll_next_unpin(cx)),
         };
         Poll::Ready(next.map(|frame| {
             self.traffic.count(&frame);

@@ -7,13 +7,12 @@ use bytes::{Buf as _, Bytes};
 use chirm_bridge_ws::{Bridge, Frames, Options, Origins, Upstream};
 use chirm_proto::v1;
 use futures::StreamExt as _;
+use futures::channel::mpsc;
 use prost::Message as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 
 /// Sessions of this node's gateway.
 #[derive(Clone)]
@@ -47,7 +46,7 @@ impl Upstream for Local {
         let gateway = self.0.clone();
         tokio::spawn(async move {
             let max = gateway.limits().request_bytes_max;
-            let inputs = ReceiverStream::new(inputs).map(move |frame| decode(frame, max));
+            let inputs = inputs.map(move |frame| decode(frame, max));
             gateway.run(inputs, transport).await;
         });
         Sent(outbox)
