@@ -7,6 +7,7 @@
 //!
 //! - `handshake`, `origin`: which requests become WebSockets; `refusal`: what the others get.
 //! - `socket`: one WebSocket's life; `close`: how it ends.
+//! - `waking`: who writes what the session has.
 //! - `form`: a frame as a message; `cache`: events that were made JSON.
 //! - `drain`: how a process that is about to stop lets its clients go.
 
@@ -18,6 +19,7 @@ mod handshake;
 mod origin;
 mod refusal;
 mod socket;
+mod waking;
 
 pub use close::{Close, is_closing};
 pub use drain::Drain;
@@ -52,6 +54,10 @@ pub trait Upstream: Clone + Send + Sync + 'static {
 
 /// What a session sends. Dropped when the client is gone.
 pub trait Frames: Send + Unpin + 'static {
+    /// Whether it may be polled by the waker that it calls, within that call: it must hold nothing
+    /// then that the poll needs. A frame is then written by whoever brings it, and no task is woken.
+    const POLLED_WHILE_WAKING: bool = false;
+
     /// The next encoded `ServerFrame`; `None` after the last.
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>>;
 }

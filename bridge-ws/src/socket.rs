@@ -3,19 +3,18 @@
 use crate::close::{self, Close};
 use crate::drain::{Goodbye, Step};
 use crate::form::{Form, Transcoder};
+use crate::waking::{Readiness, Shared, frame_waker, lock};
 use crate::{Frames, INPUTS_MAX, Options, Upstream};
 use bytes::Bytes;
 use futures::channel::mpsc;
-use futures::task::AtomicWaker;
 use futures::{Sink as _, SinkExt as _, Stream as _, StreamExt as _};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -66,28 +65,35 @@ impl Socket {
         let io = TokioIo::new(upgraded);
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
         let (inputs, received) = mpsc::channel(INPUTS_MAX);
-        let reading = Reading {
-            task: AtomicWaker::new(),
-            may_read: AtomicBool::new(true),
-        };
-        let mut joined = Joined {
-            reading: Arc::new(reading),
-            unflushed: true,
-            frames: upstream.open(received, peer),
-            inputs,
-            closes: None,
-            identified: false,
-            socket,
-            own: self,
-        };
+        let deadline = self.options.identify_deadline;
+        let readiness = Readiness::new();
+        let shared = Arc::new_cyclic(|shared| {
+            Mutex::new(Some(Joined {
+                socket_waker: Waker::from(readiness.clone()),
+                frame_waker: frame_waker(shared.clone(), readiness.clone()),
+                readiness,
+                unflushed: true,
+                frames: upstream.open(received, peer),
+                inputs,
+                closes: None,
+                identified: false,
+                end: None,
+                socket,
+                own: self,
+            }))
+        });
         metrics::gauge!("chirm_websockets").increment(1.0);
-        let end = joined.live().await;
-        let Joined {
+        let end = live(&shared, deadline).await;
+        let joined = lock(&shared).take();
+        let Some(Joined {
             own,
             socket,
             frames,
             ..
-        } = joined;
+        }) = joined
+        else {
+            return;
+        };
         // The session ends before the goodbye is waited for.
         drop(frames);
         let (last, code) = match end {
@@ -111,27 +117,14 @@ impl Socket {
     }
 }
 
-/// Wakes the socket's task when there may be something to read, and remembers it: a frame that is
-/// to be written, for which the task is woken far more often, needs no look at what came.
-struct Reading {
-    task: AtomicWaker,
-    may_read: AtomicBool,
-}
-
-impl Wake for Reading {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.may_read.store(true, Ordering::Release);
-        self.task.wake();
-    }
-}
-
-struct Joined<F> {
+/// A socket with its session. Its task reads; frames are written by whoever has the lock.
+pub(crate) struct Joined<F> {
     own: Socket,
-    reading: Arc<Reading>,
+    readiness: Arc<Readiness>,
+    /// For the socket: wakes the task.
+    socket_waker: Waker,
+    /// For frames.
+    frame_waker: Waker,
     /// There may be something in the socket's buffer: of ours, or an answer to what was read.
     unflushed: bool,
     socket: WebSocketStream<TokioIo<Upgraded>>,
@@ -140,43 +133,61 @@ struct Joined<F> {
     /// The last frame was sent, and says so.
     closes: Option<CloseCode>,
     identified: bool,
+    /// It was found out while a frame was handed out.
+    end: Option<End>,
+}
+
+/// Both are there until this ends: it tells how.
+async fn live<F: Frames>(shared: &Shared<F>, identify_deadline: Duration) -> End {
+    let poll = |cx: &mut Context<'_>| match &mut *lock(shared) {
+        Some(joined) => (joined.poll(cx), joined.identified),
+        None => (Poll::Ready(End::Gone), true),
+    };
+    {
+        let mut deadline = std::pin::pin!(sleep(identify_deadline));
+        let first = poll_fn(|cx| match poll(cx) {
+            (Poll::Ready(end), _) => Poll::Ready(Some(end)),
+            (Poll::Pending, true) => Poll::Ready(None),
+            (Poll::Pending, false) => {
+                let late = deadline.as_mut().poll(cx);
+                late.map(|()| Some(End::Carrier(Close::IdentifyTimeout, None)))
+            }
+        });
+        if let Some(end) = first.await {
+            return end;
+        }
+    }
+    poll_fn(|cx| poll(cx).0).await
 }
 
 impl<F: Frames> Joined<F> {
-    async fn live(&mut self) -> End {
-        let deadline = sleep(self.own.options.identify_deadline);
-        {
-            let mut deadline = std::pin::pin!(deadline);
-            let first = poll_fn(|cx| {
-                if let Poll::Ready(end) = self.poll(cx) {
-                    return Poll::Ready(Some(end));
-                }
-                if self.identified {
-                    return Poll::Ready(None);
-                }
-                let late = deadline.as_mut().poll(cx);
-                late.map(|()| Some(End::Carrier(Close::IdentifyTimeout, None)))
-            });
-            if let Some(end) = first.await {
-                return end;
-            }
-        }
-        poll_fn(|cx| self.poll(cx)).await
-    }
-
+    /// What the task does.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        self.readiness.task.register(cx.waker());
+        if let Some(end) = self.end.take() {
+            return Poll::Ready(end);
+        }
         if let Poll::Ready(end) = self.poll_goodbye(cx) {
             return Poll::Ready(end);
         }
-        self.reading.task.register(cx.waker());
-        if self.reading.may_read.swap(false, Ordering::AcqRel) {
-            let waker = Waker::from(self.reading.clone());
+        if self.readiness.take() {
+            let waker = self.socket_waker.clone();
             if let Poll::Ready(end) = self.poll_read(&mut Context::from_waker(&waker)) {
                 return Poll::Ready(end);
             }
             self.unflushed = true;
         }
-        self.poll_write(cx)
+        self.poll_write()
+    }
+
+    /// Writes the frames that there are, in place of the task; that hears of the end.
+    pub(crate) fn hand_out(&mut self) {
+        if self.end.is_none()
+            && let Poll::Ready(end) = self.poll_write()
+        {
+            self.end = Some(end);
+            self.readiness.task.wake();
+        }
     }
 
     /// Takes the steps of a drain that has begun.
@@ -267,17 +278,20 @@ impl<F: Frames> Joined<F> {
 
     /// Writes what the session has, as fast as the client takes it: only once all that was taken of
     /// the session before is gone, so that the rest waits in the session, which has a bound.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll_write(&mut self) -> Poll<End> {
+        let (socket_waker, frame_waker) = (self.socket_waker.clone(), self.frame_waker.clone());
+        let socket = &mut Context::from_waker(&socket_waker);
+        let frames = &mut Context::from_waker(&frame_waker);
         loop {
             if self.unflushed {
-                match ready!(Pin::new(&mut self.socket).poll_flush(cx)) {
+                match ready!(Pin::new(&mut self.socket).poll_flush(socket)) {
                     Ok(()) => self.unflushed = false,
                     Err(_) => return Poll::Ready(End::Gone),
                 }
             }
             let mut bytes = 0;
             while bytes < WRITE_BYTES {
-                match self.frames.poll_frame(cx) {
+                match self.frames.poll_frame(frames) {
                     Poll::Pending => break,
                     Poll::Ready(None) => return Poll::Ready(End::Session(self.closes)),
                     Poll::Ready(Some(frame)) => {
