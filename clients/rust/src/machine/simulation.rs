@@ -248,7 +248,7 @@ impl World {
                     timer: Timer::Connect,
                     ..
                 } => self.waits.push(Timer::Connect),
-                Action::Hold(_, position) => self.held = position,
+                Action::Hold(_, held) => self.held = held.position,
                 Action::Emit(event) => self.program.take(event),
                 _ => {}
             }

@@ -342,8 +342,11 @@ pub(super) fn write(action: &Action) -> Option<String> {
         Action::Wait { timer, delay } => {
             format!("wait {} {}", write_timer(*timer), write_delay(*delay))
         }
-        Action::Hold(topic, Some(position)) => format!("hold {} {}", name(*topic), at(*position)),
-        Action::Hold(topic, None) => format!("hold {} none", name(*topic)),
+        Action::Hold(topic, held) => {
+            let position = held.position.map_or_else(|| "none".to_owned(), at);
+            let last_id = held.last_id.map_or_else(String::new, |id| format!(" {id}"));
+            format!("hold {} {position}{last_id}", name(*topic))
+        }
         Action::Finish(_) => "finish".to_owned(),
         Action::Emit(event) => format!("emit {}", write_event(event)),
     })
