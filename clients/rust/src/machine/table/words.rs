@@ -72,6 +72,21 @@ fn timer(text: &str) -> Timer {
     }
 }
 
+/// The position and the last id with which the program runs again, if it does.
+pub(super) fn read_kept(text: &str) -> Option<(Vec<v1::TopicPosition>, Vec<(i64, i64)>)> {
+    let words: Vec<_> = text.split(' ').collect();
+    let ["again", channel, at, last_id] = words.as_slice() else {
+        return None;
+    };
+    let topic = topic(channel);
+    let held = (*at != "none").then(|| v1::TopicPosition {
+        topic: Some(topic),
+        position: Some(position(at)),
+    });
+    let last_ids = vec![(topic.id, last_id.parse().unwrap())];
+    Some((held.into_iter().collect(), last_ids))
+}
+
 pub(super) fn read(text: &str) -> Input {
     let words: Vec<_> = text.split(' ').collect();
     match words.as_slice() {
