@@ -72,8 +72,11 @@ fn timer(text: &str) -> Timer {
     }
 }
 
-/// The position and the last id with which the program runs again, if it does.
-pub(super) fn read_kept(text: &str) -> Option<(Vec<v1::TopicPosition>, Vec<(i64, i64)>)> {
+/// Positions and last ids.
+type Kept = (Vec<v1::TopicPosition>, Vec<(i64, i64)>);
+
+/// With what the program runs again, if it does.
+pub(super) fn read_kept(text: &str) -> Option<Kept> {
     let words: Vec<_> = text.split(' ').collect();
     let ["again", channel, at, last_id] = words.as_slice() else {
         return None;
