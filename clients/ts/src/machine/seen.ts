@@ -57,8 +57,9 @@ export class Seen {
   }
 
   /**
-   * Up to which id the program has had all since its time began, while no page or event is being
-   * taken: all that is remembered lies above the floor.
+   * Up to which id the program has had all since its time began. That is the newest that it had:
+   * pages rise, and what comes live waits until they end. All that is remembered lies above the
+   * floor.
    */
   get lastId(): string | undefined {
     return this.#ids.at(-1) ?? this.#floor;
