@@ -104,8 +104,10 @@ enum Said {
     Closed {
         reason: String,
     },
+    #[serde(rename_all = "camelCase")]
     Left {
         positions: Vec<String>,
+        last_ids: Vec<(String, String)>,
         stats: Counts,
     },
 }
@@ -138,8 +140,21 @@ impl From<Counts> for Stats {
     }
 }
 
-/// What a run leaves: positions for the next, and what its client has been through.
-pub(super) type Left = (Vec<v1::TopicPosition>, Stats);
+/// What a run leaves.
+#[derive(Debug)]
+pub(super) struct Left {
+    /// What the next goes on from.
+    pub(super) kept: Kept,
+    /// What its client has been through.
+    pub(super) stats: Stats,
+}
+
+/// What a client says that a program is to keep.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Kept {
+    pub(super) positions: Vec<v1::TopicPosition>,
+    pub(super) last_ids: Vec<(i64, i64)>,
+}
 
 /// One that runs. Dropped, it ends.
 pub(super) struct Driver {
@@ -294,9 +309,22 @@ impl Hearing {
                 }
             }
             Said::Disconnected { reason } | Said::Closed { reason } => self.notes.lost(reason),
-            Said::Left { positions, stats } => {
+            Said::Left {
+                positions,
+                last_ids,
+                stats,
+            } => {
                 let positions = positions.iter().map(|text| decoded("a position", text));
-                return Ok(Some((positions.collect::<Result<_>>()?, stats.into())));
+                let last_ids = last_ids.iter().map(|(channel, id)| {
+                    let ids = channel.parse().ok().zip(id.parse().ok());
+                    ids.context("a last id that is none")
+                });
+                let kept = Kept {
+                    positions: positions.collect::<Result<_>>()?,
+                    last_ids: last_ids.collect::<Result<_>>()?,
+                };
+                let stats = stats.into();
+                return Ok(Some(Left { kept, stats }));
             }
         }
         Ok(None)
@@ -417,11 +445,13 @@ mod tests {
     fn what_it_leaves_is_read() {
         let held = encoded(position());
         let line = format!(
-            r#"{{"what":"left","positions":["{held}"],"stats":{{"connects":1,"replayed":2,
-            "snapshots":3,"gaps":4,"jumps":5,"duplicates":6,"pages":7,"resent":8}}}}"#
+            r#"{{"what":"left","positions":["{held}"],"lastIds":[["9223372036854775807","0"]],
+            "stats":{{"connects":1,"replayed":2,"snapshots":3,"gaps":4,"jumps":5,"duplicates":6,
+            "pages":7,"resent":8}}}}"#
         );
-        let (positions, stats) = heard(&[line]).1.unwrap().unwrap();
-        assert_eq!(positions, [position()]);
+        let Left { kept, stats } = heard(&[line]).1.unwrap().unwrap();
+        assert_eq!(kept.positions, [position()]);
+        assert_eq!(kept.last_ids, [(i64::MAX, 0)]);
         assert_eq!((stats.connects, stats.jumps, stats.resent), (1, 5, 8));
     }
 

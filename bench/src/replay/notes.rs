@@ -3,7 +3,7 @@
 use crate::history::{Record, Recorder, Seen, Source, hash};
 use chirm_client::{Event, Events};
 use chirm_proto::v1;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,35 +12,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Default)]
 pub(super) struct Had {
     count: AtomicU64,
-    runs: Mutex<HashMap<i64, BTreeMap<i64, usize>>>,
+    runs: Mutex<HashMap<(i64, i64), usize>>,
 }
 
 impl Had {
     /// In which run the message came first.
     pub(super) fn insert(&self, channel: i64, id: i64, run: usize) -> usize {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        *runs
-            .entry(channel)
-            .or_default()
-            .entry(id)
-            .or_insert_with(|| {
-                self.count.fetch_add(1, Ordering::Relaxed);
-                run
-            })
+        *runs.entry((channel, id)).or_insert_with(|| {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            run
+        })
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
-    }
-
-    /// The newest message of each channel.
-    pub(super) fn last_ids(&self) -> Vec<(i64, i64)> {
-        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = runs.iter();
-        newest
-            .filter_map(|(channel, ids)| Some((*channel, *ids.last_key_value()?.0)))
-            .collect()
     }
 }
 
@@ -128,9 +115,6 @@ mod tests {
         assert_eq!((had.insert(1, 20, 0), had.insert(1, 5, 0)), (0, 0));
         assert_eq!((had.insert(1, 5, 1), had.insert(2, 5, 1)), (0, 1));
         assert_eq!(had.count(), 3);
-        let mut last_ids = had.last_ids();
-        last_ids.sort_unstable();
-        assert_eq!(last_ids, [(1, 20), (2, 5)]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The watchers: those by the client library, each with another way to listen, and one by REST.
 
-use super::driver::{Driver, Left, Package};
+use super::driver::{Driver, Kept, Left, Package};
 use super::notes::{Had, Notes};
 use super::picture::{LISTS, Picture, views};
 use super::rest::Rest;
@@ -47,7 +47,7 @@ pub(super) struct Watcher {
     /// The present run; `None` while it is away.
     run: Option<Run>,
     /// What it took along when it left.
-    positions: Vec<v1::TopicPosition>,
+    kept: Kept,
 }
 
 /// How a watcher listens: by the Rust client, but for the last.
@@ -138,7 +138,7 @@ impl Watcher {
             had: Arc::default(),
             stats: Vec::new(),
             run: None,
-            positions: Vec::new(),
+            kept: Kept::default(),
         };
         watcher.come().await?;
         Ok(watcher)
@@ -159,8 +159,9 @@ impl Watcher {
             config.delivery = v1::Delivery::Viewed;
             config.viewed = self.viewed();
         }
-        config.positions = std::mem::take(&mut self.positions);
-        config.last_ids = self.had.last_ids();
+        let kept = std::mem::take(&mut self.kept);
+        config.positions = kept.positions;
+        config.last_ids = kept.last_ids;
         config.tap = Some(tap(self.name, self.recorder.clone(), self.picture.clone()));
         let notes = Notes {
             name: self.name,
@@ -177,14 +178,14 @@ impl Watcher {
         Ok(())
     }
 
-    /// Ends the connection, as a program does that ends, and keeps its positions.
+    /// Ends the connection, as a program does that ends, and keeps what its client says.
     pub(super) async fn leave(&mut self) -> Result<()> {
         let Some(run) = self.run.take() else {
             return Ok(());
         };
-        let (positions, stats) = run.leave().await.context(self.name)?;
+        let Left { kept, stats } = run.leave().await.context(self.name)?;
         self.stats.push(stats);
-        self.positions = positions;
+        self.kept = kept;
         Ok(())
     }
 
@@ -296,7 +297,12 @@ impl Run {
             Self::Rust(client, task) => {
                 client.clone().close().await;
                 task.await?;
-                Ok((client.positions(), client.stats()))
+                let kept = Kept {
+                    positions: client.positions(),
+                    last_ids: client.last_ids(),
+                };
+                let stats = client.stats();
+                Ok(Left { kept, stats })
             }
             Self::TypeScript(driver) => driver.leave().await,
         }

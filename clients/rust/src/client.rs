@@ -4,13 +4,14 @@ use crate::{
     config::{Config, Looking, SendOptions},
     driver::{self, Command, Shared},
     error::Error,
-    event::{Events, Stats},
+    event::{Events, Held, Stats},
+    machine::channel_topic,
     outbox::OutboxEntry,
 };
 use chirm_proto::v1;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -43,23 +44,18 @@ impl Client {
     pub fn start(config: Config) -> (Self, Events) {
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
         let (items_in, items) = mpsc::channel(config.event_buffer.max(1));
-        let positions: HashMap<_, _> = config
-            .positions
-            .iter()
-            .filter_map(|p| Some((p.topic?, p.position?)))
-            .collect();
-        let positions = Arc::new(Mutex::new(positions));
+        let holdings = Arc::new(Mutex::new(kept(&config)));
         let (readiness, _) = watch::channel(Readiness::Pending);
         let (done, _) = watch::channel(false);
         let shared = Arc::new(Shared {
             readiness,
             done,
-            positions: positions.clone(),
+            holdings: holdings.clone(),
             stats: Mutex::default(),
             outbox: config.outbox.clone(),
         });
         tokio::spawn(driver::run(config, received, items_in, shared.clone()));
-        (Self { commands, shared }, Events { items, positions })
+        (Self { commands, shared }, Events { items, holdings })
     }
 
     /// Waits until a connection has got ready for the first time.
@@ -165,24 +161,44 @@ impl Client {
         Ok(())
     }
 
-    /// The positions of what the program has taken from [`Events`]: what to keep for a later run.
-    /// A topic whose history is being paged has none. With `Events` dropped they stay as they were.
+    /// The positions of what the program has taken from [`Events`]: what to keep for a later run,
+    /// together with [`Client::last_ids`]. A topic whose history is being paged has none. With
+    /// `Events` dropped they stay as they were.
     #[must_use]
     pub fn positions(&self) -> Vec<v1::TopicPosition> {
-        let held = self
-            .shared
-            .positions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut positions: Vec<_> = held
+        let mut positions: Vec<_> = self
+            .holdings()
             .iter()
-            .map(|(topic, position)| v1::TopicPosition {
+            .filter(|(_, held)| held.position.is_some())
+            .map(|(topic, held)| v1::TopicPosition {
                 topic: Some(*topic),
-                position: Some(*position),
+                position: held.position,
             })
             .collect();
         positions.sort_by_key(|p| p.topic.map(|t| (t.kind, t.id)));
         positions
+    }
+
+    /// Of each channel, `(channel, message)`: up to which message's id the program has taken all
+    /// from [`Events`] since its time in the channel began. That is its newest message there, or
+    /// before the first, where its time began: the channel's last message at the time, or 0. For
+    /// [`Config::last_ids`] of a later run, which without them misses what came to a channel that
+    /// had no message yet. They never run ahead of what was taken, as positions don't; a channel
+    /// that is no longer visible has none.
+    #[must_use]
+    pub fn last_ids(&self) -> Vec<(i64, i64)> {
+        let mut last_ids: Vec<_> = self
+            .holdings()
+            .iter()
+            .filter_map(|(topic, held)| Some((topic.id, held.last_id?)))
+            .collect();
+        last_ids.sort_unstable();
+        last_ids
+    }
+
+    fn holdings(&self) -> MutexGuard<'_, HashMap<v1::Topic, Held>> {
+        let holdings = self.shared.holdings.lock();
+        holdings.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Uses another token that lasts, a bot's or a service key, for calls from now on and for the
@@ -232,6 +248,21 @@ impl Client {
             tokio::spawn(async move { commands.send(command).await.ok() });
         }
     }
+}
+
+/// What an earlier run left.
+fn kept(config: &Config) -> HashMap<v1::Topic, Held> {
+    let mut holdings = HashMap::<_, Held>::new();
+    for p in &config.positions {
+        if let (Some(topic), Some(position)) = (p.topic, p.position) {
+            holdings.entry(topic).or_default().position = Some(position);
+        }
+    }
+    for (channel, last_id) in &config.last_ids {
+        let held = holdings.entry(channel_topic(*channel)).or_default();
+        held.last_id.get_or_insert(*last_id);
+    }
+    holdings
 }
 
 impl std::fmt::Debug for Client {

@@ -44,9 +44,10 @@ pub struct Config {
     pub intents: Vec<v1::Intent>,
     /// Positions held from an earlier run, as [`crate::Client::positions`] gave them.
     pub positions: Vec<v1::TopicPosition>,
-    /// The newest message held of channels from an earlier run: `(channel, message)`. A gap in such
-    /// a channel is paged from there: edits and deletions of older messages in it don't come. What
-    /// the earlier run had beyond its positions comes again: a program that keeps messages compares
+    /// Up to which message all is held of channels from an earlier run, as
+    /// [`crate::Client::last_ids`] gave them: they belong to the positions. A gap in such a channel
+    /// is paged from there: edits and deletions of older messages in it don't come. What the
+    /// earlier run had beyond its positions comes again: a program that keeps messages compares
     /// their ids.
     pub last_ids: Vec<(i64, i64)>,
     /// Whether a channel that was never seen is paged from its first message. By default its

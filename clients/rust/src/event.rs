@@ -124,8 +124,17 @@ pub struct Stats {
     pub resent: u64,
 }
 
-/// Positions by topic.
-pub(crate) type Positions = Arc<Mutex<HashMap<v1::Topic, v1::Position>>>;
+/// What a program holds of a topic, as far as it has taken its events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Up to where it is complete.
+    pub(crate) position: Option<v1::Position>,
+    /// Of a channel: up to which message it has all since its time there began.
+    pub(crate) last_id: Option<i64>,
+}
+
+/// What it holds of each.
+pub(crate) type Holdings = Arc<Mutex<HashMap<v1::Topic, Held>>>;
 
 /// What travels to [`Events`].
 #[expect(
@@ -134,15 +143,15 @@ pub(crate) type Positions = Arc<Mutex<HashMap<v1::Topic, v1::Position>>>;
 )]
 pub(crate) enum Item {
     Event(Event),
-    /// From here on the topic is held at this position, or at none.
-    Hold(v1::Topic, Option<v1::Position>),
+    /// From here on this is held of the topic.
+    Hold(v1::Topic, Held),
 }
 
 /// The stream of events. It is bounded: a program that doesn't take them in time holds up its
 /// connection, sends included. A program that only sends drops it.
 pub struct Events {
     pub(crate) items: mpsc::Receiver<Item>,
-    pub(crate) positions: Positions,
+    pub(crate) holdings: Holdings,
 }
 
 impl Events {
@@ -156,15 +165,13 @@ impl Events {
             match std::task::ready!(self.items.poll_recv(context)) {
                 None => return Poll::Ready(None),
                 Some(Item::Event(event)) => return Poll::Ready(Some(event)),
-                Some(Item::Hold(topic, position)) => {
-                    let mut held = self
-                        .positions
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner);
-                    match position {
-                        Some(position) => held.insert(topic, position),
-                        None => held.remove(&topic),
-                    };
+                Some(Item::Hold(topic, held)) => {
+                    let mut holdings = self.holdings.lock().unwrap_or_else(PoisonError::into_inner);
+                    if held == Held::default() {
+                        holdings.remove(&topic);
+                    } else {
+                        holdings.insert(topic, held);
+                    }
                 }
             }
         }

@@ -6,12 +6,12 @@ import { ChirmError, Client } from "@chirm/client";
 
 const url = process.env.CHIRM_URL ?? "http://127.0.0.1:7300";
 const [file = "bot-state.json"] = process.argv.slice(2);
-const state = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : { lastIds: {} };
+const state = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : {};
 const client = new Client({
   url,
   token: process.env.CHIRM_TOKEN,
   positions: state.positions,
-  lastIds: Object.entries(state.lastIds),
+  lastIds: state.lastIds,
 });
 process.once("SIGTERM", () => client.close());
 
@@ -19,9 +19,8 @@ for await (const event of client.events()) {
   if (event.type === "disconnected") console.error(`${event.reason}; connecting again`);
   if (event.type !== "message") continue;
   const { id, channelId, content } = event.message;
-  if (content === "!roll" && !(await answer(channelId, id))) continue;
-  state.lastIds[channelId] = id;
-  state.positions = client.positions();
+  if (content === "!roll" && !(await answer(channelId, id))) break;
+  const state = { positions: client.positions(), lastIds: client.lastIds() };
   writeFileSync(file, JSON.stringify(state));
 }
 

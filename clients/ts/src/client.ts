@@ -8,7 +8,7 @@ import { Driver } from "./driver/index.js";
 import { type ChirmError, configError } from "./error.js";
 import type { Event, EventOf, EventType, Stats } from "./event.js";
 import { Feed, type Listener } from "./feed.js";
-import { type TopicPosition, TopicPositionSchema } from "./gen/chirm/v1/common_pb.js";
+import { TopicKind, type TopicPosition, TopicPositionSchema } from "./gen/chirm/v1/common_pb.js";
 import { type Message, SendMessageRequestSchema } from "./gen/chirm/v1/message_pb.js";
 import { PresenceStatus } from "./gen/chirm/v1/presence_pb.js";
 import { topicKey } from "./machine/index.js";
@@ -47,6 +47,7 @@ export class Client {
   readonly #credentials: Credentials;
   readonly #outbox: OutboxStore;
   readonly #positions = new Map<string, TopicPosition>();
+  readonly #lastIds: Map<string, string>;
   readonly #started: Promise<void>;
   readonly #ended: Promise<void>;
   #readiness: Readiness = "pending";
@@ -63,9 +64,12 @@ export class Client {
       const position = create(TopicPositionSchema, held);
       if (position.topic !== undefined) this.#positions.set(topicKey(position.topic), position);
     }
-    const feed = new Feed(options.eventBuffer ?? EVENT_BUFFER, (topic, position) => {
+    const lastIds = new Map(options.lastIds);
+    const feed = new Feed(options.eventBuffer ?? EVENT_BUFFER, ({ topic, position, lastId }) => {
       if (position === undefined) this.#positions.delete(topicKey(topic));
       else this.#positions.set(topicKey(topic), create(TopicPositionSchema, { topic, position }));
+      if (lastId !== undefined) lastIds.set(topic.id, lastId);
+      else if (topic.kind === TopicKind.CHANNEL) lastIds.delete(topic.id);
     });
     const outbox = options.outbox ?? new MemoryOutbox();
     let ended = () => {};
@@ -76,11 +80,12 @@ export class Client {
       this.#note(event);
       if (event.type === "closed") ended();
     };
+    this.#lastIds = lastIds;
     this.#feed = feed;
     this.#credentials = credentials;
     this.#outbox = outbox;
     this.api = new Api(transport, () => credentials.token);
-    this.#driver = new Driver({ options, transport, credentials, outbox, feed, note });
+    this.#driver = new Driver({ options, lastIds, transport, credentials, outbox, feed, note });
     this.#started = this.#driver.start();
   }
 
@@ -181,11 +186,22 @@ export class Client {
   }
 
   /**
-   * The positions of what the program has taken: what to keep for a later run, as JSON if need be.
-   * A topic whose history is being paged has none.
+   * The positions of what the program has taken: what to keep for a later run, as JSON if need be,
+   * together with {@link lastIds}. A topic whose history is being paged has none.
    */
   positions(): TopicPosition[] {
     return [...this.#positions.values()];
+  }
+
+  /**
+   * Of each channel, up to which message's id the program has taken all since its time in the
+   * channel began. That is its newest message there, or before the first, where its time began: the
+   * channel's last message at the time, or "0". For {@link ClientOptions.lastIds} of a later run,
+   * which without them misses what came to a channel that had no message yet. They never run ahead
+   * of what was taken, as positions don't; a channel that is no longer visible has none.
+   */
+  lastIds(): [channelId: string, messageId: string][] {
+    return [...this.#lastIds];
   }
 
   /**

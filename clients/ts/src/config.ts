@@ -55,9 +55,10 @@ export interface ClientOptions {
   /** Positions held from an earlier run, as {@link Client.positions} gave them. */
   readonly positions?: readonly MessageInitShape<typeof TopicPositionSchema>[];
   /**
-   * The newest message held of channels from an earlier run. A gap in such a channel is paged from
-   * there: edits and deletes of older messages in it don't come. What the earlier run had beyond
-   * its positions comes again: a program that keeps messages compares their ids.
+   * Up to which message all is held of channels from an earlier run, as {@link Client.lastIds} gave
+   * them: they belong to the positions. A gap in such a channel is paged from there: edits and
+   * deletes of older messages in it don't come. What the earlier run had beyond its positions comes
+   * again: a program that keeps messages compares their ids.
    */
   readonly lastIds?: Iterable<readonly [channelId: string, messageId: string]>;
   /**

@@ -6,10 +6,17 @@
 import type { Event, EventOf, EventType } from "./event.js";
 import type { Position, Topic } from "./gen/chirm/v1/common_pb.js";
 
-/** An event, or: from here on the topic is held at this position, or at none. */
-export type Item =
-  | { readonly event: Event }
-  | { readonly topic: Topic; readonly position: Position | undefined };
+/** What a program holds of a topic, as far as it has taken its events. */
+export interface Held {
+  readonly topic: Topic;
+  /** Up to where it is complete. */
+  readonly position: Position | undefined;
+  /** Of a channel: up to which message it has all since its time there began. */
+  readonly lastId: string | undefined;
+}
+
+/** An event, or what is held of a topic from here on. */
+export type Item = { readonly event: Event } | Held;
 
 /** Hears events, one after the other. */
 export type Listener<E> = (event: E) => void;
@@ -26,7 +33,7 @@ const ANY = "*";
 
 export class Feed {
   readonly #itemsMax: number;
-  readonly #held: (topic: Topic, position: Position | undefined) => void;
+  readonly #held: (held: Held) => void;
   /** What somebody still has to take. */
   #items: Item[] = [];
   /** The number of the first of them. */
@@ -40,8 +47,8 @@ export class Feed {
   #isTelling = false;
   #waitsForRoom: (() => void)[] = [];
 
-  /** With room for so many items; `held` hears which positions the program holds. */
-  constructor(itemsMax: number, held: (topic: Topic, position: Position | undefined) => void) {
+  /** With room for so many items; `held` hears what the program holds. */
+  constructor(itemsMax: number, held: (held: Held) => void) {
     this.#itemsMax = Math.max(1, itemsMax);
     this.#held = held;
   }
@@ -151,7 +158,7 @@ export class Feed {
     for (const { next } of this.#cursors) taken = Math.min(taken, next);
     const gone = this.#items.splice(0, taken - this.#first);
     this.#first = taken;
-    for (const item of gone) if ("topic" in item) this.#held(item.topic, item.position);
+    for (const item of gone) if ("topic" in item) this.#held(item);
     if (!this.isFull) for (const resolve of this.#waitsForRoom.splice(0)) resolve();
   }
 

@@ -113,6 +113,31 @@ describe.each(CARRIERS)("by $name", (carrier) => {
     expect(client.positions()[0]?.position?.epoch).toBe("2");
   });
 
+  test("what a run left lets the next go on, though a channel had no message", async () => {
+    const client = start(carrier);
+    const reading = new Reading(client);
+    await reading.next("ready");
+    expect(client.lastIds()).toEqual([[CHANNEL, "0"]]);
+    let open = () => {};
+    server.pageGate = new Promise((resolve) => {
+      open = resolve;
+    });
+    server.forget();
+    client.cut();
+    await reading.next("gap");
+    await reading.next("ready");
+    await client.close();
+    open();
+    // It ended while the channel was paged.
+    const left = { positions: client.positions(), lastIds: client.lastIds() };
+    expect(left).toEqual({ positions: [], lastIds: [[CHANNEL, "0"]] });
+    for (const id of range(101, 150)) server.create(id);
+    const { positions, lastIds } = JSON.parse(JSON.stringify(left));
+    // What can be gone through once is enough.
+    const next = start(carrier, { positions, lastIds: new Map<string, string>(lastIds).entries() });
+    expect(await new Reading(next).ids(50)).toEqual(range(101, 150));
+  });
+
   test("a jump is noticed and closed", async () => {
     const client = start(carrier);
     const reading = new Reading(client);
@@ -368,8 +393,10 @@ test("two readers have the same events, and the slower one decides what is held"
   server.create(102);
   expect(await fast.ids(1)).toEqual([102]);
   expect(client.positions()[0]?.position?.seq).toBe("0");
+  expect(client.lastIds()).toEqual([[CHANNEL, "0"]]);
   expect(await slow.ids(2)).toEqual([101, 102]);
   expect(client.positions()[0]?.position?.seq).toBe("1");
+  expect(client.lastIds()).toEqual([[CHANNEL, "101"]]);
 });
 
 test("events end when their signal says so", async () => {

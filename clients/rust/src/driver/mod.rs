@@ -9,7 +9,7 @@ use crate::{
     client::Readiness,
     config::{Config, Looking, Tapped},
     error::{Advice, Error},
-    event::{Event, Item, Positions, Stats},
+    event::{Event, Holdings, Item, Stats},
     machine::{Action, Delay, Input, Machine, Rules, Timer},
     outbox::{OutboxEntry, OutboxStore},
     stream::{Connection, open, receive},
@@ -51,7 +51,7 @@ pub(crate) type Answer = oneshot::Sender<Result<v1::Message, Error>>;
 pub(crate) struct Shared {
     pub(crate) readiness: watch::Sender<Readiness>,
     pub(crate) done: watch::Sender<bool>,
-    pub(crate) positions: Positions,
+    pub(crate) holdings: Holdings,
     pub(crate) stats: Mutex<Stats>,
     pub(crate) outbox: Arc<dyn OutboxStore>,
 }
@@ -353,7 +353,7 @@ impl Driver {
                 self.note(&event);
                 self.out.push_back(Item::Event(event));
             }
-            Action::Hold(topic, position) => self.out.push_back(Item::Hold(topic, position)),
+            Action::Hold(topic, held) => self.out.push_back(Item::Hold(topic, held)),
             Action::Finish(error) => self.finished = Some(error),
         }
     }

@@ -1,7 +1,7 @@
 //! A channel: the position held, and gaps.
 
 use super::{
-    Action, Machine, channel_topic,
+    Machine, channel_topic,
     paging::{Kept, Paging},
     seen::{News, Origin, Seen},
 };
@@ -188,11 +188,16 @@ impl Machine {
         (source, position): (Source, Option<v1::Position>),
     ) {
         match self.channel(id).seen.take(&message, origin) {
-            News::New => self.emit(Event::Message {
-                message,
-                source,
-                position,
-            }),
+            News::New => {
+                self.emit(Event::Message {
+                    message,
+                    source,
+                    position,
+                });
+                if source == Source::Page {
+                    self.tell_held(channel_topic(id));
+                }
+            }
             News::Updated => self.emit(Event::MessageUpdated(message)),
             News::Deleted => self.emit(Event::MessageDeleted(message)),
             News::Nothing => self.stats.duplicates += 1,
@@ -240,7 +245,7 @@ impl Machine {
             _ => {
                 channel.seen.start_at(last_message_id);
                 channel.hold(position);
-                self.act(Action::Hold(channel_topic(id), Some(position)));
+                self.tell_held(channel_topic(id));
             }
         }
     }
@@ -258,13 +263,13 @@ impl Machine {
         if topic.kind() != v1::TopicKind::Channel {
             // Only channels have history. Without its position the topic comes as a snapshot.
             self.others.remove(&topic);
-            self.act(Action::Hold(topic, None));
+            self.tell_held(topic);
             self.lost(Error::connection("a topic without history has a gap"));
         } else if self.is_followed(topic.id) {
             self.start_paging(topic.id, position);
         } else if let Some(channel) = self.channels.get_mut(&topic.id) {
             channel.place = Place::Unheld;
-            self.act(Action::Hold(topic, None));
+            self.tell_held(topic);
         }
     }
 }

@@ -24,7 +24,7 @@ mod topic;
 
 use crate::{
     error::{Advice, Error},
-    event::{Event, Stats},
+    event::{Event, Held, Stats},
 };
 use channel::Channel;
 use chirm_proto::v1::{self, server_frame::Frame};
@@ -72,7 +72,7 @@ pub(crate) fn channel_topic(id: i64) -> v1::Topic {
 }
 
 impl Machine {
-    /// A machine that holds these positions, and of these channels these newest messages.
+    /// A machine that holds these positions, and of these channels all up to these messages.
     pub(crate) fn new(
         rules: Rules,
         viewed: Vec<i64>,
@@ -180,6 +180,23 @@ impl Machine {
 
     fn emit(&mut self, event: Event) {
         self.actions.push(Action::Emit(event));
+    }
+
+    /// Tells the program what it holds of a topic from here on.
+    fn tell_held(&mut self, topic: v1::Topic) {
+        let held = if topic.kind() == v1::TopicKind::Channel {
+            let channel = self.channels.get(&topic.id);
+            Held {
+                position: channel.and_then(Channel::held),
+                last_id: channel.and_then(|channel| channel.seen.last_id()),
+            }
+        } else {
+            Held {
+                position: self.others.get(&topic).copied(),
+                last_id: None,
+            }
+        };
+        self.act(Action::Hold(topic, held));
     }
 
     fn channel(&mut self, id: i64) -> &mut Channel {

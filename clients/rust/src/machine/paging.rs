@@ -106,7 +106,7 @@ impl Machine {
         let Some(after) = channel.seen.floor() else {
             // The program had nothing of the channel that this client knows of.
             channel.hold(target);
-            self.act(Action::Hold(channel_topic(id), Some(target)));
+            self.tell_held(channel_topic(id));
             return;
         };
         self.runs += 1;
@@ -120,7 +120,7 @@ impl Machine {
             after,
             failures: 0,
         });
-        self.act(Action::Hold(channel_topic(id), None));
+        self.tell_held(channel_topic(id));
         self.act(Action::Page {
             channel: id,
             after,
@@ -202,7 +202,7 @@ impl Machine {
             return;
         };
         channel.hold(paging.target);
-        self.act(Action::Hold(channel_topic(id), Some(paging.target)));
+        self.tell_held(channel_topic(id));
         for (event, source) in paging.waiting {
             if self.channels.contains_key(&id) {
                 self.apply(event, source);

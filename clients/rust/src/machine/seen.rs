@@ -64,6 +64,14 @@ impl Seen {
         self.floor
     }
 
+    /// Up to which id the program has had all since its time began. That is the newest that it
+    /// had: pages rise, and what comes live waits until they end. All that is remembered lies above
+    /// the floor.
+    pub(crate) fn last_id(&self) -> Option<i64> {
+        let newest = self.recent.last_key_value().map(|(id, _)| *id);
+        newest.or(self.floor)
+    }
+
     /// What the message is to the program; from now on it has had it.
     pub(crate) fn take(&mut self, message: &v1::Message, origin: Origin) -> News {
         if self.dedupe_off {

@@ -1,6 +1,9 @@
 //! The machine's vocabulary: what can happen, what is to be done.
 
-use crate::{error::Error, event::Event};
+use crate::{
+    error::Error,
+    event::{Event, Held},
+};
 use chirm_proto::v1::{self, server_frame::Frame};
 use std::time::Duration;
 
@@ -99,8 +102,8 @@ pub(crate) enum Action {
     Cancel(Timer),
     /// Tell the program.
     Emit(Event),
-    /// The topic is now held at this position, or at none.
-    Hold(v1::Topic, Option<v1::Position>),
+    /// What is held of a topic now.
+    Hold(v1::Topic, Held),
     /// All is over.
     Finish(Error),
 }

@@ -4,7 +4,7 @@
 use super::{Action, Input, Machine, Rules, Timer};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
-use words::{read, timer_name, write};
+use words::{read, read_kept, timer_name, write};
 
 mod words;
 
@@ -110,6 +110,12 @@ impl Run {
 
     /// Takes an input and gives the actions that the table writes down.
     fn handle(&mut self, text: &str) -> Vec<String> {
+        if let Some((positions, last_ids)) = read_kept(text) {
+            let rules = self.machine.rules.clone();
+            self.machine = Machine::new(rules, Vec::new(), &positions, &last_ids);
+            self.timers.clear();
+            return Vec::new();
+        }
         let input = read(text);
         if let Input::Fired(timer) = &input {
             self.timers.remove(timer);

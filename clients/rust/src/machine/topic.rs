@@ -1,7 +1,7 @@
 //! Topics: events at their place or not, snapshots, removals.
 
 use super::{
-    Action, Machine, State,
+    Machine, State,
     channel::{self, Channel},
     channel_topic,
 };
@@ -42,7 +42,7 @@ impl Machine {
                 // Without its position the topic comes as a snapshot.
                 self.missed(topic, channel::before(position), GapCause::Jump);
                 self.others.remove(&topic);
-                self.act(Action::Hold(topic, None));
+                self.tell_held(topic);
                 self.lost(Error::connection("an event of a topic was missed"));
             }
         }
@@ -66,7 +66,7 @@ impl Machine {
         match &event.event {
             Some(Body::MessageCreated(_) | Body::MessageUpdated(_) | Body::MessageDeleted(_)) => {
                 self.message_event(topic.id, event, source);
-                self.act(Action::Hold(topic, Some(position)));
+                self.tell_held(topic);
                 return;
             }
             Some(
@@ -91,7 +91,7 @@ impl Machine {
             _ => {}
         }
         self.emit(Event::Topic(event));
-        self.act(Action::Hold(topic, Some(position)));
+        self.tell_held(topic);
         if let Some(topic) = removed {
             self.remove(topic);
             self.emit(Event::TopicRemoved(topic));
@@ -113,18 +113,19 @@ impl Machine {
                 }
             }
             self.emit(Event::Snapshot(snapshot));
-            self.act(Action::Hold(topic, Some(position)));
+            self.tell_held(topic);
         }
     }
 
     /// Forgets a topic, and with a server its channels.
     pub(super) fn remove(&mut self, topic: v1::Topic) {
-        self.act(Action::Hold(topic, None));
         if topic.kind() == v1::TopicKind::Channel {
             self.forget_channel(topic.id);
+            self.tell_held(topic);
             return;
         }
         self.others.remove(&topic);
+        self.tell_held(topic);
         if topic.kind() == v1::TopicKind::Server {
             let of_server = |channel: &Channel| channel.server_id == topic.id;
             let ids: Vec<_> = self
@@ -135,7 +136,7 @@ impl Machine {
                 .collect();
             for id in ids {
                 self.forget_channel(id);
-                self.act(Action::Hold(channel_topic(id), None));
+                self.tell_held(channel_topic(id));
             }
         }
     }

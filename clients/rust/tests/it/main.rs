@@ -129,6 +129,35 @@ async fn a_gap_is_paged_and_nothing_comes_twice() {
 }
 
 #[tokio::test]
+async fn what_a_run_left_lets_the_next_go_on_though_a_channel_had_no_message() {
+    let (server, address) = Server::start().await;
+    let (client, mut events) = Client::start(config(address));
+    ready(&mut events).await;
+    assert_eq!(client.last_ids(), [(CHANNEL, 0)]);
+    client.clone().close().await;
+    for id in 101..=103 {
+        server.create(id);
+    }
+    server.forget();
+    let left = Config {
+        positions: client.positions(),
+        last_ids: client.last_ids(),
+        ..config(address)
+    };
+    assert_eq!(left.positions.len(), 1);
+    let (client, mut events) = Client::start(left);
+    let paged = [101, 102, 103].map(|id| (id, Source::Page));
+    assert_eq!(messages(&mut events, 3).await, paged);
+    // The last of them is still at hand.
+    assert_eq!(client.last_ids(), [(CHANNEL, 102)]);
+    assert_eq!(client.positions(), []);
+    server.create(104);
+    assert_eq!(messages(&mut events, 1).await[0].0, 104);
+    assert_eq!(client.last_ids(), [(CHANNEL, 103)]);
+    assert_eq!(client.positions().len(), 1);
+}
+
+#[tokio::test]
 async fn a_jump_is_noticed_and_closed() {
     let (server, address) = Server::start().await;
     let (client, mut events) = Client::start(config(address));

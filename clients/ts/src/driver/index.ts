@@ -60,6 +60,8 @@ export interface Parts {
   readonly credentials: Credentials;
   readonly outbox: OutboxStore;
   readonly feed: Feed;
+  /** Those of an earlier run. */
+  readonly lastIds: Iterable<readonly [channelId: string, messageId: string]>;
   /** Hears each event at once, before the program has it. */
   readonly note: (event: Event) => void;
 }
@@ -103,7 +105,7 @@ export class Driver {
     this.#machine = new Machine(rules, {
       viewed: this.#viewed,
       positions: (options.positions ?? []).map((held) => create(TopicPositionSchema, held)),
-      lastIds: options.lastIds ?? [],
+      lastIds: parts.lastIds,
     });
   }
 
@@ -248,7 +250,7 @@ export class Driver {
         if (action.event.type !== "closed") this.#tell(action.event);
         return;
       case "hold":
-        return feed.push({ topic: action.topic, position: action.position });
+        return feed.push(action);
       case "finish":
         return this.#finish(action.error);
     }

@@ -171,7 +171,9 @@ export function takeMessage(
   if (message === undefined) return;
   switch (m.channel(id).seen.take(message, origin)) {
     case "new":
-      return m.emit({ type: "message", message, source, position });
+      m.emit({ type: "message", message, source, position });
+      if (source === "page") m.hold(channelTopic(id));
+      return;
     case "updated":
       return m.emit({ type: "messageUpdated", message });
     case "deleted":
@@ -203,15 +205,11 @@ export function channelSnapshot(
   channel.serverId = serverId;
   const held = channel.held;
   if (held !== undefined && held.epoch === position.epoch && held.seq === position.seq) return;
-  if (known !== undefined || history) {
-    if (known !== undefined) missed(m, channelTopic(id), position, "server");
-    channel.seen.startAt(history ? "0" : lastMessageId);
-    startPaging(m, id, position);
-  } else {
-    channel.seen.startAt(lastMessageId);
-    channel.hold(position);
-    m.hold(channelTopic(id), position);
-  }
+  channel.seen.startAt(history ? "0" : lastMessageId);
+  if (known !== undefined) missed(m, channelTopic(id), position, "server");
+  if (known !== undefined || history) return startPaging(m, id, position);
+  channel.hold(position);
+  m.hold(channelTopic(id));
 }
 
 export function gap(m: Machine, gap: Gap): void {
@@ -223,7 +221,7 @@ export function gap(m: Machine, gap: Gap): void {
   if (topic.kind !== TopicKind.CHANNEL) {
     // Only channels have history. Without its position the topic comes as a snapshot.
     m.others.delete(topicKey(topic));
-    m.hold(topic, undefined);
+    m.hold(topic);
     m.lost(connectionError("a topic without history has a gap"));
     return;
   }
@@ -234,6 +232,6 @@ export function gap(m: Machine, gap: Gap): void {
   const channel = m.channels.get(topic.id);
   if (channel !== undefined) {
     channel.place = { name: "unheld" };
-    m.hold(topic, undefined);
+    m.hold(topic);
   }
 }

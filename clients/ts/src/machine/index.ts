@@ -72,17 +72,12 @@ export function topicKey(topic: Topic): string {
   return `${topic.kind}:${topic.id}`;
 }
 
-/** Whether a connection may begin with this. */
-function isFirst({ case: kind }: Received): boolean {
-  return kind === "hello" || kind === "closing" || kind === "reconnect";
-}
-
 /** What a machine starts with. */
 export interface Start {
   readonly viewed?: readonly string[];
   /** Positions held from an earlier run. */
   readonly positions?: readonly TopicPosition[];
-  /** Of channels, the newest message held from an earlier run. */
+  /** Of channels, up to which message all is held from an earlier run. */
   readonly lastIds?: Iterable<readonly [channel: string, message: string]>;
 }
 
@@ -191,8 +186,11 @@ export class Machine {
     this.act({ type: "cancel", timer });
   }
 
-  hold(topic: Topic, position: Position | undefined): void {
-    this.act({ type: "hold", topic, position });
+  /** Tells the program what it holds of a topic from here on. */
+  hold(topic: Topic): void {
+    const channel = topic.kind === TopicKind.CHANNEL ? this.channels.get(topic.id) : undefined;
+    const position = channel?.held ?? this.others.get(topicKey(topic))?.position;
+    this.act({ type: "hold", topic, position, lastId: channel?.seen.lastId });
   }
 
   emit(event: Event): void {
@@ -309,10 +307,17 @@ export class Machine {
   }
 
   #frame(frame: Received): void {
-    if (this.state === "connecting" && !isFirst(frame)) return;
     switch (frame.case) {
       case "hello":
         return this.#hello(frame.value);
+      case "reconnect":
+        return this.#reconnect(frame.value);
+      case "closing":
+        return this.lost(closingError(frame.value));
+    }
+    // A connection begins with one of those.
+    if (this.state === "connecting") return;
+    switch (frame.case) {
       case "ready":
         return this.#ready(frame.value);
       case "result":
@@ -339,10 +344,6 @@ export class Machine {
         return this.emit({ type: "memberList", memberList: frame.value });
       case "customEvent":
         return this.emit({ type: "custom", custom: frame.value });
-      case "reconnect":
-        return this.#reconnect(frame.value);
-      case "closing":
-        return this.lost(closingError(frame.value));
       default:
         // An acknowledged heartbeat, or a frame of a kind that this client doesn't know.
         return;

@@ -82,12 +82,12 @@ export function startPaging(m: Machine, id: string, target: Position): void {
   if (after === undefined) {
     // The program had nothing of the channel that this client knows of.
     channel.hold(target);
-    m.hold(channelTopic(id), target);
+    m.hold(channelTopic(id));
     return;
   }
   m.runs += 1;
   channel.place = { name: "paging", paging: new Paging(m.runs, target, after) };
-  m.hold(channelTopic(id), undefined);
+  m.hold(channelTopic(id));
   m.act({ type: "page", channel: id, after, run: m.runs, failures: 0 });
 }
 
@@ -135,7 +135,7 @@ export function page(m: Machine, id: string, run: number, page: ListMessagesResp
 
 function endPaging(m: Machine, id: string, paging: Paging): void {
   m.channel(id).hold(paging.target);
-  m.hold(channelTopic(id), paging.target);
+  m.hold(channelTopic(id));
   for (const { event, source } of paging.waiting) {
     if (m.channels.has(id)) apply(m, event, source);
   }

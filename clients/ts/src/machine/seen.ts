@@ -56,6 +56,15 @@ export class Seen {
     return this.#floor;
   }
 
+  /**
+   * Up to which id the program has had all since its time began. That is the newest that it had:
+   * pages rise, and what comes live waits until they end. All that is remembered lies above the
+   * floor.
+   */
+  get lastId(): string | undefined {
+    return this.#ids.at(-1) ?? this.#floor;
+  }
+
   /** What the message is to the program; from now on it has had it. */
   take(message: Message, origin: Origin): News {
     const atOnce = origin === "created" || origin === "page" ? "new" : origin;

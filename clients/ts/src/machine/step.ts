@@ -2,8 +2,9 @@
 
 import type { ChirmError } from "../error.js";
 import type { Event } from "../event.js";
+import type { Held } from "../feed.js";
 import type { Tokens } from "../gen/chirm/v1/auth_pb.js";
-import type { Position, Topic, TopicPosition } from "../gen/chirm/v1/common_pb.js";
+import type { TopicPosition } from "../gen/chirm/v1/common_pb.js";
 import type { ServerFrame, ViewedChannel } from "../gen/chirm/v1/gateway_pb.js";
 import type { ListMessagesResponse, Message } from "../gen/chirm/v1/message_pb.js";
 
@@ -101,8 +102,8 @@ export type Action =
   | { readonly type: "cancel"; readonly timer: Timer }
   /** Tell the program. */
   | { readonly type: "emit"; readonly event: Event }
-  /** The topic is now held at this position, or at none. */
-  | { readonly type: "hold"; readonly topic: Topic; readonly position: Position | undefined }
+  /** What is held of a topic now. */
+  | ({ readonly type: "hold" } & Held)
   /** All is over. */
   | { readonly type: "finish"; readonly error: ChirmError };
 

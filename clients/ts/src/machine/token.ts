@@ -30,22 +30,22 @@ export interface Token {
 export function takeToken(m: Machine, renews: boolean, lifetimeMs: number | undefined): void {
   m.token = { place: renews ? "good" : "fixed", failures: 0 };
   m.cancel("renew");
-  if (renews && lifetimeMs !== undefined) renewAfter(m, lifetimeMs - lifetimeMs / LEFT);
+  if (renews && lifetimeMs !== undefined) m.wait("renew", { ms: lifetimeMs - lifetimeMs / LEFT });
   if (m.state === "signed_out") {
     m.failures = 0;
     m.connect();
   }
 }
 
-function renewAfter(m: Machine, ms: number): void {
-  m.wait("renew", { ms });
+function beginRenewal(m: Machine): void {
+  m.token = { ...m.token, place: "renewing" };
+  m.cancel("renew");
+  m.act({ type: "renew" });
 }
 
 /** The timer fired. */
 export function renewInTime(m: Machine): void {
-  if (m.token.place !== "good" && m.token.place !== "failed") return;
-  m.token = { ...m.token, place: "renewing" };
-  m.act({ type: "renew" });
+  if (m.token.place === "good" || m.token.place === "failed") beginRenewal(m);
 }
 
 /**
@@ -53,11 +53,7 @@ export function renewInTime(m: Machine): void {
  * be renewed.
  */
 export function renew(m: Machine): boolean {
-  if (m.token.place === "good") {
-    m.token = { ...m.token, place: "renewing" };
-    m.cancel("renew");
-    m.act({ type: "renew" });
-  }
+  if (m.token.place === "good") beginRenewal(m);
   return m.token.place !== "fixed";
 }
 
@@ -73,7 +69,7 @@ export function renewed(m: Machine, tokens: Tokens, lifetimeMs: number | undefin
   if (m.token.place !== "renewing") return;
   m.token = { place: "good", failures: 0 };
   if (lifetimeMs !== undefined) {
-    renewAfter(m, Math.max(lifetimeMs - lifetimeMs / LEFT, RENEW_MS_MIN));
+    m.wait("renew", { ms: Math.max(lifetimeMs - lifetimeMs / LEFT, RENEW_MS_MIN) });
   }
   m.emit({ type: "tokensRenewed", tokens });
   if (m.state !== "signed_out") return;

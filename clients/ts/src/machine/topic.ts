@@ -40,7 +40,7 @@ export function event(m: Machine, event: TopicEvent): void {
     // Without its position the topic comes as a snapshot.
     missed(m, topic, before(position), "jump");
     m.others.delete(topicKey(topic));
-    m.hold(topic, undefined);
+    m.hold(topic);
     m.lost(connectionError("an event of a topic was missed"));
   }
 }
@@ -58,7 +58,7 @@ export function apply(m: Machine, event: TopicEvent, source: Source): void {
     case "messageUpdated":
     case "messageDeleted":
       messageEvent(m, topic.id, event, source);
-      m.hold(topic, position);
+      m.hold(topic);
       return;
     case "channelCreated":
     case "channelUpdated":
@@ -66,7 +66,7 @@ export function apply(m: Machine, event: TopicEvent, source: Source): void {
       break;
   }
   m.emit({ type: "topic", event });
-  m.hold(topic, position);
+  m.hold(topic);
   const removed = removedBy(body);
   if (removed !== undefined) {
     remove(m, removed);
@@ -99,21 +99,18 @@ export function snapshot(m: Machine, snapshot: Snapshot): void {
   m.others.set(topicKey(topic), { topic, position });
   if (state.case === "server") for (const channel of state.value.channels) learn(m, channel);
   m.emit({ type: "snapshot", snapshot });
-  m.hold(topic, position);
+  m.hold(topic);
 }
 
 /** Forgets a topic, and with a server its channels. */
 export function remove(m: Machine, topic: Topic): void {
-  m.hold(topic, undefined);
-  if (topic.kind === TopicKind.CHANNEL) {
-    forgetChannel(m, topic.id);
-    return;
-  }
-  m.others.delete(topicKey(topic));
+  if (topic.kind === TopicKind.CHANNEL) forgetChannel(m, topic.id);
+  else m.others.delete(topicKey(topic));
+  m.hold(topic);
   if (topic.kind !== TopicKind.SERVER) return;
   const ids = [...m.channels].filter(([, channel]) => channel.serverId === topic.id);
   for (const [id] of ids) {
     forgetChannel(m, id);
-    m.hold(channelTopic(id), undefined);
+    m.hold(channelTopic(id));
   }
 }

@@ -13,6 +13,7 @@ const just = (what: Step["do"]) => fc.constant({ do: what } as Step);
 const create = fc.integer({ min: 1, max: 3 }).map((above): Step => ({ do: "create", above }));
 const edit = fc.nat().map((which): Step => ({ do: "edit", which }));
 const remove = fc.nat().map((which): Step => ({ do: "delete", which }));
+const take = fc.integer({ min: 1, max: 8 }).map((count): Step => ({ do: "take", count }));
 const receive = fc.integer({ min: 1, max: 4 }).map((count): Step => ({ do: "receive", count }));
 
 const step: fc.Arbitrary<Step> = fc.oneof(
@@ -22,6 +23,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: edit },
   { weight: 2, arbitrary: remove },
   { weight: 6, arbitrary: receive },
+  { weight: 4, arbitrary: take },
   { weight: 1, arbitrary: just("lose") },
   { weight: 1, arbitrary: just("repeat") },
   { weight: 6, arbitrary: just("answer") },
@@ -31,6 +33,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: just("restart") },
   { weight: 1, arbitrary: just("gap") },
 );
+
+const rerun = fc
+  .record({ missed: fc.nat({ max: 11 }), restarts: fc.boolean() })
+  .map((away): Step => ({ do: "rerun", ...away }));
 
 /**
  * With programs that run again. They keep one id: what changed below it in a gap is not for them,
@@ -44,11 +50,16 @@ const stepOrRerun = fc.oneof(
       return isLate ? { do: "create", above: 1 } : step;
     }),
   },
-  { weight: 1, arbitrary: just("rerun") },
+  { weight: 1, arbitrary: rerun },
 );
 
 function run(steps: readonly Step[], rules: Rules): World {
-  const world = new World(rules);
+  const world = new World(rules, 101);
+  world.settle();
+  return runOn(world, steps);
+}
+
+function runOn(world: World, steps: readonly Step[]): World {
   for (const step of steps) world.step(step);
   world.settle();
   expect(world.machine.state).toBe("live");
@@ -82,11 +93,18 @@ test("the program has all since it came", () => {
 });
 
 test("a program that runs again goes on", () => {
-  const again = fc.property(steps(stepOrRerun), (steps) => {
-    const world = run(steps, { ...RULES, history: true });
-    // Of what the last run had beyond its position, events come again.
-    const messages = [...world.program.messages].sort(([a], [b]) => a - b);
-    expect(messages).toEqual([...world.truth(0)]);
+  const again = fc.property(steps(stepOrRerun), fc.boolean(), (steps, history) => {
+    // From the first connection on, to a channel without a message.
+    const world = runOn(new World({ ...RULES, history }), steps);
+    const { program } = world;
+    const began = history ? 0 : Number(program.began);
+    const messages = [...program.messages].sort(([a], [b]) => a - b);
+    expect(messages).toEqual([...world.truth(began + 1)]);
+    // Of what a run had beyond its position, events come again in the next, but once.
+    expect([...program.had].filter(([, times]) => times !== 1)).toEqual([]);
+    const newest = messages.at(-1)?.[0] ?? began;
+    expect(program.held?.lastId).toBe(String(newest));
+    expect(world.lacked.flat()).toEqual([]);
   });
   fc.assert(again, RUNS);
 });

@@ -16,7 +16,7 @@ import {
 import { UNDER_WAY_MAX } from "../../src/machine/sends.js";
 import { BOUNDS, RULES, type Rules, type Timer } from "../../src/machine/step.js";
 import { RENEW_MS_MIN } from "../../src/machine/token.js";
-import { read, write } from "./words.js";
+import { read, readKept, write } from "./words.js";
 
 interface File {
   limits: Record<string, number>;
@@ -65,7 +65,7 @@ function sendState(machine: Machine, key: number): string {
 
 /** The machine, and the timers that it has running. */
 class Run {
-  readonly machine: Machine;
+  machine: Machine;
   readonly timers = new Set<Timer>();
 
   constructor(rules: readonly string[] = []) {
@@ -74,6 +74,12 @@ class Run {
 
   /** Takes an input and gives the actions that the table writes down. */
   handle(text: string): string[] {
+    const kept = readKept(text);
+    if (kept !== undefined) {
+      this.machine = new Machine(this.machine.rules, kept);
+      this.timers.clear();
+      return [];
+    }
     const input = read(text);
     if (input.type === "fired") this.timers.delete(input.timer);
     const actions = this.machine.handle(input);

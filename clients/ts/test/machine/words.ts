@@ -4,6 +4,7 @@ import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { type Duration, DurationSchema } from "@bufbuild/protobuf/wkt";
 import { type Advice, ChirmError } from "../../src/error.js";
 import type { Event } from "../../src/event.js";
+import type { Held } from "../../src/feed.js";
 import { TokensSchema } from "../../src/gen/chirm/v1/auth_pb.js";
 import { type Channel, ChannelSchema } from "../../src/gen/chirm/v1/channel_pb.js";
 import {
@@ -11,6 +12,7 @@ import {
   PositionSchema,
   type Topic,
   TopicKind,
+  TopicPositionSchema,
   TopicSchema,
 } from "../../src/gen/chirm/v1/common_pb.js";
 import {
@@ -26,6 +28,7 @@ import {
 } from "../../src/gen/chirm/v1/message_pb.js";
 import { ErrorInfoSchema, RetryInfoSchema } from "../../src/gen/google/rpc/error_details_pb.js";
 import { type Status, StatusSchema } from "../../src/gen/google/rpc/status_pb.js";
+import type { Start } from "../../src/machine/index.js";
 import type { Action, Delay, Input, Received, Timer } from "../../src/machine/step.js";
 
 const ADVICE = ["resume", "retry", "reauthenticate", "stop"];
@@ -62,6 +65,16 @@ function error(advice = ""): ChirmError {
 function timer(text = ""): Timer {
   if (!TIMER.test(text)) throw new Error(`no timer ${text}`);
   return text as Timer;
+}
+
+/** The position and the last id with which the program runs again, if it does. */
+export function readKept(text: string): Start | undefined {
+  const [word, channel, at, lastId] = text.split(" ");
+  if (word !== "again") return undefined;
+  if (lastId === undefined) throw new Error(`no last id: ${text}`);
+  const of = topic(channel);
+  const held = () => create(TopicPositionSchema, { topic: of, position: position(at) });
+  return { positions: at === "none" ? [] : [held()], lastIds: [[of.id, lastId]] };
 }
 
 export function read(text: string): Input {
@@ -266,12 +279,17 @@ export function write(action: Action): string | undefined {
     case "wait":
       return `wait ${action.timer} ${writeDelay(action.delay)}`;
     case "hold":
-      return `hold ${name(action.topic)} ${action.position ? at(action.position) : "none"}`;
+      return writeHeld(action);
     case "emit":
       return `emit ${writeEvent(action.event)}`;
     default:
       return action.type;
   }
+}
+
+function writeHeld({ topic, position, lastId }: Held): string {
+  const last = lastId === undefined ? "" : ` ${lastId}`;
+  return `hold ${name(topic)} ${position ? at(position) : "none"}${last}`;
 }
 
 function writeDelay(delay: Delay): string {

@@ -3,6 +3,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { connectionError } from "../../src/error.js";
 import type { Event } from "../../src/event.js";
+import type { Held, Item } from "../../src/feed.js";
 import {
   type Position,
   PositionSchema,
@@ -37,25 +38,20 @@ export type Step =
   /** An id is reserved, and the message stored with the next step that says so. */
   | { readonly do: "reserve" | "persist" }
   | { readonly do: "edit" | "delete"; readonly which: number }
-  /** The client receives so many frames. */
-  | { readonly do: "receive"; readonly count: number }
+  /** The client receives so many frames, or the program takes so much of what waits for it. */
+  | { readonly do: "receive" | "take"; readonly count: number }
+  /**
+   * The program ends, and runs again with what it kept. Meanwhile come so many messages, and the
+   * bus may lose its memory.
+   */
+  | { readonly do: "rerun"; readonly missed: number; readonly restarts: boolean }
   /**
    * The next frame is lost, against all promises; it comes twice; the client's oldest call is
    * answered, or fails; the connection breaks; the client's waits end; the bus loses its memory;
-   * the server can't send again what it should; the program ends, and runs again with the position
-   * and the newest message that it kept.
+   * the server can't send again what it should.
    */
   | {
-      readonly do:
-        | "lose"
-        | "repeat"
-        | "answer"
-        | "fail"
-        | "cut"
-        | "wait"
-        | "restart"
-        | "gap"
-        | "rerun";
+      readonly do: "lose" | "repeat" | "answer" | "fail" | "cut" | "wait" | "restart" | "gap";
     };
 
 const frameOf = (frame: MessageInitShape<typeof ServerFrameSchema>["frame"]): Received =>
@@ -66,10 +62,33 @@ const seqOf = (event: TopicEvent | undefined): number => Number(event?.position?
 /** What the program made of the events. */
 class Program {
   readonly messages = new Map<number, Message>();
+  /** How often each came to this run. */
   readonly had = new Map<number, number>();
   broken: string | undefined;
+  held: Held | undefined;
+  /**
+   * The channel's last message by the snapshot with which the program's time there began, once it
+   * holds anything.
+   */
+  began: number | undefined;
+  #snapshot: number | undefined;
 
-  take(event: Event): void {
+  /** Runs again with what it kept. */
+  rerun(): void {
+    this.had.clear();
+    this.#snapshot = undefined;
+  }
+
+  take(item: Item): void {
+    if ("event" in item) {
+      this.#event(item.event);
+    } else {
+      this.held = item;
+      this.began ??= this.#snapshot;
+    }
+  }
+
+  #event(event: Event): void {
     if (event.type === "message") {
       const id = Number(event.message.id);
       this.had.set(id, (this.had.get(id) ?? 0) + 1);
@@ -82,6 +101,8 @@ class Program {
       if (!isNewer || had.deleted) this.broken = `an edit that is none of ${id}`;
     } else if (event.type === "messageDeleted") {
       this.messages.delete(Number(event.message.id));
+    } else if (event.type === "snapshot" && event.snapshot.state.case === "channel") {
+      this.#snapshot = Number(event.snapshot.state.value.lastMessageId);
     }
   }
 }
@@ -90,10 +111,12 @@ class Program {
 export class World {
   machine: Machine;
   readonly program = new Program();
+  /** What each run that ended lacked up to its last id. */
+  readonly lacked: number[][] = [];
   readonly #rules: Rules;
   readonly #store = new Map<number, Message>();
   readonly #reserved: number[] = [];
-  #newest = 100;
+  #newest: number;
   #position: Position = create(PositionSchema, { epoch: "1", seq: "0" });
   #ring: TopicEvent[] = [];
   /** Frames under way to the client. */
@@ -102,14 +125,16 @@ export class World {
   /** Calls of the client: the run and the anchor. */
   #calls: { readonly run: number; readonly after: number }[] = [];
   #waits: Timer[] = [];
-  #held: Position | undefined;
+  /** What waits for the program. */
+  readonly #items: Item[] = [];
 
-  constructor(rules: Rules) {
+  /** With a first message, or none. */
+  constructor(rules: Rules, first?: number) {
     this.#rules = rules;
     this.machine = new Machine(rules);
-    this.#create(101);
+    this.#newest = first === undefined ? 0 : first - 1;
+    if (first !== undefined) this.#create(first);
     this.#give({ type: "start" });
-    this.settle();
   }
 
   /** What of the store a program should have. */
@@ -138,8 +163,11 @@ export class World {
       case "receive":
         for (let i = 0; i < step.count; i++) this.#receive();
         return;
+      case "take":
+        for (let i = 0; i < step.count; i++) this.#take();
+        return;
       case "rerun":
-        return this.#rerun();
+        return this.#rerun(step.missed, step.restarts);
       default:
         return this.#network(step.do);
     }
@@ -169,23 +197,25 @@ export class World {
       case "wait":
         return this.#wait();
       case "restart":
-        // The connections go with the server.
-        this.#position = create(PositionSchema, {
-          epoch: String(Number(this.#position.epoch) + 1),
-          seq: "0",
-        });
-        this.#ring = [];
-        return this.#give({ type: "lost", error: connectionError("restart") });
+        return this.#restart();
       case "gap":
         if (this.#isConnected) this.#gap();
     }
+  }
+
+  /** The connections go with the server. */
+  #restart(): void {
+    const epoch = String(Number(this.#position.epoch) + 1);
+    this.#position = create(PositionSchema, { epoch, seq: "0" });
+    this.#ring = [];
+    this.#give({ type: "lost", error: connectionError("restart") });
   }
 
   /** The network heals, and all that is under way arrives. */
   settle(): void {
     for (let turn = 0; turn < 10_000; turn++) {
       this.#wait();
-      const isBusy = this.#receive() || this.#answer();
+      const isBusy = this.#receive() || this.#answer() || this.#take();
       if (!isBusy && this.#waits.length === 0) return;
     }
     throw new Error("it never comes to rest");
@@ -292,8 +322,7 @@ export class World {
       else if (action.type === "page") {
         this.#calls.push({ run: action.run, after: Number(action.after) });
       } else if (action.type === "wait" && action.timer === "connect") this.#waits.push("connect");
-      else if (action.type === "hold") this.#held = action.position;
-      else if (action.type === "emit") this.program.take(action.event);
+      else if (action.type === "hold" || action.type === "emit") this.#items.push(action);
     }
   }
 
@@ -317,22 +346,34 @@ export class World {
     return true;
   }
 
+  #take(): boolean {
+    const item = this.#items.shift();
+    if (item !== undefined) this.program.take(item);
+    return item !== undefined;
+  }
+
   #wait(): void {
     const waits = this.#waits;
     this.#waits = [];
     for (const timer of waits) this.#give({ type: "fired", timer });
   }
 
-  #rerun(): void {
+  #rerun(missed: number, restarts: boolean): void {
     this.#give({ type: "close" });
     this.#waits = [];
+    this.#items.length = 0;
+    const { held, began = 0, messages } = this.program;
+    const lastId = Number(held?.lastId ?? 0);
+    const time = [...this.#store.keys()].filter((id) => id > began && id <= lastId);
+    this.lacked.push(time.filter((id) => !messages.has(id)));
+    this.program.rerun();
+    for (let i = 0; i < missed; i++) this.#create(this.#newest + 1);
+    if (restarts) this.#restart();
     const topic = channelTopic(CHANNEL);
-    const position = this.#held;
-    const held = position && create(TopicPositionSchema, { topic, position });
-    const ids = [...this.program.had.keys()];
+    const position = held?.position;
     this.machine = new Machine(this.#rules, {
-      positions: held === undefined ? [] : [held],
-      lastIds: ids.length === 0 ? [] : [[CHANNEL, String(Math.max(...ids))]],
+      positions: position === undefined ? [] : [create(TopicPositionSchema, { topic, position })],
+      lastIds: held?.lastId === undefined ? [] : [[CHANNEL, held.lastId]],
     });
     this.#give({ type: "start" });
   }

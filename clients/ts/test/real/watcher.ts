@@ -10,7 +10,7 @@ import { grpc } from "../../src/grpc.js";
 
 const [url = "", token = "", channel = "", folder = ""] = process.argv.slice(2);
 const had = join(folder, "messages");
-const kept = join(folder, "positions.json");
+const kept = join(folder, "kept.json");
 
 /** Ends in a newline, or was cut off in the middle of a line, which the next run writes anew. */
 function lines(file: string): string[] {
@@ -21,7 +21,6 @@ function lines(file: string): string[] {
 }
 
 const messages = lines(had);
-const last = messages.at(-1)?.split(" ")[0];
 const seen = new Set(messages.map((line) => line.split(" ")[0]));
 const client = new Client({
   url,
@@ -29,8 +28,7 @@ const client = new Client({
   transport: grpc(),
   backoff: { baseMs: 5, maxMs: 50 },
   history: true,
-  positions: existsSync(kept) ? JSON.parse(readFileSync(kept, "utf8")) : [],
-  lastIds: last === undefined ? [] : [[channel, last]],
+  ...(existsSync(kept) ? JSON.parse(readFileSync(kept, "utf8")) : {}),
 });
 for await (const event of client.events()) {
   if (event.type !== "message" || event.message.channelId !== channel) continue;
@@ -39,6 +37,7 @@ for await (const event of client.events()) {
   if (seen.has(id)) continue;
   seen.add(id);
   appendFileSync(had, `${id} ${content}\n`);
-  writeFileSync(`${kept}.new`, JSON.stringify(client.positions()));
+  const left = { positions: client.positions(), lastIds: client.lastIds() };
+  writeFileSync(`${kept}.new`, JSON.stringify(left));
   renameSync(`${kept}.new`, kept);
 }

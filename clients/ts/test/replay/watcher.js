@@ -9,7 +9,7 @@
  *
  * It says: `{what: "sent" | "received", frame}`, `{what: "message", message, source}`,
  * `{what: "ready"}`, `{what: "disconnected" | "closed", reason}`, and as its last
- * `{what: "left", positions, stats}`.
+ * `{what: "left", positions, lastIds, stats}`.
  */
 
 import { once } from "node:events";
@@ -124,5 +124,5 @@ for (;;) {
 await client.close();
 await watching;
 const positions = client.positions().map((held) => written(TopicPositionSchema, held));
-const left = { what: "left", positions, stats: client.stats };
+const left = { what: "left", positions, lastIds: client.lastIds(), stats: client.stats };
 stdout.write(`${JSON.stringify(left)}\n`, () => process.exit());

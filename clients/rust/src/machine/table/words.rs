@@ -72,6 +72,24 @@ fn timer(text: &str) -> Timer {
     }
 }
 
+/// Positions and last ids.
+type Kept = (Vec<v1::TopicPosition>, Vec<(i64, i64)>);
+
+/// With what the program runs again, if it does.
+pub(super) fn read_kept(text: &str) -> Option<Kept> {
+    let words: Vec<_> = text.split(' ').collect();
+    let ["again", channel, at, last_id] = words.as_slice() else {
+        return None;
+    };
+    let topic = topic(channel);
+    let held = (*at != "none").then(|| v1::TopicPosition {
+        topic: Some(topic),
+        position: Some(position(at)),
+    });
+    let last_ids = vec![(topic.id, last_id.parse().unwrap())];
+    Some((held.into_iter().collect(), last_ids))
+}
+
 pub(super) fn read(text: &str) -> Input {
     let words: Vec<_> = text.split(' ').collect();
     match words.as_slice() {
@@ -342,8 +360,11 @@ pub(super) fn write(action: &Action) -> Option<String> {
         Action::Wait { timer, delay } => {
             format!("wait {} {}", write_timer(*timer), write_delay(*delay))
         }
-        Action::Hold(topic, Some(position)) => format!("hold {} {}", name(*topic), at(*position)),
-        Action::Hold(topic, None) => format!("hold {} none", name(*topic)),
+        Action::Hold(topic, held) => {
+            let position = held.position.map_or_else(|| "none".to_owned(), at);
+            let last_id = held.last_id.map_or_else(String::new, |id| format!(" {id}"));
+            format!("hold {} {position}{last_id}", name(*topic))
+        }
         Action::Finish(_) => "finish".to_owned(),
         Action::Emit(event) => format!("emit {}", write_event(event)),
     })
