@@ -70,7 +70,6 @@ mod tests {
     fn other_frames_have_none() {
         let edited = Event::MessageUpdated(v1::MessageUpdated {
             message: Some(message()),
-            ..Default::default()
         });
         let text = written(event(edited));
         assert!(text.contains("\"content\":\""), "{text}");

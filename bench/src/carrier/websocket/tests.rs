@@ -85,7 +85,7 @@ fn lengths_of_all_widths_are_understood() {
         let mut socket = open(Form::Json);
         let bytes = frame(FIN | TEXT, &payload);
         let messages = received(&mut socket, &[&bytes[..1], &bytes[1..]]).unwrap();
-        assert_eq!(messages, [payload.clone()], "{length} bytes");
+        assert_eq!(messages, std::slice::from_ref(&payload), "{length} bytes");
         socket.send(&payload);
         assert_eq!(
             unmasked(&socket.output),
