@@ -4,7 +4,6 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 /// Parts with a lock each.
 const SHARDS: usize = 16;
@@ -14,8 +13,8 @@ const GENERATION_BYTES_MAX: usize = 256 << 10;
 #[derive(Default)]
 struct Shard {
     /// What was asked for lately, and what was before.
-    now: HashMap<Bytes, Utf8Bytes>,
-    before: HashMap<Bytes, Utf8Bytes>,
+    now: HashMap<Bytes, Bytes>,
+    before: HashMap<Bytes, Bytes>,
     bytes: usize,
 }
 
@@ -38,8 +37,8 @@ impl Cache {
     pub(crate) fn get_or_make(
         &self,
         frame: &Bytes,
-        make: impl FnOnce() -> Option<Utf8Bytes>,
-    ) -> Option<Utf8Bytes> {
+        make: impl FnOnce() -> Option<Bytes>,
+    ) -> Option<Bytes> {
         let place = self.hasher.hash_one(frame) as usize % SHARDS;
         let mut shard = self.shards[place]
             .lock()
@@ -57,7 +56,7 @@ impl Cache {
 }
 
 impl Shard {
-    fn put(&mut self, frame: &Bytes, json: Utf8Bytes) {
+    fn put(&mut self, frame: &Bytes, json: Bytes) {
         let bytes = frame.len() + json.len();
         if self.bytes + bytes > GENERATION_BYTES_MAX {
             self.before = std::mem::take(&mut self.now);
@@ -73,8 +72,8 @@ impl Shard {
 mod tests {
     use super::*;
 
-    fn json(text: &str) -> Option<Utf8Bytes> {
-        Some(text.to_owned().into())
+    fn json(text: &str) -> Option<Bytes> {
+        Some(Bytes::copy_from_slice(text.as_bytes()))
     }
 
     #[test]

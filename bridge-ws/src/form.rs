@@ -4,7 +4,6 @@ use crate::cache::Cache;
 use bytes::Bytes;
 use chirm_proto::json;
 use prost_reflect::MessageDescriptor;
-use tokio_tungstenite::tungstenite::Message;
 
 /// Levels of nesting of a client's frame in JSON, at most.
 const DEPTH_MAX: usize = 16;
@@ -36,6 +35,14 @@ impl Form {
             .find(|form| form.subprotocol() == subprotocol)
     }
 
+    /// The opcode of a data frame.
+    pub(crate) fn opcode(self) -> u8 {
+        match self {
+            Self::Json => 1,
+            Self::Proto => 2,
+        }
+    }
+
     /// The subprotocol's name.
     #[must_use]
     pub fn subprotocol(self) -> &'static str {
@@ -62,19 +69,18 @@ impl Transcoder {
         }
     }
 
-    /// A server's frame as a message; `None` if it is none, which no server sends.
-    pub(crate) fn message(&self, form: Form, frame: Bytes) -> Option<Message> {
+    /// A server's frame as a message's payload; `None` if it is none, which no server sends.
+    pub(crate) fn payload(&self, form: Form, frame: Bytes) -> Option<Bytes> {
         match form {
-            Form::Proto => Some(Message::Binary(frame)),
+            Form::Proto => Some(frame),
             Form::Json => {
                 let is_shared = frame.first().is_some_and(|tag| SHARED_TAGS.contains(tag));
                 let make = || json::of_encoded(&self.server_frame, frame.clone()).map(Into::into);
-                let json = if is_shared {
+                if is_shared {
                     self.cache.get_or_make(&frame, make)
                 } else {
                     make()
-                };
-                json.map(Message::Text)
+                }
             }
         }
     }
@@ -116,15 +122,13 @@ mod tests {
         assert_eq!(started[0], SHARED_TAGS[2]);
         let expected = r#"{"typingStarted":{"channelId":"1152921504606846976","userId":"2"}}"#;
         for _ in 0..2 {
-            let message = transcoder.message(Form::Json, started.clone());
-            assert_eq!(message, Some(Message::Text(expected.into())));
+            let payload = transcoder.payload(Form::Json, started.clone());
+            assert_eq!(payload, Some(expected.into()));
         }
-        let binary = transcoder.message(Form::Proto, started.clone());
-        assert_eq!(binary, Some(Message::Binary(started)));
-        assert_eq!(
-            transcoder.message(Form::Json, Bytes::from_static(b"\xff")),
-            None
-        );
+        let binary = transcoder.payload(Form::Proto, started.clone());
+        assert_eq!(binary, Some(started));
+        let none = transcoder.payload(Form::Json, Bytes::from_static(b"\xff"));
+        assert_eq!(none, None);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!
 //! - `handshake`, `origin`: which requests become WebSockets; `refusal`: what the others get.
 //! - `socket`: one WebSocket's life; `close`: how it ends.
-//! - `waking`: who writes what the session has.
+//! - `pen`: frames as they are written; `waking`: who writes what the session has.
 //! - `form`: a frame as a message; `cache`: events that were made JSON.
 //! - `drain`: how a process that is about to stop lets its clients go.
 
@@ -17,6 +17,7 @@ mod drain;
 mod form;
 mod handshake;
 mod origin;
+mod pen;
 mod refusal;
 mod socket;
 mod waking;
@@ -58,7 +59,7 @@ pub trait Frames: Send + Unpin + 'static {
     /// then that the poll needs. A frame is then written by whoever brings it, and no task is woken.
     const POLLED_WHILE_WAKING: bool = false;
 
-    /// The next encoded `ServerFrame`; `None` after the last.
+    /// The next encoded `ServerFrame`; `None` after the last, however often it is asked.
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>>;
 }
 

@@ -3,6 +3,7 @@
 use crate::close::{self, Close};
 use crate::drain::{Goodbye, Step};
 use crate::form::{Form, Transcoder};
+use crate::pen::{FRAMES_MAX, Payloads, Pen};
 use crate::waking::{Readiness, Shared, frame_waker, lock};
 use crate::{Frames, INPUTS_MAX, Options, Upstream};
 use bytes::Bytes;
@@ -25,8 +26,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 /// Read at once; a larger message is read in steps. Every connection has it.
 const READ_BUFFER_BYTES: usize = 512;
-/// Frames are collected for one write up to this: every connection that was ever busy keeps a
-/// buffer of this size, or of twice as much.
+/// Frames are collected for one write up to this: what the client doesn't take of it is copied.
 const WRITE_BYTES: usize = 8 << 10;
 /// Messages that are read in one go, before what waits to be written has its turn.
 const READS_MAX: usize = 16;
@@ -59,10 +59,9 @@ impl Socket {
         let max = self.options.identify_bytes_max * self.factor();
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(WRITE_BYTES)
             .max_message_size(Some(max))
             .max_frame_size(Some(max));
-        let io = TokioIo::new(upgraded);
+        let io = Pen::new(TokioIo::new(upgraded));
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
         let (inputs, received) = mpsc::channel(INPUTS_MAX);
         let deadline = self.options.identify_deadline;
@@ -73,6 +72,7 @@ impl Socket {
                 frame_waker: frame_waker(shared.clone(), readiness.clone()),
                 readiness,
                 unflushed: true,
+                aside: None,
                 frames: upstream.open(received, peer),
                 inputs,
                 closes: None,
@@ -83,8 +83,7 @@ impl Socket {
             }))
         });
         metrics::gauge!("chirm_websockets").increment(1.0);
-        let end = live(&shared, deadline).await;
-        let joined = lock(&shared).take();
+        let (end, joined) = live(&shared, deadline).await;
         let Some(Joined {
             own,
             socket,
@@ -100,12 +99,12 @@ impl Socket {
             End::Gone => (None, None),
             End::Session(code) => (None, Some(code.unwrap_or(CloseCode::Restart))),
             End::Carrier(close, detail) => {
-                let last = own.transcoder.message(own.form, close.frame(detail));
+                let last = own.transcoder.payload(own.form, close.frame(detail));
                 (last, Some(CloseCode::from(close.code())))
             }
         };
         // A client that takes nothing is left.
-        let _ = timeout(GOODBYE, goodbye(socket, last, code)).await;
+        let _ = timeout(GOODBYE, goodbye(socket, own.form, last, code)).await;
         metrics::gauge!("chirm_websockets").decrement(1.0);
     }
 
@@ -125,10 +124,12 @@ pub(crate) struct Joined<F> {
     socket_waker: Waker,
     /// For frames.
     frame_waker: Waker,
-    /// There may be something in the socket's buffer: of ours, or an answer to what was read.
+    /// Something may wait to be written: the rest of a frame, or an answer to what was read.
     unflushed: bool,
-    socket: WebSocketStream<TokioIo<Upgraded>>,
+    socket: WebSocketStream<Pen<TokioIo<Upgraded>>>,
     frames: F,
+    /// A frame of the carrier's own, which goes before those of the session.
+    aside: Option<Bytes>,
     inputs: mpsc::Sender<Bytes>,
     /// The last frame was sent, and says so.
     closes: Option<CloseCode>,
@@ -137,27 +138,41 @@ pub(crate) struct Joined<F> {
     end: Option<End>,
 }
 
-/// Both are there until this ends: it tells how.
-async fn live<F: Frames>(shared: &Shared<F>, identify_deadline: Duration) -> End {
-    let poll = |cx: &mut Context<'_>| match &mut *lock(shared) {
-        Some(joined) => (joined.poll(cx), joined.identified),
-        None => (Poll::Ready(End::Gone), true),
-    };
+/// Runs both to the end: how it came, and what there was. From then on nobody hands out frames.
+async fn live<F: Frames>(
+    shared: &Shared<F>,
+    identify_deadline: Duration,
+) -> (End, Option<Joined<F>>) {
     {
         let mut deadline = std::pin::pin!(sleep(identify_deadline));
-        let first = poll_fn(|cx| match poll(cx) {
-            (Poll::Ready(end), _) => Poll::Ready(Some(end)),
-            (Poll::Pending, true) => Poll::Ready(None),
-            (Poll::Pending, false) => {
-                let late = deadline.as_mut().poll(cx);
-                late.map(|()| Some(End::Carrier(Close::IdentifyTimeout, None)))
-            }
+        let first = poll_fn(|cx| {
+            let mut joined = lock(shared);
+            let Some(present) = &mut *joined else {
+                return Poll::Ready(Some((End::Gone, None)));
+            };
+            let end = match present.poll(cx) {
+                Poll::Ready(end) => end,
+                Poll::Pending if present.identified => return Poll::Ready(None),
+                Poll::Pending => {
+                    ready!(deadline.as_mut().poll(cx));
+                    End::Carrier(Close::IdentifyTimeout, None)
+                }
+            };
+            Poll::Ready(Some((end, joined.take())))
         });
         if let Some(end) = first.await {
             return end;
         }
     }
-    poll_fn(|cx| poll(cx).0).await
+    poll_fn(|cx| {
+        let mut joined = lock(shared);
+        let end = match &mut *joined {
+            Some(present) => ready!(present.poll(cx)),
+            None => End::Gone,
+        };
+        Poll::Ready((end, joined.take()))
+    })
+    .await
 }
 
 impl<F: Frames> Joined<F> {
@@ -195,11 +210,7 @@ impl<F: Frames> Joined<F> {
         while let Some(goodbye) = &mut self.own.goodbye {
             match ready!(goodbye.poll_next_unpin(cx)) {
                 Some(Step::Begun) if self.identified => {}
-                Some(Step::Frame(frame)) => {
-                    if let Err(end) = self.feed(frame) {
-                        return Poll::Ready(end);
-                    }
-                }
+                Some(Step::Frame(frame)) => self.aside = Some(frame),
                 // Who hasn't begun needn't be asked to go on elsewhere.
                 Some(Step::Begun) | None => {
                     return Poll::Ready(End::Carrier(Close::Draining, None));
@@ -279,45 +290,54 @@ impl<F: Frames> Joined<F> {
     /// Writes what the session has, as fast as the client takes it: only once all that was taken of
     /// the session before is gone, so that the rest waits in the session, which has a bound.
     fn poll_write(&mut self) -> Poll<End> {
-        let (socket_waker, frame_waker) = (self.socket_waker.clone(), self.frame_waker.clone());
-        let socket = &mut Context::from_waker(&socket_waker);
-        let frames = &mut Context::from_waker(&frame_waker);
         loop {
+            let cx = &mut Context::from_waker(&self.socket_waker);
             if self.unflushed {
-                match ready!(Pin::new(&mut self.socket).poll_flush(socket)) {
+                match ready!(Pin::new(&mut self.socket).poll_flush(cx)) {
                     Ok(()) => self.unflushed = false,
                     Err(_) => return Poll::Ready(End::Gone),
                 }
             }
-            let mut bytes = 0;
-            while bytes < WRITE_BYTES {
-                match self.frames.poll_frame(frames) {
-                    Poll::Pending => break,
-                    Poll::Ready(None) => return Poll::Ready(End::Session(self.closes)),
-                    Poll::Ready(Some(frame)) => {
-                        // An empty one is a message, too.
-                        bytes += frame.len().max(1);
-                        if let Err(end) = self.feed(frame) {
-                            return Poll::Ready(end);
-                        }
-                    }
-                }
+            let payloads = match self.payloads() {
+                Ok(payloads) if payloads.is_empty() => return Poll::Pending,
+                Ok(payloads) => payloads,
+                Err(end) => return Poll::Ready(end),
+            };
+            let cx = &mut Context::from_waker(&self.socket_waker);
+            let pen = self.socket.get_mut();
+            if pen.write(cx, self.own.form, &payloads).is_err() {
+                return Poll::Ready(End::Gone);
             }
-            if bytes == 0 {
-                return Poll::Pending;
-            }
+            self.unflushed = pen.has_rest();
         }
     }
 
-    fn feed(&mut self, frame: Bytes) -> Result<(), End> {
-        self.closes = close::code_after(&frame).or(self.closes);
-        let Some(message) = self.own.transcoder.message(self.own.form, frame) else {
-            tracing::error!("a frame can't be written as JSON");
-            return Err(End::Session(Some(CloseCode::Error)));
-        };
-        self.unflushed = true;
-        let fed = Pin::new(&mut self.socket).start_send(message);
-        fed.map_err(|_| End::Gone)
+    /// What is to be written next; nothing if the session has nothing now.
+    fn payloads(&mut self) -> Result<Payloads, End> {
+        let mut payloads = Payloads::new();
+        let mut bytes = 0;
+        let cx = &mut Context::from_waker(&self.frame_waker);
+        while payloads.len() < FRAMES_MAX && bytes < WRITE_BYTES {
+            let frame = match self.aside.take() {
+                Some(frame) => frame,
+                None => match self.frames.poll_frame(cx) {
+                    Poll::Ready(Some(frame)) => frame,
+                    // What came before is written first; then it says so again.
+                    Poll::Ready(None) if payloads.is_empty() => {
+                        return Err(End::Session(self.closes));
+                    }
+                    Poll::Ready(None) | Poll::Pending => break,
+                },
+            };
+            self.closes = close::code_after(&frame).or(self.closes);
+            let Some(payload) = self.own.transcoder.payload(self.own.form, frame) else {
+                tracing::error!("a frame can't be written as JSON");
+                return Err(End::Session(Some(CloseCode::Error)));
+            };
+            bytes += payload.len();
+            payloads.push(payload);
+        }
+        Ok(payloads)
     }
 }
 
@@ -336,16 +356,17 @@ fn broken(error: Error) -> End {
 
 /// Says why, and waits for the client to have heard it.
 async fn goodbye(
-    mut socket: WebSocketStream<TokioIo<Upgraded>>,
-    last: Option<Message>,
+    mut socket: WebSocketStream<Pen<TokioIo<Upgraded>>>,
+    form: Form,
+    last: Option<Bytes>,
     code: Option<CloseCode>,
 ) -> Result<(), Error> {
-    let Some(code) = code else {
-        // An answer to the client's own goodbye may wait.
-        return socket.flush().await;
-    };
+    // An answer to the client's own goodbye may wait.
+    socket.flush().await?;
+    let Some(code) = code else { return Ok(()) };
     if let Some(last) = last {
-        socket.send(last).await?;
+        let last = &[last];
+        poll_fn(|cx| Poll::Ready(socket.get_mut().write(cx, form, last))).await?;
     }
     let reason = Utf8Bytes::default();
     let frame = CloseFrame { code, reason };
