@@ -56,8 +56,8 @@ pub trait Upstream: Clone + Send + Sync + 'static {
 /// What a session sends. Dropped when the client is gone.
 pub trait Frames: Send + Unpin + 'static {
     /// Whether it may be polled by the waker that it calls, within that call: it must hold nothing
-    /// then that the poll needs, and be in the runtime. Whoever brings a frame writes it then, and no
-    /// task is woken.
+    /// then that the poll needs, and be in the runtime. Whoever brings a frame writes it then, and
+    /// no task is woken.
     const POLLED_WHILE_WAKING: bool = false;
 
     /// The next encoded `ServerFrame`; `None` after the last, however often it is asked.

@@ -103,8 +103,8 @@ impl Task {
         self.forget_many();
     }
 
-    /// Those who were members by the list before, and aren't by the one read anew. Sessions may have
-    /// been told of them as here whatever the list said.
+    /// Those who were members by the list before, and aren't by the one read anew. Sessions may
+    /// have been told of them as here whatever the list said.
     fn lose(&mut self, server: Id, before: &List) {
         let Some(crowd) = self.crowds.get(&server) else {
             return;
