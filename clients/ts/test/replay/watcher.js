@@ -13,7 +13,6 @@
  */
 
 import { once } from "node:events";
-import { createConnection, createServer } from "node:net";
 import { stdin, stdout } from "node:process";
 import { createInterface } from "node:readline";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -29,6 +28,7 @@ import {
   TopicPositionSchema,
 } from "@chirm/client/v1";
 import { WebSocket as WebSocketOfWs } from "ws";
+import { Network } from "../real/network.js";
 
 /** Node has none of its own before version 22. */
 const WebSocket = globalThis.WebSocket ?? WebSocketOfWs;
@@ -42,32 +42,6 @@ const TRANSPORTS = {
 const say = (what) => stdout.write(`${JSON.stringify(what)}\n`);
 const written = (schema, message) => base64Encode(toBinary(schema, message));
 const read = (schema, texts) => texts.map((text) => fromBinary(schema, base64Decode(text)));
-
-/** A network that can be cut: what is on its way then is lost. */
-async function network(target) {
-  const { hostname: host, port } = new URL(target);
-  const sockets = new Set();
-  const server = createServer((near) => {
-    const far = createConnection({ host, port: Number(port) });
-    const join = (socket, other) => {
-      sockets.add(socket);
-      socket.on("error", () => {});
-      socket.on("close", () => {
-        sockets.delete(socket);
-        other.destroy();
-      });
-      socket.pipe(other);
-    };
-    join(near, far);
-    join(far, near);
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const cut = () => {
-    for (const socket of sockets) socket.destroy();
-  };
-  return { url: `http://127.0.0.1:${server.address().port}`, cut };
-}
 
 function tap(frame) {
   if ("sent" in frame) say({ what: "sent", frame: written(ClientFrameSchema, frame.sent) });
@@ -109,15 +83,15 @@ async function watch(client) {
 
 const lines = createInterface({ input: stdin })[Symbol.asyncIterator]();
 const told = JSON.parse((await lines.next()).value);
-const { url, cut } = await network(told.url);
-const client = start(told, url);
+const network = await Network.to(told.url);
+const client = start(told, network.url);
 const watching = watch(client);
 for (;;) {
   const { value, done } = await lines.next();
   // Whoever told it what to do is gone.
   if (done) process.exit(1);
   const command = JSON.parse(value);
-  if (command.do === "cut") cut();
+  if (command.do === "cut") network.cut();
   else if (command.do === "look") client.look({ lists: read(MemberListViewSchema, command.lists) });
   else break;
 }
