@@ -20,25 +20,40 @@ pub const STREAMS_A_CONNECTION: usize = 100;
 /// What a read asks for at least.
 const READ_BYTES_MIN: usize = 4096;
 
-/// What is spoken on a connection. It does no I/O: bytes go in by `input` and `feed`, and come out
-/// of `output`.
+/// What is spoken on a connection. It does no I/O: bytes go in by `feed`, and come out of `output`.
 pub trait Protocol {
-    /// Bytes read from the socket and not yet understood.
-    fn input(&mut self) -> &mut BytesMut;
-
     /// Bytes to be written to the socket.
     fn output(&mut self) -> &mut BytesMut;
+
+    /// Understands the first thing of `input` and takes it off; false if it isn't whole.
+    ///
+    /// # Errors
+    /// The server ended the connection, or broke the protocol.
+    fn step(
+        &mut self,
+        input: &mut BytesMut,
+        on: &mut impl FnMut(usize, Incoming<'_>),
+    ) -> Result<bool>;
 
     /// Understands all that is whole of `input`; `on` hears what each stream received.
     ///
     /// # Errors
-    /// The server ended the connection, or broke the protocol.
-    fn feed(&mut self, on: impl FnMut(usize, Incoming<'_>)) -> Result<()>;
+    /// As [`step`](Self::step).
+    fn feed(
+        &mut self,
+        input: &mut BytesMut,
+        mut on: impl FnMut(usize, Incoming<'_>),
+    ) -> Result<()> {
+        while self.step(input, &mut on)? {}
+        Ok(())
+    }
 }
 
 /// A connection of the load generator; by HTTP/2 unless said otherwise.
 pub struct Link<P = Wire> {
     socket: TcpStream,
+    /// Bytes read from the socket and not yet understood.
+    input: BytesMut,
     /// The protocol's state.
     pub wire: P,
 }
@@ -69,6 +84,7 @@ impl<P: Protocol> Link<P> {
         socket.set_nodelay(true)?;
         Ok(Self {
             socket,
+            input: BytesMut::new(),
             wire: begin(authority),
         })
     }
@@ -91,12 +107,11 @@ impl<P: Protocol> Link<P> {
     /// # Errors
     /// The connection is over, or the server broke the protocol.
     pub async fn turn(&mut self, on: impl FnMut(usize, Incoming<'_>)) -> Result<()> {
-        let input = self.wire.input();
-        input.reserve(READ_BYTES_MIN);
-        if self.socket.read_buf(input).await? == 0 {
+        self.input.reserve(READ_BYTES_MIN);
+        if self.socket.read_buf(&mut self.input).await? == 0 {
             bail!("the server closed the connection");
         }
-        self.wire.feed(on)?;
+        self.wire.feed(&mut self.input, on)?;
         // What is to be written here is small: acknowledgements and window updates.
         self.flush().await
     }

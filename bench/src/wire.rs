@@ -43,7 +43,6 @@ pub enum Incoming<'a> {
 
 /// One HTTP/2 connection's state.
 pub struct Wire {
-    input: BytesMut,
     output: BytesMut,
     authority: String,
     streams: Vec<StreamState>,
@@ -74,7 +73,6 @@ impl Wire {
         output.put_u32(STREAM_WINDOW);
         put_window_update(&mut output, 0, CONNECTION_WINDOW - DEFAULT_WINDOW);
         Self {
-            input: BytesMut::new(),
             output,
             authority: authority.to_owned(),
             streams: Vec::new(),
@@ -262,30 +260,26 @@ impl Wire {
 }
 
 impl Protocol for Wire {
-    fn input(&mut self) -> &mut BytesMut {
-        &mut self.input
-    }
-
     fn output(&mut self) -> &mut BytesMut {
         &mut self.output
     }
 
-    fn feed(&mut self, mut on: impl FnMut(usize, Incoming<'_>)) -> Result<()> {
-        let mut input = std::mem::take(&mut self.input);
-        let mut result = Ok(());
-        while result.is_ok() && input.len() >= 9 {
-            let length =
-                (usize::from(input[0]) << 16) | usize::from(input[1]) << 8 | usize::from(input[2]);
-            if input.len() < 9 + length {
-                break;
-            }
-            let (kind, flags) = (input[3], input[4]);
-            let id = u32::from_be_bytes([input[5], input[6], input[7], input[8]]) & 0x7fff_ffff;
-            result = self.frame(kind, flags, id, &input[9..9 + length], &mut on);
-            input.advance(9 + length);
-        }
-        self.input = input;
-        result
+    fn step(
+        &mut self,
+        input: &mut BytesMut,
+        on: &mut impl FnMut(usize, Incoming<'_>),
+    ) -> Result<bool> {
+        let Some(&[l0, l1, l2, kind, flags, i0, i1, i2, i3]) = input.get(..9) else {
+            return Ok(false);
+        };
+        let end = 9 + u32::from_be_bytes([0, l0, l1, l2]) as usize;
+        let Some(payload) = input.get(9..end) else {
+            return Ok(false);
+        };
+        let id = u32::from_be_bytes([i0, i1, i2, i3]) & 0x7fff_ffff;
+        self.frame(kind, flags, id, payload, on)?;
+        input.advance(end);
+        Ok(true)
     }
 }
 
@@ -408,11 +402,9 @@ mod tests {
         bytes
     }
 
-    fn data(wire: &mut Wire, flags: u8, id: u32, payload: &[u8]) {
-        let mut out = BytesMut::new();
-        put_frame(&mut out, DATA, flags, id, payload.len());
-        wire.input.extend_from_slice(&out);
-        wire.input.extend_from_slice(payload);
+    fn data(input: &mut BytesMut, flags: u8, id: u32, payload: &[u8]) {
+        put_frame(input, DATA, flags, id, payload.len());
+        input.put_slice(payload);
     }
 
     #[test]
@@ -421,10 +413,10 @@ mod tests {
         for cut in 0..bytes.len() {
             let mut wire = Wire::new("h:1");
             wire.open("/p");
-            data(&mut wire, 0, 1, &bytes[..cut]);
-            data(&mut wire, FLAG_END_STREAM, 1, &bytes[cut..]);
-            let mut seen = Vec::new();
-            wire.feed(|stream, incoming| match incoming {
+            let (mut input, mut seen) = (BytesMut::new(), Vec::new());
+            data(&mut input, 0, 1, &bytes[..cut]);
+            data(&mut input, FLAG_END_STREAM, 1, &bytes[cut..]);
+            wire.feed(&mut input, |stream, incoming| match incoming {
                 Incoming::Message(message) => seen.push((stream, message.to_vec())),
                 Incoming::End => seen.push((stream, b"end".to_vec())),
             })
@@ -442,12 +434,11 @@ mod tests {
         wire.send(stream, &vec![7; 70_000]);
         let first = wire.output.len();
         assert!(first < 66_000, "{first} bytes went out");
+        let mut input = BytesMut::new();
         for id in [0, 1] {
-            let mut update = BytesMut::new();
-            put_window_update(&mut update, id, 10_000);
-            wire.input.extend_from_slice(&update);
+            put_window_update(&mut input, id, 10_000);
         }
-        wire.feed(|_, _| ()).unwrap();
+        wire.feed(&mut input, |_, _| ()).unwrap();
         assert!(wire.output.len() > 70_000);
         assert!(wire.streams[stream].pending.is_empty());
     }
@@ -455,12 +446,14 @@ mod tests {
     #[test]
     fn nonsense_is_an_error() {
         let mut wire = Wire::new("h:1");
-        data(&mut wire, 0, 5, b"x");
-        assert!(wire.feed(|_, _| ()).is_err());
+        let mut input = BytesMut::new();
+        data(&mut input, 0, 5, b"x");
+        assert!(wire.feed(&mut input, |_, _| ()).is_err());
         let mut wire = Wire::new("h:1");
         wire.open("/p");
-        data(&mut wire, FLAG_PADDED, 1, &[9, 1]);
-        assert!(wire.feed(|_, _| ()).is_err());
+        let mut input = BytesMut::new();
+        data(&mut input, FLAG_PADDED, 1, &[9, 1]);
+        assert!(wire.feed(&mut input, |_, _| ()).is_err());
     }
 
     #[test]

@@ -17,7 +17,6 @@ const LENGTH_LINE_BYTES_MAX: usize = 64;
 
 /// One response's state.
 pub(super) struct GrpcWeb {
-    input: BytesMut,
     output: BytesMut,
     place: Place,
     /// The beginning of a gRPC frame whose rest hasn't come.
@@ -49,14 +48,18 @@ impl GrpcWeb {
         output.put_u32(identify.len() as u32);
         output.put_slice(identify);
         Self {
-            input: BytesMut::new(),
             output,
             place: Place::Head,
             partial: Vec::new(),
         }
     }
+}
 
-    /// Takes one part off the input; false if it isn't whole.
+impl Protocol for GrpcWeb {
+    fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+
     fn step(
         &mut self,
         input: &mut BytesMut,
@@ -99,29 +102,6 @@ impl GrpcWeb {
             }
         }
         Ok(true)
-    }
-}
-
-impl Protocol for GrpcWeb {
-    fn input(&mut self) -> &mut BytesMut {
-        &mut self.input
-    }
-
-    fn output(&mut self) -> &mut BytesMut {
-        &mut self.output
-    }
-
-    fn feed(&mut self, mut on: impl FnMut(usize, Incoming<'_>)) -> Result<()> {
-        let mut input = std::mem::take(&mut self.input);
-        let result = loop {
-            match self.step(&mut input, &mut on) {
-                Ok(true) => {}
-                Ok(false) => break Ok(()),
-                Err(error) => break Err(error),
-            }
-        };
-        self.input = input;
-        result
     }
 }
 
@@ -219,10 +199,10 @@ mod tests {
 
     fn received(pieces: &[&[u8]]) -> (Vec<Vec<u8>>, Result<()>) {
         let mut call = GrpcWeb::new("h:1", b"");
-        let mut seen = Vec::new();
+        let (mut input, mut seen) = (BytesMut::new(), Vec::new());
         for piece in pieces {
-            call.input.extend_from_slice(piece);
-            let result = call.feed(|stream, incoming| match incoming {
+            input.extend_from_slice(piece);
+            let result = call.feed(&mut input, |stream, incoming| match incoming {
                 Incoming::Message(message) if stream == 0 => seen.push(message.to_vec()),
                 Incoming::End => seen.push(b"end".to_vec()),
                 other => panic!("{stream}: {other:?}"),

@@ -50,7 +50,6 @@ impl Form {
 
 /// One WebSocket's state, from its handshake on.
 pub(super) struct WebSocket {
-    input: BytesMut,
     output: BytesMut,
     form: Form,
     /// What `sec-websocket-accept` must be, until it came.
@@ -77,7 +76,6 @@ impl WebSocket {
             form.subprotocol()
         );
         Self {
-            input: BytesMut::new(),
             output: BytesMut::from(request.as_bytes()),
             form,
             accept: Some(derive_accept_key(key.as_bytes())),
@@ -95,11 +93,11 @@ impl WebSocket {
         put_masked(&mut self.output, self.form.opcode(), message);
     }
 
-    fn shake_hands(&mut self, accept: &str) -> Result<bool> {
-        let Some(head) = Head::take(&mut self.input)? else {
+    fn shake_hands(&self, accept: &str, input: &mut BytesMut) -> Result<bool> {
+        let Some(head) = Head::take(input)? else {
             return Ok(false);
         };
-        head.expect(101, &self.input)?;
+        head.expect(101, input)?;
         let given = head.header("sec-websocket-accept");
         ensure!(
             given == Some(accept),
@@ -152,35 +150,28 @@ impl WebSocket {
 }
 
 impl Protocol for WebSocket {
-    fn input(&mut self) -> &mut BytesMut {
-        &mut self.input
-    }
-
     fn output(&mut self) -> &mut BytesMut {
         &mut self.output
     }
 
-    fn feed(&mut self, mut on: impl FnMut(usize, Incoming<'_>)) -> Result<()> {
-        if let Some(accept) = self.accept.take()
-            && !self.shake_hands(&accept)?
-        {
-            self.accept = Some(accept);
-            return Ok(());
-        }
-        let mut input = std::mem::take(&mut self.input);
-        let mut result = Ok(());
-        while result.is_ok() {
-            match next_frame(&input) {
-                Ok(Some(frame)) => {
-                    result = self.take(&frame, &input[frame.payload.clone()], &mut on);
-                    input.advance(frame.payload.end);
-                }
-                Ok(None) => break,
-                Err(error) => result = Err(error),
+    fn step(
+        &mut self,
+        input: &mut BytesMut,
+        on: &mut impl FnMut(usize, Incoming<'_>),
+    ) -> Result<bool> {
+        if let Some(accept) = &self.accept {
+            let is_open = self.shake_hands(accept, input)?;
+            if is_open {
+                self.accept = None;
             }
+            return Ok(is_open);
         }
-        self.input = input;
-        result
+        let Some(frame) = next_frame(input)? else {
+            return Ok(false);
+        };
+        self.take(&frame, &input[frame.payload.clone()], on)?;
+        input.advance(frame.payload.end);
+        Ok(true)
     }
 }
 

@@ -107,6 +107,13 @@ impl ReplayOptions {
     fn bridge_kills(&self) -> u32 {
         self.via_bridge.as_ref().map_or(0, |via| via.kills)
     }
+
+    async fn open_bridge(&self, upstream: &str) -> Result<Option<Bridge>> {
+        match &self.via_bridge {
+            Some(via) => Ok(Some(Bridge::start(via.binary.as_deref(), upstream).await?)),
+            None => Ok(None),
+        }
+    }
 }
 
 /// Replays, and gives the verdict with a table of what happened.
@@ -141,14 +148,11 @@ pub async fn replay(options: ReplayOptions) -> Result<Verdict> {
         } else {
             PATIENCE
         },
-        bridge: None,
+        bridge: options.open_bridge(&server.url).await?,
         server,
         ways,
     };
-    let result = match run.open_bridge().await {
-        Ok(()) => Box::pin(run.all(signer)).await,
-        Err(error) => Err(error),
-    };
+    let result = Box::pin(run.all(signer)).await;
     if let Some(bridge) = run.bridge {
         bridge.stop().await?;
     }
@@ -201,14 +205,6 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn open_bridge(&mut self) -> Result<()> {
-        if let Some(via) = &self.options.via_bridge {
-            let bridge = Bridge::start(via.binary.as_deref(), &self.server.url).await;
-            self.bridge = Some(bridge.context("the bridge")?);
-        }
-        Ok(())
-    }
-
     async fn all(&mut self, signer: Signer) -> Result<Summary> {
         let bar = ProgressBar::new(self.plan.steps()).with_style(ProgressStyle::with_template(
             "{msg} {wide_bar} {pos}/{len} {per_sec} {eta}",

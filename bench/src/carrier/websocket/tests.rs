@@ -27,10 +27,19 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// What comes of these pieces.
 fn received(socket: &mut WebSocket, pieces: &[&[u8]]) -> Result<Vec<Vec<u8>>> {
+    received_on(socket, &mut BytesMut::new(), pieces)
+}
+
+/// As [`received`], after what is left of an earlier input.
+fn received_on(
+    socket: &mut WebSocket,
+    input: &mut BytesMut,
+    pieces: &[&[u8]],
+) -> Result<Vec<Vec<u8>>> {
     let mut messages = Vec::new();
     for piece in pieces {
-        socket.input.extend_from_slice(piece);
-        socket.feed(|stream, incoming| match incoming {
+        input.extend_from_slice(piece);
+        socket.feed(input, |stream, incoming| match incoming {
             Incoming::Message(message) if stream == 0 => messages.push(message.to_vec()),
             other => panic!("{stream}: {other:?}"),
         })?;
@@ -68,10 +77,11 @@ fn messages_are_whole_wherever_they_were_cut() {
     for cut in 0..=bytes.len() {
         let mut socket = open(Form::Proto);
         let (head, tail) = bytes.split_at(cut);
-        let messages = received(&mut socket, &[head, tail]).unwrap();
+        let mut input = BytesMut::new();
+        let messages = received_on(&mut socket, &mut input, &[head, tail]).unwrap();
         assert_eq!(messages, expected, "cut at {cut}");
         assert_eq!(unmasked(&socket.output), (PONG, b"there?".to_vec()));
-        assert!(socket.input.is_empty());
+        assert!(input.is_empty());
     }
     let mut socket = open(Form::Proto);
     let single: Vec<&[u8]> = bytes.chunks(1).collect();
@@ -106,9 +116,11 @@ fn a_close_is_an_end_that_says_why() {
     ] {
         let bytes = [frame(FIN | TEXT, b"last"), frame(FIN | CLOSE, payload)].concat();
         let mut socket = open(Form::Json);
-        socket.input.extend_from_slice(&bytes);
-        let mut messages = 0;
-        let error = socket.feed(|_, _| messages += 1).unwrap_err().to_string();
+        let (mut input, mut messages) = (BytesMut::from(&bytes[..]), 0);
+        let error = socket
+            .feed(&mut input, |_, _| messages += 1)
+            .unwrap_err()
+            .to_string();
         assert!(error.ends_with(expected), "{error}");
         assert_eq!(messages, 1);
     }
@@ -161,10 +173,11 @@ fn a_handshake_is_checked_and_may_come_in_pieces_with_what_follows() {
         let mut socket = WebSocket::new("h:1", Form::Proto);
         let mut bytes = answer(&socket, "chirm.v1.proto").into_bytes();
         bytes.extend(frame(FIN | BINARY, b"first"));
-        assert!(received(&mut socket, &[&bytes[..cut]]).unwrap().is_empty());
+        let mut input = BytesMut::new();
+        let mut more = |socket: &mut _, bytes| received_on(socket, &mut input, &[bytes]).unwrap();
+        assert!(more(&mut socket, &bytes[..cut]).is_empty());
         assert!(!socket.is_open());
-        let messages = received(&mut socket, &[&bytes[cut..]]).unwrap();
-        assert_eq!(messages, [b"first".to_vec()]);
+        assert_eq!(more(&mut socket, &bytes[cut..]), [b"first".to_vec()]);
         assert!(socket.is_open());
     }
 
