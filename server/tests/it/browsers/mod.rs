@@ -2,7 +2,7 @@
 
 mod carriers;
 mod handshakes;
-mod sockets;
+pub(crate) mod sockets;
 mod web;
 
 use crate::support::{PATIENCE, TestNode};

@@ -4,6 +4,7 @@ use super::Socket;
 use crate::bad_input::{bad_first_frames, heartbeat, identify, send, world};
 use crate::support::{PATIENCE, TestNode};
 use chirm_proto::v1::client_frame::Frame as Sent;
+use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -111,9 +112,9 @@ async fn a_page_that_floods_is_closed() {
     node.stop().await;
 }
 
-/// A handshake done by hand, so that what follows can be no WebSocket.
-async fn raw(node: &TestNode) -> TcpStream {
-    let mut stream = TcpStream::connect(node.address).await.expect("connects");
+/// A handshake done by hand, so that what follows can be no WebSocket, or nothing.
+pub(crate) async fn raw(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("connects");
     let text = "GET /gateway HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
                 sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                 sec-websocket-protocol: chirm.v1.json\r\n\r\n";
@@ -122,6 +123,7 @@ async fn raw(node: &TestNode) -> TcpStream {
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.expect("the answer's head"));
     }
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{head:?}");
     stream
 }
 
@@ -183,7 +185,7 @@ async fn what_is_no_websocket_is_closed_with_the_code_for_it() {
         ),
         ("fragments without end", never_ending, 1009),
     ] {
-        let mut stream = raw(&node).await;
+        let mut stream = raw(node.address).await;
         let _ = stream.write_all(&bytes).await;
         assert_eq!(close_code(&mut stream).await, code, "{name}");
     }
@@ -193,7 +195,7 @@ async fn what_is_no_websocket_is_closed_with_the_code_for_it() {
 #[tokio::test]
 async fn pings_between_fragments_are_answered() {
     let (node, ann, _) = world().await;
-    let mut stream = raw(&node).await;
+    let mut stream = raw(node.address).await;
     let text = format!(r#"{{"identify": {{"token": "{}"}}}}"#, ann.token);
     let (head, tail) = text.as_bytes().split_at(10);
     let mut bytes = frame(0x01, head, true);

@@ -1,7 +1,8 @@
 //! More WebSockets than a process may open files at first, none of which says who it is.
 
 use super::disk::call;
-use super::{Machine, Server, text, utf8};
+use super::{Machine, text, utf8};
+use crate::browsers::sockets::raw;
 use crate::support::PATIENCE;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
@@ -15,23 +16,6 @@ const AT_ONCE: usize = 64;
 /// From a handshake to the first frame: longer than all handshakes take.
 const CONFIG: &str = "[gateway]\nidentify_deadline_ms = 20000\n\n\
                       [limits]\nconnections_per_address = 20000\n";
-const HANDSHAKE: &str = "GET /gateway HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\n\
-                         upgrade: websocket\r\nsec-websocket-version: 13\r\n\
-                         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-                         sec-websocket-protocol: chirm.v1.json\r\n\r\n";
-
-/// A WebSocket that says nothing.
-async fn silent(server: &Server) -> std::io::Result<TcpStream> {
-    let address = server.url.strip_prefix("http://").expect("cleartext");
-    let mut socket = TcpStream::connect(address).await?;
-    socket.write_all(HANDSHAKE.as_bytes()).await?;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(socket.read_u8().await?);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "), "{head:?}");
-    Ok(socket)
-}
 
 /// What a socket is told at its end.
 async fn last_words(mut socket: TcpStream) -> std::io::Result<String> {
@@ -65,12 +49,13 @@ async fn ten_thousand_sockets_that_never_identify_are_let_go_and_disturb_nobody(
     let count = SOCKETS.min(may / 2);
     assert!(count > 256, "too few files may be open here: {may}");
 
+    let address = server.url.strip_prefix("http://").expect("cleartext");
+    let address = address.parse().expect("an address");
     let sockets: Vec<TcpStream> = stream::iter(0..count)
-        .map(|_| silent(&server))
+        .map(|_| raw(address))
         .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await
-        .expect("each becomes a WebSocket");
+        .collect()
+        .await;
     // A back end is served as ever while all of them are there.
     let key = text(&made["token"]).to_owned();
     let body = json!({ "name": "s" });
@@ -84,6 +69,6 @@ async fn ten_thousand_sockets_that_never_identify_are_let_go_and_disturb_nobody(
         assert!(said.contains("IDENTIFY_TIMEOUT"), "{said}");
         assert!(said.ends_with("\u{f}\u{fffd}"), "the close code: {said:?}");
     }
-    let fresh = silent(&server).await.expect("there is room again");
-    drop(fresh);
+    // There is room again.
+    drop(raw(address).await);
 }
