@@ -55,13 +55,15 @@ pub trait Upstream: Clone + Send + Sync + 'static {
 
 /// What a session sends. Dropped when the client is gone.
 pub trait Frames: Send + Unpin + 'static {
-    /// Whether it may be polled by the waker that it calls, within that call: it must hold nothing
-    /// then that the poll needs, and be in the runtime. Whoever brings a frame writes it then, and
-    /// no task is woken.
-    const POLLED_WHILE_WAKING: bool = false;
-
     /// The next encoded `ServerFrame`; `None` after the last, however often it is asked.
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>>;
+
+    /// Whether the waker may poll it, within the call that wakes. Whoever brings a frame then
+    /// writes it, and no task is woken. It must hold nothing then that the poll needs, be in the
+    /// runtime, and have no more at once, which the task would gather.
+    fn may_be_polled_while_waking(&self) -> bool {
+        false
+    }
 }
 
 /// What clients may send, and when they are let go.

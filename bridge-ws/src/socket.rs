@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -83,28 +83,11 @@ impl Socket {
             }))
         });
         metrics::gauge!("chirm_websockets").increment(1.0);
-        let (end, joined) = live(&shared, deadline).await;
-        let Some(Joined {
-            own,
-            socket,
-            frames,
-            ..
-        }) = joined
-        else {
-            return;
-        };
-        // The session ends before the goodbye is waited for.
-        drop(frames);
-        let (last, code) = match end {
-            End::Gone => (None, None),
-            End::Session(code) => (None, Some(code.unwrap_or(CloseCode::Restart))),
-            End::Carrier(close, detail) => {
-                let last = own.transcoder.payload(own.form, close.frame(detail));
-                (last, Some(CloseCode::from(close.code())))
-            }
-        };
-        // A client that takes nothing is left.
-        let _ = timeout(GOODBYE, goodbye(socket, own.form, last, code)).await;
+        live(&shared, deadline).await;
+        let joined = lock(&shared).take();
+        if let Some(joined) = joined {
+            joined.close().await;
+        }
         metrics::gauge!("chirm_websockets").decrement(1.0);
     }
 
@@ -134,54 +117,48 @@ pub(crate) struct Joined<F> {
     /// The last frame was sent, and says so.
     closes: Option<CloseCode>,
     identified: bool,
-    /// It was found out while a frame was handed out.
+    /// How it ended: from then on nothing more is read or written.
     end: Option<End>,
 }
 
-/// Runs both to the end: how it came, and what there was. From then on nobody hands out frames.
-async fn live<F: Frames>(
-    shared: &Shared<F>,
-    identify_deadline: Duration,
-) -> (End, Option<Joined<F>>) {
-    {
-        let mut deadline = std::pin::pin!(sleep(identify_deadline));
-        let first = poll_fn(|cx| {
-            let mut joined = lock(shared);
-            let Some(present) = &mut *joined else {
-                return Poll::Ready(Some((End::Gone, None)));
-            };
-            let end = match present.poll(cx) {
-                Poll::Ready(end) => end,
-                Poll::Pending if present.identified => return Poll::Ready(None),
-                Poll::Pending => {
-                    ready!(deadline.as_mut().poll(cx));
-                    End::Carrier(Close::IdentifyTimeout, None)
-                }
-            };
-            Poll::Ready(Some((end, joined.take())))
-        });
-        if let Some(end) = first.await {
-            return end;
+/// Runs both to the end.
+async fn live<F: Frames>(shared: &Shared<F>, identify_deadline: Duration) {
+    let identified = poll_fn(|cx| match &mut *lock(shared) {
+        Some(joined) => match joined.poll(cx) {
+            Poll::Pending if joined.identified => Poll::Ready(()),
+            other => other,
+        },
+        None => Poll::Ready(()),
+    });
+    let late = timeout(identify_deadline, identified).await.is_err();
+    poll_fn(|cx| match &mut *lock(shared) {
+        Some(joined) if late => {
+            let end = End::Carrier(Close::IdentifyTimeout, None);
+            joined.end.get_or_insert(end);
+            Poll::Ready(())
         }
-    }
-    poll_fn(|cx| {
-        let mut joined = lock(shared);
-        let end = match &mut *joined {
-            Some(present) => ready!(present.poll(cx)),
-            None => End::Gone,
-        };
-        Poll::Ready((end, joined.take()))
+        Some(joined) => joined.poll(cx),
+        None => Poll::Ready(()),
     })
-    .await
+    .await;
 }
 
 impl<F: Frames> Joined<F> {
-    /// What the task does.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    /// What the task does, until the end.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.readiness.task.register(cx.waker());
-        if let Some(end) = self.end.take() {
-            return Poll::Ready(end);
+        if self.end.is_none()
+            && let Poll::Ready(end) = self.poll_end(cx)
+        {
+            self.end = Some(end);
         }
+        match &self.end {
+            Some(_) => Poll::Ready(()),
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         if let Poll::Ready(end) = self.poll_goodbye(cx) {
             return Poll::Ready(end);
         }
@@ -195,14 +172,31 @@ impl<F: Frames> Joined<F> {
         self.poll_write()
     }
 
-    /// Writes the frames that there are, in place of the task; that hears of the end.
-    pub(crate) fn hand_out(&mut self) {
-        if self.end.is_none()
-            && let Poll::Ready(end) = self.poll_write()
-        {
-            self.end = Some(end);
-            self.readiness.task.wake();
+    /// Writes the frames that there are, in place of the task. False if the task has to look.
+    pub(crate) fn hand_out(&mut self) -> bool {
+        if self.end.is_some() || !self.frames.may_be_polled_while_waking() {
+            return false;
         }
+        if let Poll::Ready(end) = self.poll_write() {
+            self.end = Some(end);
+        }
+        self.end.is_none()
+    }
+
+    /// Ends the session, and the socket in words. A client that takes nothing is left.
+    async fn close(self) {
+        // The session ends before the goodbye is waited for.
+        drop(self.frames);
+        let own = self.own;
+        let (last, code) = match self.end {
+            None | Some(End::Gone) => (None, None),
+            Some(End::Session(code)) => (None, Some(code.unwrap_or(CloseCode::Restart))),
+            Some(End::Carrier(close, detail)) => {
+                let last = own.transcoder.payload(own.form, close.frame(detail));
+                (last, Some(CloseCode::from(close.code())))
+            }
+        };
+        let _ = timeout(GOODBYE, goodbye(self.socket, own.form, last, code)).await;
     }
 
     /// Takes the steps of a drain that has begun.

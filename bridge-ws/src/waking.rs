@@ -67,16 +67,13 @@ impl<F: Frames> Wake for Handing<F> {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if F::POLLED_WHILE_WAKING
-            && let Some(shared) = self.joined.upgrade()
-            // Whoever is at the socket now may have looked for frames already.
-            && let Ok(mut joined) = shared.try_lock()
-        {
-            if let Some(joined) = &mut *joined {
-                joined.hand_out();
-            }
-            return;
+        // Whoever is at the socket now may have looked for frames already.
+        let is_written = self.joined.upgrade().is_some_and(|shared| {
+            let joined = shared.try_lock();
+            joined.is_ok_and(|mut joined| joined.as_mut().is_some_and(Joined::hand_out))
+        });
+        if !is_written {
+            self.readiness.task.wake();
         }
-        self.readiness.task.wake();
     }
 }

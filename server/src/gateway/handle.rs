@@ -6,7 +6,7 @@ use super::wire;
 use crate::model::{Id, Position, Signal, TopicKey};
 use chirm_proto::v1;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -56,8 +56,6 @@ pub(super) struct SessionHandle {
     pub outbox: Arc<Outbox>,
     /// Bit set of the intents accepted.
     pub intents: AtomicU8,
-    /// Whether the first part, before `Ready`, or another bulk of frames is being sent.
-    pub(super) syncing: AtomicBool,
     state: Mutex<State>,
     pub(super) woken: Notify,
 }
@@ -77,7 +75,6 @@ impl SessionHandle {
             device,
             outbox,
             intents: AtomicU8::new(0),
-            syncing: AtomicBool::new(true),
             state: Mutex::default(),
             woken: Notify::new(),
         }

@@ -4,6 +4,7 @@
 
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
@@ -60,6 +61,8 @@ impl State {
 pub struct Outbox {
     state: Mutex<State>,
     limits: OutboxLimits,
+    /// Whether the first part, before `Ready`, or another bulk of frames is being put in.
+    syncing: AtomicBool,
     /// Told when frames were taken out and somebody waits for room. Apart from `ended`, for which
     /// every session waits all the time: a write must not wake it.
     drained: Notify,
@@ -83,6 +86,7 @@ impl Outbox {
         Self {
             state: Mutex::new(state),
             limits,
+            syncing: AtomicBool::new(true),
             drained: Notify::new(),
             ended: Notify::new(),
         }
@@ -90,6 +94,17 @@ impl Outbox {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the first part, before `Ready`, or another bulk of frames is being put in: more
+    /// comes at once, and is better gathered than written one by one.
+    #[must_use]
+    pub fn is_syncing(&self) -> bool {
+        self.syncing.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_syncing(&self, syncing: bool) {
+        self.syncing.store(syncing, Ordering::Release);
     }
 
     /// Drops what waits and takes nothing more but the last frame.

@@ -61,7 +61,9 @@ fn decode(frame: Bytes, max: usize) -> Result<Input, InputError> {
 
 impl Frames for Sent {
     // An outbox wakes when it has let go of its lock.
-    const POLLED_WHILE_WAKING: bool = true;
+    fn may_be_polled_while_waking(&self) -> bool {
+        !self.0.is_syncing()
+    }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let frame = ready!(self.0.poll_frame(cx));

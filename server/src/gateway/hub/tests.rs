@@ -400,7 +400,7 @@ async fn a_session_that_ends_while_it_is_attached_leaves_nothing_behind() {
 async fn a_full_outbox_closes_a_live_session_and_sends_a_syncing_one_back() {
     let mut world = World::new(100);
     let (live, syncing) = (world.session(2), world.session(2));
-    live.syncing.store(false, Ordering::Release);
+    live.outbox.set_syncing(false);
     let start = world.start().await;
     world.attach(&live, FULL, start).await;
     world.attach(&syncing, FULL, start).await;

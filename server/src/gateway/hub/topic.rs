@@ -9,7 +9,6 @@ use crate::model::{Position, TopicKey};
 use indexmap::IndexMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -234,7 +233,7 @@ impl Topic {
                 Err((_, Refused::Ended)) => self.leaving.push(*serial),
                 Err((queued, Refused::Full)) => {
                     self.leaving.push(*serial);
-                    if session.syncing.load(Ordering::Acquire) {
+                    if session.outbox.is_syncing() {
                         let held = new[queued].position.before();
                         session.behind(self.key, held, attachment.generation);
                     } else {

@@ -19,7 +19,6 @@ use chirm_proto::v1;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -147,7 +146,7 @@ impl Follower {
     /// Works until there is nothing to do now.
     async fn work(&mut self) -> Result<(), Ending> {
         let handle = self.handle.clone();
-        handle.syncing.store(true, Ordering::Release);
+        handle.outbox.set_syncing(true);
         self.sync_until = Instant::now() + SYNC_MAX;
         loop {
             self.attend().await?;
@@ -169,7 +168,7 @@ impl Follower {
             }
         }
         self.looks = 0;
-        handle.syncing.store(false, Ordering::Release);
+        handle.outbox.set_syncing(false);
         Ok(())
     }
 
