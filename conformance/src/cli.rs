@@ -56,13 +56,18 @@ struct ServerArgs {
     #[arg(long, value_name = "ADDRESSES", required_unless_present = "spawn")]
     target: Option<String>,
     /// A service key of the server. Better in the environment than here.
-    #[arg(long, env = "CHIRM_KEY", hide_env_values = true, required_unless_present = "spawn")]
+    #[arg(
+        long,
+        env = "CHIRM_KEY",
+        hide_env_values = true,
+        required_unless_present = "spawn"
+    )]
     key: Option<String>,
     /// A command that starts a server, for the cases that need one of their own; it is run by sh,
     /// with CONFORMANCE_LISTEN and CONFORMANCE_DIR: README.md.
     #[arg(long, value_name = "COMMAND")]
     spawn: Option<String>,
-    /// Which features the server has.
+    /// What the server has: a name of profiles/.
     #[arg(long, default_value = "full")]
     profile: String,
     /// Only cases whose id matches: `order/*`. Can be said again.
@@ -117,8 +122,13 @@ async fn run(cli: Cli) -> Result<bool> {
         }
         Command::Show { id } => {
             let cases = chosen(&source, std::slice::from_ref(&id))?;
-            let case = cases.first().with_context(|| format!("there is no case {id}"))?;
-            print!("{}", serde_yaml_ng::to_string(&serde_json::to_value(case)?)?);
+            let case = cases
+                .first()
+                .with_context(|| format!("there is no case {id}"))?;
+            print!(
+                "{}",
+                serde_yaml_ng::to_string(&serde_json::to_value(case)?)?
+            );
             Ok(true)
         }
         Command::Schema => {
@@ -173,7 +183,7 @@ async fn server(source: &Source, args: ServerArgs) -> Result<bool> {
         dialer: Dialer::new(args.ca.as_deref())?,
         key,
         spawning,
-        features: case::profile(&args.profile)?,
+        without: case::profile(&args.profile)?,
         known: known(args.known_failing.as_deref())?,
         seed,
         at_once: args.at_once.max(1),
@@ -199,7 +209,10 @@ fn tell(report: &Report, quiet: bool) {
         Verdict::KnownFailure => println!("known    {name}"),
         Verdict::SurprisePass => println!("SURPRISE {name}: known to fail, and it passes"),
         Verdict::Failed => {
-            println!("FAILED   {name}: {}", report.why.as_deref().unwrap_or_default());
+            println!(
+                "FAILED   {name}: {}",
+                report.why.as_deref().unwrap_or_default()
+            );
         }
     }
 }
@@ -247,6 +260,11 @@ fn known(file: Option<&std::path::Path>) -> Result<BTreeSet<String>> {
         return Ok(BTreeSet::new());
     };
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    Ok(lines.filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    let lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim());
+    Ok(lines
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect())
 }

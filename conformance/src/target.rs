@@ -93,7 +93,11 @@ impl Server {
             if let Some(status) = child.try_wait()? {
                 bail!("the server ended with {status}: {}", self.said());
             }
-            ensure!(Instant::now() < deadline, "the server isn't ready: {}", self.said());
+            ensure!(
+                Instant::now() < deadline,
+                "the server isn't ready: {}",
+                self.said()
+            );
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
         let key = std::fs::read_to_string(self.folder.path().join("key"));

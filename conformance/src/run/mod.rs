@@ -71,7 +71,9 @@ pub(crate) struct Run<'a> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// What became of a run.
@@ -158,7 +160,8 @@ impl Run<'_> {
                 path => crate::vars::path(from, path),
             };
             let value = value.with_context(|| format!("there is no {path} to save"))?;
-            lock(&self.vars).set(name, value.clone());
+            let name = self.fill_text(name)?;
+            lock(&self.vars).set(&name, value.clone());
         }
         Ok(())
     }
@@ -185,9 +188,14 @@ impl Run<'_> {
         for (index, step) in steps.iter().enumerate() {
             let at = format!("{at}{}", index + 1);
             let written = serde_json::to_value(step)?;
-            let name = written.as_object().and_then(|step| step.keys().next().cloned());
+            let name = written
+                .as_object()
+                .and_then(|step| step.keys().next().cloned());
             let name = name.unwrap_or_default();
-            self.note(format!("{at} {}", crate::matching::short(&compact(&written))));
+            self.note(format!(
+                "{at} {}",
+                crate::matching::short(&compact(&written))
+            ));
             let done = self.step(step, &at).await;
             done.with_context(|| format!("step {at} ({name})"))?;
         }
@@ -226,9 +234,20 @@ impl Run<'_> {
                     let done = futures::future::join_all(lists).await;
                     done.into_iter().collect()
                 }
+                Step::Each(each) => {
+                    for entry in crate::case::vectors(&each.vectors)? {
+                        if entry.get(&each.having).is_none() {
+                            continue;
+                        }
+                        let name = crate::vars::plain(&entry["name"]);
+                        lock(&self.vars).set("v", entry);
+                        self.steps(&each.steps, &format!("{at}.{name}.")).await?;
+                    }
+                    Ok(())
+                }
                 Step::Repeat(step) => {
                     for i in 0..step.times {
-                        lock(&self.vars).set("i", i.into());
+                        lock(&self.vars).set(&step.counter, i.into());
                         self.steps(&step.steps, &format!("{at}.{i}.")).await?;
                     }
                     Ok(())
@@ -249,7 +268,8 @@ fn compact(value: &Value) -> Value {
                 Value::Array(list) => !list.is_empty(),
                 _ => true,
             });
-            said.map(|(key, value)| (key.clone(), compact(value))).collect()
+            said.map(|(key, value)| (key.clone(), compact(value)))
+                .collect()
         }
         other => other.clone(),
     }
