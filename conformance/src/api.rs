@@ -164,10 +164,12 @@ fn check_value(kind: &Kind, value: &Value) -> Result<()> {
         | Kind::Bytes => ensure!(value.is_string(), "no string: {value}"),
         Kind::Bool => ensure!(value.is_boolean(), "no boolean: {value}"),
         Kind::Enum(of) => {
-            let known = value
-                .as_str()
-                .is_some_and(|v| of.get_value_by_name(v).is_some());
-            ensure!(known, "no name of {}: {value}", of.name());
+            let name = value.as_str();
+            let known = name.is_some_and(|name| of.get_value_by_name(name).is_some());
+            // A value that the writer knows no name of is a number.
+            let number = value.as_i64().and_then(|number| i32::try_from(number).ok());
+            let nameless = number.is_some_and(|number| of.get_value(number).is_none());
+            ensure!(known || nameless, "no name of {}: {value}", of.name());
         }
         Kind::Message(of) => check_json(of, value)?,
         _ => ensure!(value.is_number(), "no number: {value}"),

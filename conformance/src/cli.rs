@@ -6,7 +6,7 @@ use crate::net::Dialer;
 use crate::report;
 use crate::sentences;
 use crate::suite::{Report, Suite, Verdict};
-use crate::target::{Server, Spawning};
+use crate::target::{Keys, Server, Spawning};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Checks that a server keeps what the Chirm protocol promises, on every carrier.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(version)]
 struct Cli {
     #[command(subcommand)]
@@ -24,7 +24,7 @@ struct Cli {
     cases: Option<PathBuf>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     /// Check a server.
     Server(Box<ServerArgs>),
@@ -49,7 +49,7 @@ enum Command {
     },
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 struct ServerArgs {
     /// Where the server is: `grpc=http://HOST:PORT,ws=ws://HOST:PORT/gateway,rest=…,web=…`, or one
     /// address for all four. Without it `--spawn` starts one.
@@ -63,6 +63,9 @@ struct ServerArgs {
         required_unless_present = "spawn"
     )]
     key: Option<String>,
+    /// An operator's key, for the cases that need one.
+    #[arg(long, env = "CHIRM_ADMIN_KEY", hide_env_values = true)]
+    admin_key: Option<String>,
     /// A command that starts a server, for the cases that need one of their own; it is run by sh,
     /// with CONFORMANCE_LISTEN and CONFORMANCE_DIR: README.md.
     #[arg(long, value_name = "COMMAND")]
@@ -165,12 +168,18 @@ fn pattern(glob: &str) -> Result<regex::Regex> {
 async fn server(source: &Source, args: ServerArgs) -> Result<bool> {
     let spawning = args.spawn.clone().map(|command| Spawning { command });
     let mut started: Option<Server> = None;
-    let (targets, key) = match &args.target {
-        Some(target) => (self::targets(target)?, args.key.clone().context("--key")?),
+    let (targets, keys) = match &args.target {
+        Some(target) => {
+            let keys = Keys {
+                service: args.key.clone().context("--key")?,
+                admin: args.admin_key.clone(),
+            };
+            (self::targets(target)?, keys)
+        }
         None => {
             let spawning = spawning.as_ref().context("--target or --spawn")?;
             let server = spawning.start(&BTreeMap::new()).await?;
-            let found = (server.targets(), server.key.clone());
+            let found = (server.targets(), server.keys.clone());
             started = Some(server);
             found
         }
@@ -181,7 +190,7 @@ async fn server(source: &Source, args: ServerArgs) -> Result<bool> {
         carriers: carriers(&args.carrier)?,
         targets,
         dialer: Dialer::new(args.ca.as_deref())?,
-        key,
+        keys,
         spawning,
         without: case::profile(&args.profile)?,
         known: known(args.known_failing.as_deref())?,

@@ -4,7 +4,7 @@ use crate::carrier::Targets;
 use crate::case::{Carrier, Case, Level};
 use crate::net::Dialer;
 use crate::run::{self, Setting};
-use crate::target::Spawning;
+use crate::target::{Keys, Spawning};
 use futures::StreamExt as _;
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
@@ -19,7 +19,7 @@ pub(crate) struct Suite {
     pub(crate) carriers: Vec<Carrier>,
     pub(crate) targets: Targets,
     pub(crate) dialer: Dialer,
-    pub(crate) key: String,
+    pub(crate) keys: Keys,
     pub(crate) spawning: Option<Spawning>,
     /// Areas that the server is without.
     pub(crate) without: BTreeSet<String>,
@@ -121,7 +121,11 @@ impl Suite {
         if let Some(area) = needs.find(|area| self.without.contains(*area)) {
             return Some(format!("the profile is without {area}"));
         }
-        if case.server.is_some() {
+        let own = case.server.is_some();
+        if !own && self.keys.admin.is_none() && case.features.iter().any(|one| one == "admin") {
+            return Some("it needs an operator's key (--admin-key)".to_owned());
+        }
+        if own {
             let none = self.spawning.is_none();
             return none.then(|| "it needs a server of its own (--spawn)".to_owned());
         }
@@ -153,7 +157,7 @@ impl Suite {
         let setting = Setting {
             targets: self.targets.clone(),
             dialer: self.dialer.for_run(NUMBER.fetch_add(1, Ordering::Relaxed)),
-            key: self.key.clone(),
+            keys: self.keys.clone(),
             spawning: self.spawning.clone(),
         };
         let outcome = run::run(case, carrier, setting).await;

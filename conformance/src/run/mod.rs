@@ -12,7 +12,7 @@ mod stream_steps;
 use crate::carrier::{Caller, Targets};
 use crate::case::{Carrier, Case, Step};
 use crate::net::Dialer;
-use crate::target::{Server, Spawning};
+use crate::target::{Keys, Server, Spawning};
 use crate::vars::Vars;
 use anyhow::{Context as _, Result};
 use futures::FutureExt as _;
@@ -44,8 +44,8 @@ struct Sent {
 pub(crate) struct Setting {
     pub(crate) targets: Targets,
     pub(crate) dialer: Dialer,
-    /// The service key, unless the case has a server of its own.
-    pub(crate) key: String,
+    /// Of the target; a server of the case's own has others.
+    pub(crate) keys: Keys,
     /// How to start a server of the case's own.
     pub(crate) spawning: Option<Spawning>,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Run<'a> {
     case: &'a Case,
     carrier: Carrier,
     dialer: Dialer,
-    key: String,
+    keys: Keys,
     caller: Caller,
     server: tokio::sync::Mutex<Option<Server>>,
     vars: Mutex<Vars>,
@@ -97,16 +97,16 @@ pub(crate) async fn run(case: &Case, carrier: Carrier, setting: Setting) -> Outc
         },
         _ => None,
     };
-    let (targets, key) = match &server {
-        Some(server) => (server.targets(), server.key.clone()),
-        None => (setting.targets, setting.key),
+    let (targets, keys) = match &server {
+        Some(server) => (server.targets(), server.keys.clone()),
+        None => (setting.targets, setting.keys),
     };
     let run = Run {
         case,
         carrier,
         caller: Caller::new(targets, setting.dialer.clone()),
         dialer: setting.dialer,
-        key,
+        keys,
         server: tokio::sync::Mutex::new(server),
         vars: Mutex::default(),
         tokens: Mutex::default(),
@@ -171,11 +171,12 @@ impl Run<'_> {
         found.with_context(|| format!("no stream is called {name}"))
     }
 
-    /// The token of a user, of `key`; none of `nobody`.
+    /// The token of a user; of `key`, the service; of `admin`, the operator; none of `nobody`.
     fn token(&self, who: &str) -> Result<Option<String>> {
         match who {
             "nobody" => Ok(None),
-            "key" => Ok(Some(self.key.clone())),
+            "key" => Ok(Some(self.keys.service.clone())),
+            "admin" => Ok(Some(self.keys.admin.clone().context("no operator's key")?)),
             name => {
                 let token = lock(&self.tokens).get(name).cloned();
                 let token = token.with_context(|| format!("there is no user {name}"))?;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 impl Run<'_> {
     pub(super) async fn set_up(&self) -> Result<()> {
-        lock(&self.vars).set("key", Value::from(self.key.clone()));
+        lock(&self.vars).set("key", Value::from(self.keys.service.clone()));
         lock(&self.vars).set("carrier", self.carrier.name().into());
         for user in &self.case.given.users {
             self.user(user).await?;
