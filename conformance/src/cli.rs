@@ -85,7 +85,7 @@ struct ServerArgs {
     /// So many cases at once.
     #[arg(long, default_value_t = 24)]
     at_once: usize,
-    /// A file of cases that are known to fail, one `id` or `id@carrier` a line; `#` begins a comment.
+    /// A file of cases that are known to fail: an `id` or `id@carrier` a line, `#` before comments.
     #[arg(long, value_name = "FILE")]
     known_failing: Option<PathBuf>,
     /// Files to write: `junit=FILE,json=FILE,html=FILE`.

@@ -8,7 +8,7 @@ pub(crate) fn decode(text: &str) -> Result<Vec<u8>> {
         .bytes()
         .filter(|byte| !byte.is_ascii_whitespace())
         .collect();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         bail!("an odd number of hexadecimal digits");
     }
     let pairs = digits.chunks(2);

@@ -129,7 +129,7 @@ async fn pump(
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let is_down = passed.is_some();
-        let open = |network: &Network| !network.black_hole && !(is_down && network.stalled);
+        let open = |network: &Network| !(network.black_hole || is_down && network.stalled);
         if network.wait_for(open).await.is_err() {
             return;
         }

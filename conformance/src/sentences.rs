@@ -86,8 +86,9 @@ fn tabled(sentences: &[Sentence], cases: &[Case], unchecked: &[Unchecked]) -> Ta
 
 const HEAD: &str = "\
 # What is checked
-Each sentence of [protocol.md](protocol.md) that a server can keep or break, and the cases of the conformance suite that
-check it. Made by `chirm-conformance sentences >docs/conformance.md`; a sentence without a case fails the tests.
+Each sentence of [protocol.md](protocol.md) that a server can keep or break, and the cases of the
+conformance suite that check it. Made by `chirm-conformance sentences >docs/conformance.md`; a
+sentence without a case fails the tests.
 ";
 
 /// A quote is a part of a sentence, or has it whole.

@@ -63,7 +63,7 @@ pub(crate) struct Case {
     pub(crate) level: Level,
     /// Why it matters to who uses the server, in a sentence.
     pub(crate) reason: String,
-    /// What of docs/protocol.md it checks, word for word: each a part of a sentence, or a whole one.
+    /// What of docs/protocol.md it checks, word for word: parts of sentences, or whole ones.
     pub(crate) sentences: Vec<String>,
     /// On which carriers it runs; on all, if this isn't said. Empty: once, without any stream.
     #[serde(default = "all_carriers")]

@@ -125,7 +125,7 @@ pub(crate) struct Call {
     /// Calls again until the answer matches, for so long at most.
     #[serde(default)]
     pub(crate) until_ms: Option<u64>,
-    /// Waits and repeats when a rate says so, rather than fail. Default: true, unless `error` is said.
+    /// Waits and repeats when a rate says so, rather than fail. Default: unless `error` is said.
     #[serde(default)]
     pub(crate) patient: Option<bool>,
 }

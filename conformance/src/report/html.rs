@@ -17,7 +17,8 @@ pub(super) fn render(reports: &[Report], summary: &Summary) -> String {
     };
     let _ = write!(
         out,
-        "<header><h1>Chirm conformance: <span class=\"{class}\">{word}</span></h1><ul class=\"figures\">"
+        "<header><h1>Chirm conformance: <span class=\"{class}\">{word}</span></h1>\
+         <ul class=\"figures\">"
     );
     let figures = [
         ("cases", summary.cases),

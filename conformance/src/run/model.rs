@@ -102,7 +102,7 @@ impl Model {
             Some(held) if held.0 == at.0 && held.1 + 1 == at.1 => *held = at,
             Some(held) => {
                 return Err(format!(
-                    "an event of {topic:?} at {at:?}, which is held at {held:?}, and nothing between"
+                    "an event of {topic:?} at {at:?} after {held:?}, and nothing between"
                 ));
             }
             None if self.removed.contains(&topic) || self.server_removed => {}
