@@ -7,6 +7,7 @@ mod api;
 mod carrier;
 mod case;
 pub mod cli;
+mod hex;
 mod matching;
 mod net;
 mod proxy;

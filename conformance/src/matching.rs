@@ -24,7 +24,11 @@ fn differs(expected: &Value, actual: Option<&Value>, at: &str) -> Result<(), Str
                 return fail(format!("expected an object, got {}", shown(actual)));
             };
             for (name, expected) in fields {
-                let at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                let at = if at.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{at}.{name}")
+                };
                 differs(expected, map.get(name), &at)?;
             }
             Ok(())
@@ -35,7 +39,10 @@ fn differs(expected: &Value, actual: Option<&Value>, at: &str) -> Result<(), Str
             };
             if items.len() != list.len() {
                 let (want, got) = (items.len(), list.len());
-                return fail(format!("expected {want} items, got {got}: {}", shown(actual)));
+                return fail(format!(
+                    "expected {want} items, got {got}: {}",
+                    shown(actual)
+                ));
             }
             for (index, (expected, actual)) in items.iter().zip(list).enumerate() {
                 differs(expected, Some(actual), &format!("{at}.{index}"))?;
@@ -49,7 +56,11 @@ fn differs(expected: &Value, actual: Option<&Value>, at: &str) -> Result<(), Str
             if same {
                 return Ok(());
             }
-            fail(format!("expected {}, got {}", short(expected), shown(actual)))
+            fail(format!(
+                "expected {}, got {}",
+                short(expected),
+                shown(actual)
+            ))
         }
     }
 }
@@ -96,7 +107,9 @@ fn operate(name: &str, argument: &Value, actual: Option<&Value>, at: &str) -> Re
         },
         "not" => differs(argument, actual, at).is_err(),
         "one_of" => argument.as_array().is_some_and(|list| of("", list) != "0"),
-        "all" => argument.as_array().is_some_and(|list| of("", list) == list.len().to_string()),
+        "all" => argument
+            .as_array()
+            .is_some_and(|list| of("", list) == list.len().to_string()),
         "regex" => match (present, regex::Regex::new(&plain(argument))) {
             (Some(value), Ok(regex)) => regex.is_match(&plain(value)),
             (_, Err(error)) => return Err(format!("{at}: {error}")),
@@ -122,9 +135,10 @@ fn operate(name: &str, argument: &Value, actual: Option<&Value>, at: &str) -> Re
             (Some(expected), Some(list)) => assigned(expected, list),
             _ => false,
         },
-        "each" => present
-            .and_then(Value::as_array)
-            .is_some_and(|list| list.iter().all(|item| differs(argument, Some(item), at).is_ok())),
+        "each" => present.and_then(Value::as_array).is_some_and(|list| {
+            list.iter()
+                .all(|item| differs(argument, Some(item), at).is_ok())
+        }),
         "rising" => present.and_then(Value::as_array).is_some_and(|list| {
             let key = |item: &Value| match argument {
                 Value::String(path) => crate::vars::path(item, path).and_then(number),
@@ -138,7 +152,11 @@ fn operate(name: &str, argument: &Value, actual: Option<&Value>, at: &str) -> Re
     if holds {
         Ok(())
     } else {
-        Err(format!("{at}: not ${name} {}: {}", short(argument), shown(actual)))
+        Err(format!(
+            "{at}: not ${name} {}: {}",
+            short(argument),
+            shown(actual)
+        ))
     }
 }
 
@@ -146,9 +164,8 @@ fn operate(name: &str, argument: &Value, actual: Option<&Value>, at: &str) -> Re
 fn assigned(expected: &[Value], list: &[Value]) -> bool {
     let mut taken = vec![false; list.len()];
     expected.iter().all(|expected| {
-        let fits = |&index: &usize| {
-            !taken[index] && differs(expected, Some(&list[index]), "").is_ok()
-        };
+        let fits =
+            |&index: &usize| !taken[index] && differs(expected, Some(&list[index]), "").is_ok();
         let found = (0..list.len()).find(fits);
         if let Some(index) = found {
             taken[index] = true;
@@ -210,8 +227,14 @@ mod tests {
         assert!(holds(json!({"$unordered": [2, 1]}), json!([1, 2])));
         assert!(!holds(json!({"$unordered": [2, 1]}), json!([1, 2, 3])));
         assert!(holds(json!({"$each": {"$gt": 0}}), json!([1, 2])));
-        assert!(holds(json!({"$rising": "id"}), json!([{"id": "9"}, {"id": "10"}])));
-        assert!(!holds(json!({"$rising": "id"}), json!([{"id": "9"}, {"id": "9"}])));
+        assert!(holds(
+            json!({"$rising": "id"}),
+            json!([{"id": "9"}, {"id": "10"}])
+        ));
+        assert!(!holds(
+            json!({"$rising": "id"}),
+            json!([{"id": "9"}, {"id": "9"}])
+        ));
     }
 
     #[test]

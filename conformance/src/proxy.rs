@@ -98,7 +98,10 @@ async fn carry(
     passed: Arc<AtomicU64>,
 ) {
     let _ = client.set_nodelay(true);
-    let reset = [socket2::SockRef::from(&client).try_clone(), socket2::SockRef::from(&server).try_clone()];
+    let reset = [
+        socket2::SockRef::from(&client).try_clone(),
+        socket2::SockRef::from(&server).try_clone(),
+    ];
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let up = pump(from_client, to_server, network.clone(), None);
