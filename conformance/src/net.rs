@@ -52,6 +52,12 @@ impl Origin {
         format!("{}:{}", self.host, self.port)
     }
 
+    /// As browsers name the origin of a page of this server's.
+    pub(crate) fn page(&self) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority())
+    }
+
     /// By plain HTTP on a port of this machine.
     pub(crate) fn local(address: SocketAddr, path: &str) -> Self {
         Self {

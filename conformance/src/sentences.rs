@@ -111,10 +111,11 @@ fn sentences(markdown: &str) -> Vec<Sentence> {
     let mut section = String::new();
     let mut block = String::new();
     let flush = |block: &mut String, section: &str, found: &mut Vec<Sentence>| {
-        for text in split(&normal(block)) {
+        // A lead-in in bold belongs to the sentence after it.
+        for text in split(&normal(&block.replace(".**", ".\u{1}"))) {
             found.push(Sentence {
                 section: section.to_owned(),
-                text,
+                text: text.replace('\u{1}', ""),
             });
         }
         block.clear();
@@ -204,11 +205,11 @@ mod tests {
 
     #[test]
     fn sentences_rows_and_items_are_found() {
-        let markdown = "# T\nOne `x` is. **Two**\nis, [too](there.md).\n\n- Item 1.5 is one.\n  It \
+        let markdown = "# T\nOne `x` is. **Three.** **Two**\nis, [too](there.md).\n\n- Item 1.5 is one.\n  It \
                         goes on.\n\n| a | b |\n| --- | --- |\n| c | d; e |\n\n1. First.\n";
         let expected = [
             "One x is.",
-            "Two is, too.",
+            "Three. Two is, too.",
             "Item 1.5 is one.",
             "It goes on.",
             "c: d; e",

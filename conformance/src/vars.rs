@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
 
 /// A variable's text is at most so long.
 const TEXT_MAX: usize = 1 << 20;
@@ -98,10 +99,11 @@ impl Vars {
         bail!("more than {NAMES_MAX} names in a text")
     }
 
-    /// `uuid`, `uuid:name`, `repeat:text:times`, `name`, `name + 3`, `name - 1`.
+    /// `uuid`, `uuid:name`, `repeat:text:times`, `name`, `name + 3`, `time`, `time - 1000` (ms).
     fn evaluate(&mut self, expression: &str) -> Result<Value> {
         let mut parts = expression.splitn(2, ':');
         match (parts.next().unwrap_or_default(), parts.next()) {
+            ("time", None) => return Ok(time(0).into()),
             ("uuid", None) => return Ok(uuid::Uuid::now_v7().to_string().into()),
             ("uuid", Some(name)) => {
                 let key = format!("uuid:{name}");
@@ -127,13 +129,29 @@ impl Vars {
         }
         for (sign, factor) in [(" + ", 1), (" - ", -1)] {
             if let Some((name, by)) = expression.split_once(sign) {
-                let value = number(self.get(name.trim())?).context("no number")?;
                 let by: i128 = by.trim().parse()?;
+                if name == "time" {
+                    return Ok(time(factor * by).into());
+                }
+                let value = number(self.get(name.trim())?).context("no number")?;
                 return Ok((value + factor * by).to_string().into());
             }
         }
         self.get(expression.trim()).cloned()
     }
+}
+
+/// The time, so many milliseconds away, as JSON writes it.
+fn time(away_ms: i128) -> String {
+    let away = i64::try_from(away_ms).unwrap_or_default();
+    let distance = Duration::from_millis(away.unsigned_abs());
+    let now = SystemTime::now();
+    let then = if away < 0 {
+        now - distance
+    } else {
+        now + distance
+    };
+    prost_types::Timestamp::from(then).to_string()
 }
 
 /// A field or a place in a list.
@@ -186,6 +204,7 @@ mod tests {
         assert_eq!(fill("${ann.list.${ann.list.0}}"), json!({"x": true}));
         assert_eq!(fill("${ann.id + 3}"), json!("10"));
         assert_eq!(fill("${ann.id - 3}"), json!("4"));
+        assert!(fill("${time}").to_string() < fill("${time + 60000}").to_string());
         assert_eq!(fill("${repeat:ab:3}"), json!("ababab"));
         let one = fill("${uuid:a}");
         assert_eq!(fill("${uuid:a}"), one);

@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 impl Run<'_> {
     pub(super) async fn set_up(&self) -> Result<()> {
         lock(&self.vars).set("key", Value::from(self.keys.service.clone()));
+        if let Some(rest) = &self.caller.targets.rest {
+            lock(&self.vars).set("origin", rest.page().into());
+        }
         lock(&self.vars).set("carrier", self.carrier.name().into());
         for user in &self.case.given.users {
             self.user(user).await?;

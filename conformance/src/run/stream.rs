@@ -77,13 +77,23 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// Begins to read; with `beats` it sends heartbeats once `Hello` says how often.
-    pub(crate) fn new(wire: Wire, carrier: Carrier, proxy: Option<Proxy>, beats: bool) -> Self {
+    /// `identify` is what the client presents: known before the first frame comes.
+    pub(crate) fn new(
+        wire: Wire,
+        carrier: Carrier,
+        proxy: Option<Proxy>,
+        beats: bool,
+        identify: Option<&Value>,
+    ) -> Self {
         let Wire {
             out,
             mut incoming,
             cut,
         } = wire;
         let shared = Arc::new(Shared::default());
+        if let Some(identify) = identify {
+            shared.log().model.present(identify);
+        }
         let mut tasks = JoinSet::new();
         let to = shared.clone();
         tasks.spawn(async move {

@@ -51,13 +51,18 @@ impl Run<'_> {
             (Err(Refused::Other(error)), _) => return Err(error),
         };
         let beats = step.heartbeats && carrier != Carrier::Web;
-        let stream = Arc::new(Stream::new(wire, carrier, proxy, beats));
+        let stream = Arc::new(Stream::new(
+            wire,
+            carrier,
+            proxy,
+            beats,
+            step.identified.then_some(&identify),
+        ));
         lock(&self.streams).insert(name.to_owned(), stream.clone());
         lock(&self.all).push((name.to_owned(), stream.clone()));
         if !step.identified {
             return Ok(());
         }
-        stream.shared.log().model.present(&identify);
         if carrier != Carrier::Web {
             stream.frame(&json!({"identify": identify})).await?;
         }
