@@ -6,7 +6,7 @@ use crate::net::Dialer;
 use crate::report;
 use crate::sentences;
 use crate::suite::{Report, Suite, Verdict};
-use crate::target::{Server, Spawning};
+use crate::target::{Keys, Server, Spawning};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Checks that a server keeps what the Chirm protocol promises, on every carrier.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(version)]
 struct Cli {
     #[command(subcommand)]
@@ -24,7 +24,7 @@ struct Cli {
     cases: Option<PathBuf>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     /// Check a server.
     Server(Box<ServerArgs>),
@@ -49,20 +49,28 @@ enum Command {
     },
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 struct ServerArgs {
     /// Where the server is: `grpc=http://HOST:PORT,ws=ws://HOST:PORT/gateway,rest=…,web=…`, or one
     /// address for all four. Without it `--spawn` starts one.
     #[arg(long, value_name = "ADDRESSES", required_unless_present = "spawn")]
     target: Option<String>,
     /// A service key of the server. Better in the environment than here.
-    #[arg(long, env = "CHIRM_KEY", hide_env_values = true, required_unless_present = "spawn")]
+    #[arg(
+        long,
+        env = "CHIRM_KEY",
+        hide_env_values = true,
+        required_unless_present = "spawn"
+    )]
     key: Option<String>,
+    /// An operator's key, for the cases that need one.
+    #[arg(long, env = "CHIRM_ADMIN_KEY", hide_env_values = true)]
+    admin_key: Option<String>,
     /// A command that starts a server, for the cases that need one of their own; it is run by sh,
     /// with CONFORMANCE_LISTEN and CONFORMANCE_DIR: README.md.
     #[arg(long, value_name = "COMMAND")]
     spawn: Option<String>,
-    /// Which features the server has.
+    /// What the server has: a name of profiles/.
     #[arg(long, default_value = "full")]
     profile: String,
     /// Only cases whose id matches: `order/*`. Can be said again.
@@ -77,7 +85,7 @@ struct ServerArgs {
     /// So many cases at once.
     #[arg(long, default_value_t = 24)]
     at_once: usize,
-    /// A file of cases that are known to fail, one `id` or `id@carrier` a line; `#` begins a comment.
+    /// A file of cases that are known to fail: an `id` or `id@carrier` a line, `#` before comments.
     #[arg(long, value_name = "FILE")]
     known_failing: Option<PathBuf>,
     /// Files to write: `junit=FILE,json=FILE,html=FILE`.
@@ -117,8 +125,13 @@ async fn run(cli: Cli) -> Result<bool> {
         }
         Command::Show { id } => {
             let cases = chosen(&source, std::slice::from_ref(&id))?;
-            let case = cases.first().with_context(|| format!("there is no case {id}"))?;
-            print!("{}", serde_yaml_ng::to_string(&serde_json::to_value(case)?)?);
+            let case = cases
+                .first()
+                .with_context(|| format!("there is no case {id}"))?;
+            print!(
+                "{}",
+                serde_yaml_ng::to_string(&serde_json::to_value(case)?)?
+            );
             Ok(true)
         }
         Command::Schema => {
@@ -155,12 +168,18 @@ fn pattern(glob: &str) -> Result<regex::Regex> {
 async fn server(source: &Source, args: ServerArgs) -> Result<bool> {
     let spawning = args.spawn.clone().map(|command| Spawning { command });
     let mut started: Option<Server> = None;
-    let (targets, key) = match &args.target {
-        Some(target) => (self::targets(target)?, args.key.clone().context("--key")?),
+    let (targets, keys) = match &args.target {
+        Some(target) => {
+            let keys = Keys {
+                service: args.key.clone().context("--key")?,
+                admin: args.admin_key.clone(),
+            };
+            (self::targets(target)?, keys)
+        }
         None => {
             let spawning = spawning.as_ref().context("--target or --spawn")?;
             let server = spawning.start(&BTreeMap::new()).await?;
-            let found = (server.targets(), server.key.clone());
+            let found = (server.targets(), server.keys.clone());
             started = Some(server);
             found
         }
@@ -171,9 +190,9 @@ async fn server(source: &Source, args: ServerArgs) -> Result<bool> {
         carriers: carriers(&args.carrier)?,
         targets,
         dialer: Dialer::new(args.ca.as_deref())?,
-        key,
+        keys,
         spawning,
-        features: case::profile(&args.profile)?,
+        without: case::profile(&args.profile)?,
         known: known(args.known_failing.as_deref())?,
         seed,
         at_once: args.at_once.max(1),
@@ -199,7 +218,10 @@ fn tell(report: &Report, quiet: bool) {
         Verdict::KnownFailure => println!("known    {name}"),
         Verdict::SurprisePass => println!("SURPRISE {name}: known to fail, and it passes"),
         Verdict::Failed => {
-            println!("FAILED   {name}: {}", report.why.as_deref().unwrap_or_default());
+            println!(
+                "FAILED   {name}: {}",
+                report.why.as_deref().unwrap_or_default()
+            );
         }
     }
 }
@@ -247,6 +269,11 @@ fn known(file: Option<&std::path::Path>) -> Result<BTreeSet<String>> {
         return Ok(BTreeSet::new());
     };
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    Ok(lines.filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    let lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim());
+    Ok(lines
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect())
 }

@@ -24,7 +24,11 @@ fn differs(expected: &Value, actual: Option<&Value>, at: &str) -> Result<(), Str
                 return fail(format!("expected an object, got {}", shown(actual)));
             };
             for (name, expected) in fields {
-                let at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                let at = if at.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{at}.{name}")
+                };
                 differs(expected, map.get(name), &at)?;
             }
             Ok(())
@@ -35,7 +39,10 @@ fn differs(expected: &Value, actual: Option<&Value>, at: &str) -> Result<(), Str
             };
             if items.len() != list.len() {
                 let (want, got) = (items.len(), list.len());
-                return fail(format!("expected {want} items, got {got}: {}", shown(actual)));
+                return fail(format!(
+                    "expected {want} items, got {got}: {}",
+                    shown(actual)
+                ));
             }
             for (index, (expected, actual)) in items.iter().zip(list).enumerate() {
                 differs(expected, Some(actual), &format!("{at}.{index}"))?;
@@ -49,7 +56,11 @@ fn differs(expected: &Value, actual: Option<&Value>, at: &str) -> Result<(), Str
             if same {
                 return Ok(());
             }
-            fail(format!("expected {}, got {}", short(expected), shown(actual)))
+            fail(format!(
+                "expected {}, got {}",
+                short(expected),
+                shown(actual)
+            ))
         }
     }
 }
@@ -72,73 +83,79 @@ fn operator(value: &Value) -> Option<(&str, &Value)> {
 fn operate(name: &str, argument: &Value, actual: Option<&Value>, at: &str) -> Result<(), String> {
     let at = if at.is_empty() { "it" } else { at };
     let present = actual.filter(|value| !value.is_null());
-    let of = |key: &str, list: &[Value]| {
-        list.iter()
-            .map(|expected| differs(expected, actual, at))
-            .filter(|result| result.is_ok())
-            .count()
-            .to_string()
-            + key
-    };
+    let alternatives = argument.as_array().map(Vec::as_slice).unwrap_or_default();
+    let fits = |expected: &Value| differs(expected, actual, at).is_ok();
     let holds = match name {
         "any" => present.is_some(),
         "absent" => present.is_none(),
         // Something other than the field's default.
         "set" => present.is_some_and(|value| !is_default(value)),
-        "gt" | "ge" | "lt" | "le" => match (present.and_then(number), number(argument)) {
-            (Some(a), Some(b)) => match name {
-                "gt" => a > b,
-                "ge" => a >= b,
-                "lt" => a < b,
-                _ => a <= b,
-            },
-            _ => false,
-        },
-        "not" => differs(argument, actual, at).is_err(),
-        "one_of" => argument.as_array().is_some_and(|list| of("", list) != "0"),
-        "all" => argument.as_array().is_some_and(|list| of("", list) == list.len().to_string()),
+        "gt" | "ge" | "lt" | "le" => compares(name, argument, present),
+        "not" => !fits(argument),
+        "one_of" => alternatives.iter().any(fits),
+        "all" => alternatives.iter().all(fits),
         "regex" => match (present, regex::Regex::new(&plain(argument))) {
             (Some(value), Ok(regex)) => regex.is_match(&plain(value)),
             (_, Err(error)) => return Err(format!("{at}: {error}")),
             _ => false,
         },
         "length" => {
-            let length = match present {
-                Some(Value::Array(list)) => Some(list.len()),
-                Some(Value::Object(map)) => Some(map.len()),
-                Some(Value::String(text)) => Some(text.chars().count()),
-                _ => None,
-            };
-            let length = length.map(|length| Value::from(length as u64));
+            let length = present
+                .and_then(length)
+                .map(|length| Value::from(length as u64));
             differs(argument, length.as_ref(), &format!("length of {at}")).is_ok()
         }
-        "unordered" => match (argument.as_array(), present.and_then(Value::as_array)) {
-            (Some(expected), Some(list)) => {
-                expected.len() == list.len() && assigned(expected, list)
-            }
-            _ => false,
+        "unordered" | "contains" | "each" | "rising" => match present.and_then(Value::as_array) {
+            Some(list) => holds_of_list(name, argument, list, at),
+            None => false,
         },
-        "contains" => match (argument.as_array(), present.and_then(Value::as_array)) {
-            (Some(expected), Some(list)) => assigned(expected, list),
-            _ => false,
-        },
-        "each" => present
-            .and_then(Value::as_array)
-            .is_some_and(|list| list.iter().all(|item| differs(argument, Some(item), at).is_ok())),
-        "rising" => present.and_then(Value::as_array).is_some_and(|list| {
+        _ => return Err(format!("{at}: there is no ${name}")),
+    };
+    if holds {
+        Ok(())
+    } else {
+        let argument = short(argument);
+        Err(format!("{at}: not ${name} {argument}: {}", shown(actual)))
+    }
+}
+
+fn compares(name: &str, argument: &Value, actual: Option<&Value>) -> bool {
+    let (Some(a), Some(b)) = (actual.and_then(number), number(argument)) else {
+        return false;
+    };
+    match name {
+        "gt" => a > b,
+        "ge" => a >= b,
+        "lt" => a < b,
+        _ => a <= b,
+    }
+}
+
+fn length(value: &Value) -> Option<usize> {
+    match value {
+        Value::Array(list) => Some(list.len()),
+        Value::Object(map) => Some(map.len()),
+        Value::String(text) => Some(text.chars().count()),
+        _ => None,
+    }
+}
+
+fn holds_of_list(name: &str, argument: &Value, list: &[Value], at: &str) -> bool {
+    let expected = argument.as_array().map(Vec::as_slice).unwrap_or_default();
+    match name {
+        "unordered" => expected.len() == list.len() && assigned(expected, list),
+        "contains" => assigned(expected, list),
+        "each" => list
+            .iter()
+            .all(|item| differs(argument, Some(item), at).is_ok()),
+        _ => {
             let key = |item: &Value| match argument {
                 Value::String(path) => crate::vars::path(item, path).and_then(number),
                 _ => number(item),
             };
             let keys: Option<Vec<_>> = list.iter().map(key).collect();
             keys.is_some_and(|keys| keys.is_sorted_by(|a, b| a < b))
-        }),
-        _ => return Err(format!("{at}: there is no ${name}")),
-    };
-    if holds {
-        Ok(())
-    } else {
-        Err(format!("{at}: not ${name} {}: {}", short(argument), shown(actual)))
+        }
     }
 }
 
@@ -146,9 +163,8 @@ fn operate(name: &str, argument: &Value, actual: Option<&Value>, at: &str) -> Re
 fn assigned(expected: &[Value], list: &[Value]) -> bool {
     let mut taken = vec![false; list.len()];
     expected.iter().all(|expected| {
-        let fits = |&index: &usize| {
-            !taken[index] && differs(expected, Some(&list[index]), "").is_ok()
-        };
+        let fits =
+            |&index: &usize| !taken[index] && differs(expected, Some(&list[index]), "").is_ok();
         let found = (0..list.len()).find(fits);
         if let Some(index) = found {
             taken[index] = true;
@@ -210,8 +226,14 @@ mod tests {
         assert!(holds(json!({"$unordered": [2, 1]}), json!([1, 2])));
         assert!(!holds(json!({"$unordered": [2, 1]}), json!([1, 2, 3])));
         assert!(holds(json!({"$each": {"$gt": 0}}), json!([1, 2])));
-        assert!(holds(json!({"$rising": "id"}), json!([{"id": "9"}, {"id": "10"}])));
-        assert!(!holds(json!({"$rising": "id"}), json!([{"id": "9"}, {"id": "9"}])));
+        assert!(holds(
+            json!({"$rising": "id"}),
+            json!([{"id": "9"}, {"id": "10"}])
+        ));
+        assert!(!holds(
+            json!({"$rising": "id"}),
+            json!([{"id": "9"}, {"id": "9"}])
+        ));
     }
 
     #[test]

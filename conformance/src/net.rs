@@ -29,7 +29,9 @@ impl std::str::FromStr for Origin {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let uri: http::Uri = text.parse().with_context(|| format!("no address: {text}"))?;
+        let uri: http::Uri = text
+            .parse()
+            .with_context(|| format!("no address: {text}"))?;
         let secure = match uri.scheme_str() {
             Some("http" | "ws") => false,
             Some("https" | "wss") => true,
@@ -66,7 +68,9 @@ impl Origin {
         let mut found = tokio::net::lookup_host((host, self.port))
             .await
             .with_context(|| format!("{host} has no address"))?;
-        found.next().with_context(|| format!("{host} has no address"))
+        found
+            .next()
+            .with_context(|| format!("{host} has no address"))
     }
 }
 

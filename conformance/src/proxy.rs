@@ -98,7 +98,10 @@ async fn carry(
     passed: Arc<AtomicU64>,
 ) {
     let _ = client.set_nodelay(true);
-    let reset = [socket2::SockRef::from(&client).try_clone(), socket2::SockRef::from(&server).try_clone()];
+    let reset = [
+        socket2::SockRef::from(&client).try_clone(),
+        socket2::SockRef::from(&server).try_clone(),
+    ];
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let up = pump(from_client, to_server, network.clone(), None);
@@ -126,7 +129,7 @@ async fn pump(
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let is_down = passed.is_some();
-        let open = |network: &Network| !network.black_hole && !(is_down && network.stalled);
+        let open = |network: &Network| !(network.black_hole || is_down && network.stalled);
         if network.wait_for(open).await.is_err() {
             return;
         }

@@ -4,7 +4,7 @@ use crate::carrier::Targets;
 use crate::case::{Carrier, Case, Level};
 use crate::net::Dialer;
 use crate::run::{self, Setting};
-use crate::target::Spawning;
+use crate::target::{Keys, Spawning};
 use futures::StreamExt as _;
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
@@ -19,9 +19,10 @@ pub(crate) struct Suite {
     pub(crate) carriers: Vec<Carrier>,
     pub(crate) targets: Targets,
     pub(crate) dialer: Dialer,
-    pub(crate) key: String,
+    pub(crate) keys: Keys,
     pub(crate) spawning: Option<Spawning>,
-    pub(crate) features: BTreeSet<String>,
+    /// Areas that the server is without.
+    pub(crate) without: BTreeSet<String>,
     pub(crate) known: BTreeSet<String>,
     pub(crate) seed: u64,
     pub(crate) at_once: usize,
@@ -80,8 +81,15 @@ impl Suite {
         let mut runs = Vec::new();
         for case in &self.cases {
             let once = [Carrier::Grpc];
-            let carriers = if case.carriers.is_empty() { &once[..] } else { &case.carriers };
-            for carrier in carriers.iter().filter(|carrier| self.carriers.contains(carrier)) {
+            let carriers = if case.carriers.is_empty() {
+                &once[..]
+            } else {
+                &case.carriers
+            };
+            for carrier in carriers
+                .iter()
+                .filter(|carrier| self.carriers.contains(carrier))
+            {
                 runs.push((case, *carrier));
             }
         }
@@ -105,12 +113,21 @@ impl Suite {
     }
 
     fn why_not(&self, case: &Case, carrier: Carrier) -> Option<String> {
-        if case.server.is_some() {
+        let mut needs = case
+            .features
+            .iter()
+            .map(String::as_str)
+            .chain([case.area()]);
+        if let Some(area) = needs.find(|area| self.without.contains(*area)) {
+            return Some(format!("the profile is without {area}"));
+        }
+        let own = case.server.is_some();
+        if !own && self.keys.admin.is_none() && case.features.iter().any(|one| one == "admin") {
+            return Some("it needs an operator's key (--admin-key)".to_owned());
+        }
+        if own {
             let none = self.spawning.is_none();
             return none.then(|| "it needs a server of its own (--spawn)".to_owned());
-        }
-        if let Some(feature) = case.features.iter().find(|one| !self.features.contains(*one)) {
-            return Some(format!("the profile is without {feature}"));
         }
         let has = case.carriers.is_empty() || self.targets.has(carrier);
         (!has).then(|| "the target has no such carrier".to_owned())
@@ -118,7 +135,11 @@ impl Suite {
 
     async fn one(&self, case: &Case, carrier: Carrier) -> Report {
         let began = Instant::now();
-        let name = if case.carriers.is_empty() { "once" } else { carrier.name() };
+        let name = if case.carriers.is_empty() {
+            "once"
+        } else {
+            carrier.name()
+        };
         let mut report = Report {
             id: case.id.clone(),
             carrier: name,
@@ -136,7 +157,7 @@ impl Suite {
         let setting = Setting {
             targets: self.targets.clone(),
             dialer: self.dialer.for_run(NUMBER.fetch_add(1, Ordering::Relaxed)),
-            key: self.key.clone(),
+            keys: self.keys.clone(),
             spawning: self.spawning.clone(),
         };
         let outcome = run::run(case, carrier, setting).await;

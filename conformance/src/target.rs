@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -18,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The command that starts a server. It is run by `sh` with
 /// - `CONFORMANCE_LISTEN`: where to listen, with all carriers;
-/// - `CONFORMANCE_DIR`: the folder for whatever it keeps, the same when it is started again. There it
-///   writes a service key to the file `key` before it listens;
+/// - `CONFORMANCE_DIR`: the folder for whatever it keeps, the same when it is started again. It
+///   writes a service key to the file `key`, and an operator's to `admin-key`, there before it listens;
 /// - the case's settings, as Chirm's environment variables: `CHIRM__GATEWAY__HEARTBEAT_MS`.
 #[derive(Clone, Debug)]
 pub(crate) struct Spawning {
@@ -33,7 +34,15 @@ pub(crate) struct Server {
     address: SocketAddr,
     folder: TempDir,
     child: Option<Child>,
-    pub(crate) key: String,
+    pub(crate) keys: Keys,
+}
+
+/// The keys that stand in for a back end, and for an operator.
+#[derive(Clone, Default)]
+pub(crate) struct Keys {
+    pub(crate) service: String,
+    /// Cases with the feature `admin` need it.
+    pub(crate) admin: Option<String>,
 }
 
 impl Spawning {
@@ -45,16 +54,23 @@ impl Spawning {
             address: free_port()?,
             folder: tempfile::tempdir()?,
             child: None,
-            key: String::new(),
+            keys: Keys::default(),
         };
         server.begin().await?;
         Ok(server)
     }
 }
 
-/// A port that is free; somebody may take it before the server does, which is then said.
+static SERVERS: AtomicU16 = AtomicU16::new(1);
+
+/// A port that is free, on an address of loopback that no other server of this runner has: two that
+/// ask for a port at the same time might get the same.
 fn free_port() -> Result<SocketAddr> {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let [a, b] = SERVERS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let [process, ..] = std::process::id().to_le_bytes();
+    let address = Ipv4Addr::new(127, 128 | process, a, b.max(1));
+    let listener = std::net::TcpListener::bind((address, 0))
+        .or_else(|_| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
     Ok(listener.local_addr()?)
 }
 
@@ -93,11 +109,21 @@ impl Server {
             if let Some(status) = child.try_wait()? {
                 bail!("the server ended with {status}: {}", self.said());
             }
-            ensure!(Instant::now() < deadline, "the server isn't ready: {}", self.said());
+            ensure!(
+                Instant::now() < deadline,
+                "the server isn't ready: {}",
+                self.said()
+            );
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
-        let key = std::fs::read_to_string(self.folder.path().join("key"));
-        self.key = key.context("the server wrote no key")?.trim().to_owned();
+        let key = |name: &str| {
+            let key = std::fs::read_to_string(self.folder.path().join(name));
+            key.map(|key| key.trim().to_owned())
+        };
+        self.keys = Keys {
+            service: key("key").context("the server wrote no key")?,
+            admin: key("admin-key").ok(),
+        };
         self.child = Some(child);
         Ok(())
     }

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 
 /// A variable's text is at most so long.
 const TEXT_MAX: usize = 1 << 20;
+/// A list that is made has at most so many items.
+const LIST_MAX: usize = 10_000;
 
 /// What the names of one run stand for.
 #[derive(Default)]
@@ -40,6 +42,7 @@ impl Vars {
                 let filled: Result<Vec<_>> = list.iter().map(|value| self.fill(value)).collect();
                 Value::Array(filled?)
             }
+            Value::Object(map) if map.contains_key("$times") => self.fill_list(map)?,
             Value::Object(map) => {
                 let mut filled = Map::new();
                 for (key, value) in map {
@@ -55,12 +58,34 @@ impl Vars {
         })
     }
 
+    /// `{$times: 3, of: …}`: a list; `${i}` counts from 0 in it.
+    fn fill_list(&mut self, map: &Map<String, Value>) -> Result<Value> {
+        let times = self.fill(&map["$times"])?;
+        let times = number(&times).and_then(|times| usize::try_from(times).ok());
+        let times = times
+            .filter(|times| *times <= LIST_MAX)
+            .context("$times: so many?")?;
+        let of = map.get("of").context("$times: of what?")?;
+        let before = self.values.get("i").cloned();
+        let mut list = Vec::new();
+        for i in 0..times {
+            self.set("i", i.into());
+            list.push(self.fill(of)?);
+        }
+        self.values.remove("i");
+        self.values
+            .extend(before.map(|before| ("i".to_owned(), before)));
+        Ok(list.into())
+    }
+
     fn fill_text(&mut self, text: &str) -> Result<Value> {
         let mut out = String::new();
         let mut rest = text;
         while let Some(start) = rest.find("${") {
             let name = &rest[start + 2..];
-            let end = name.find('}').with_context(|| format!("no }} after ${{ in {text}"))?;
+            let end = name
+                .find('}')
+                .with_context(|| format!("no }} after ${{ in {text}"))?;
             let value = self.evaluate(&name[..end])?;
             if start == 0 && out.is_empty() && end + 1 == name.len() {
                 return Ok(value);
@@ -94,7 +119,9 @@ impl Vars {
             ("percent", Some(name)) => {
                 let value = plain(self.get(name)?);
                 let all = percent_encoding::NON_ALPHANUMERIC;
-                return Ok(percent_encoding::utf8_percent_encode(&value, all).to_string().into());
+                return Ok(percent_encoding::utf8_percent_encode(&value, all)
+                    .to_string()
+                    .into());
             }
             _ => {}
         }
@@ -163,6 +190,10 @@ mod tests {
         assert_eq!(fill("${uuid:a}"), one);
         assert_ne!(fill("${uuid:b}"), one);
         assert_ne!(fill("${uuid}"), fill("${uuid}"));
+        let list = json!({"$times": 3, "of": {"id": "${i + 1}"}});
+        let expected = json!([{"id": "1"}, {"id": "2"}, {"id": "3"}]);
+        assert_eq!(vars.fill(&list).expect("a list"), expected);
+        assert!(vars.fill(&json!("${i}")).is_err(), "it counts within alone");
         assert!(vars.fill(&json!("${bob}")).is_err());
         assert!(vars.fill(&json!("${ann.no}")).is_err());
     }

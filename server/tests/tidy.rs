@@ -108,6 +108,7 @@ fn the_sources_are_tidy() {
         "bridge-ws",
         "clients/rust",
         "bench",
+        "conformance",
         "proto",
     ] {
         collect(&root.join(folder), &mut files);

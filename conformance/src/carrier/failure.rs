@@ -98,11 +98,23 @@ impl Failure {
     /// Every refusal says what it is to programs.
     pub(crate) fn check(&self) -> Result<()> {
         let shown = self.to_case();
-        ensure!(!self.reason.is_empty(), "an error without ErrorInfo: {shown}");
-        ensure!(self.domain == "chirm.dev", "ErrorInfo of another domain: {shown}");
-        ensure!(!self.message.is_empty(), "an error without words for people: {shown}");
+        ensure!(
+            !self.reason.is_empty(),
+            "an error without ErrorInfo: {shown}"
+        );
+        ensure!(
+            self.domain == "chirm.dev",
+            "ErrorInfo of another domain: {shown}"
+        );
+        ensure!(
+            !self.message.is_empty(),
+            "an error without words for people: {shown}"
+        );
         let upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-        ensure!(self.reason.chars().all(upper), "a reason in another form: {shown}");
+        ensure!(
+            self.reason.chars().all(upper),
+            "a reason in another form: {shown}"
+        );
         Ok(())
     }
 

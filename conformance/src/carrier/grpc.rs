@@ -1,6 +1,6 @@
 //! gRPC over HTTP/2.
 
-use super::{Calling, Cut, End, Failure, In, INCOMING, Opening, Out, Wire, path};
+use super::{Calling, Cut, End, Failure, INCOMING, In, Opening, Out, Wire, path};
 use crate::api;
 use crate::net::{Dialer, Origin};
 use anyhow::{Context as _, Result};
@@ -68,7 +68,9 @@ impl Channel {
         let mut held = self.0.lock().await;
         let channel = match &*held {
             Some(channel) => channel.clone(),
-            None => held.insert(connect(dialer, origin, None, &Cut::default()).await?).clone(),
+            None => held
+                .insert(connect(dialer, origin, None, &Cut::default()).await?)
+                .clone(),
         };
         drop(held);
         let mut client = tonic::client::Grpc::new(channel);
@@ -107,7 +109,8 @@ async fn connect(
     let scheme = if origin.secure { "https" } else { "http" };
     let uri = format!("{scheme}://{}", origin.authority());
     // TLS is the connector's.
-    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", origin.authority()))?;
+    let endpoint =
+        tonic::transport::Endpoint::from_shared(format!("http://{}", origin.authority()))?;
     let endpoint = endpoint.origin(uri.parse()?);
     let (dialer, origin, cut) = (dialer.clone(), origin.clone(), cut.clone());
     let connector = tower::service_fn(move |_| {

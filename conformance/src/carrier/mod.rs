@@ -1,5 +1,4 @@
-//! The carriers: streams and calls, each by its own wire, with nothing of the server's or a client's
-//! code.
+//! The carriers: streams and calls, each by its own wire, with no code of a server's or client's.
 
 mod cut;
 mod failure;

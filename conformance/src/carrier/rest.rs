@@ -49,7 +49,9 @@ fn path(
     let mut rest = route.path.as_str();
     while let Some((before, after)) = rest.split_once('{') {
         let (name, after) = after.split_once('}').context("a path's field ends")?;
-        let field = input.get_field_by_name(name).context("a path names fields")?;
+        let field = input
+            .get_field_by_name(name)
+            .context("a path names fields")?;
         // Absent: its default, which an id can't be. The server has to say so.
         let value = map.remove(field.json_name()).unwrap_or(Value::from("0"));
         path.push_str(before);
@@ -73,7 +75,11 @@ fn flatten(name: &str, value: &Value, query: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
-                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                let name = if name.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{name}.{key}")
+                };
                 flatten(&name, value, query);
             }
         }
@@ -89,7 +95,10 @@ fn flatten(name: &str, value: &Value, query: &mut Vec<String>) {
 fn json(answer: &Answer) -> Result<Value> {
     let kind = answer.headers.get("content-type");
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    ensure!(kind.starts_with("application/json"), "REST answers with JSON, not {kind:?}");
+    ensure!(
+        kind.starts_with("application/json"),
+        "REST answers with JSON, not {kind:?}"
+    );
     let text = String::from_utf8_lossy(&answer.body);
     serde_json::from_slice(&answer.body).with_context(|| format!("no JSON: {text}"))
 }
@@ -99,7 +108,10 @@ pub(crate) fn refusal(answer: &Answer) -> Result<Failure> {
     let json = json(answer)?;
     let error = &json["error"];
     let at = answer.status.as_u16();
-    ensure!(error["code"] == at, "the status {at} and the body's code differ: {json}");
+    ensure!(
+        error["code"] == at,
+        "the status {at} and the body's code differ: {json}"
+    );
     let mut failure = Failure::new(0, &error["message"], &error["details"])?;
     failure.code = error["status"].as_str().unwrap_or_default().to_owned();
     Ok(failure)

@@ -1,6 +1,8 @@
 //! gRPC-Web by HTTP/1.1, as browsers speak it.
 
-use super::{Calling, Cut, End, Failure, In, INCOMING, Opening, Out, Wire, exchange, path, request};
+use super::{
+    Calling, Cut, End, Failure, INCOMING, In, Opening, Out, Wire, exchange, path, request,
+};
 use crate::api;
 use crate::net::{Dialer, Origin};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -29,7 +31,10 @@ fn part(buffer: &mut BytesMut) -> Result<Option<Part>> {
     let Some(head) = buffer.get(..5) else {
         return Ok(None);
     };
-    let (flags, size) = (head[0], u32::from_be_bytes([head[1], head[2], head[3], head[4]]));
+    let (flags, size) = (
+        head[0],
+        u32::from_be_bytes([head[1], head[2], head[3], head[4]]),
+    );
     let size = usize::try_from(size)?;
     ensure!(size <= MESSAGE_MAX, "a message of {size} bytes");
     if buffer.len() < 5 + size {
@@ -180,7 +185,11 @@ async fn read(answer: http::Response<hyper::body::Incoming>, to: &mpsc::Sender<I
     {
         return Ok(refused(failure));
     }
-    ensure!(answer.status() == 200, "gRPC-Web answered {}", answer.status());
+    ensure!(
+        answer.status() == 200,
+        "gRPC-Web answered {}",
+        answer.status()
+    );
     let mut body = answer.into_body();
     let mut buffer = BytesMut::new();
     while let Some(data) = body.frame().await {

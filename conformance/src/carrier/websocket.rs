@@ -1,6 +1,6 @@
 //! WebSocket, with frames as protobuf or JSON.
 
-use super::{Cut, End, In, INCOMING, Opening, Out, Refused, Wire};
+use super::{Cut, End, INCOMING, In, Opening, Out, Refused, Wire};
 use crate::api;
 use crate::carrier::cut::Cuttable;
 use crate::case::Carrier;
@@ -25,7 +25,11 @@ pub(super) async fn open(opening: Opening<'_>) -> Result<Wire, Refused> {
     let scheme = if origin.secure { "wss" } else { "ws" };
     let uri = format!("{scheme}://{}{}", origin.authority(), origin.path);
     let mut request = uri.into_client_request().map_err(anyhow::Error::from)?;
-    let protocol = if json { "chirm.v1.json" } else { "chirm.v1.proto" };
+    let protocol = if json {
+        "chirm.v1.json"
+    } else {
+        "chirm.v1.proto"
+    };
     let headers = request.headers_mut();
     headers.insert("sec-websocket-protocol", HeaderValue::from_static(protocol));
     for (name, value) in opening.headers {

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 static CASES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/cases");
+static VECTORS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/vectors");
 static PROFILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/profiles");
 
 /// Where cases come from.
@@ -30,7 +31,11 @@ pub(crate) fn load(source: &Source) -> Result<Vec<Case>> {
         let found = parse(&text).with_context(|| format!("cases/{name}.yaml"))?;
         for case in found {
             let fits = case.id == name || case.id.starts_with(&format!("{name}/"));
-            ensure!(fits, "cases/{name}.yaml: the id {} isn't of this file", case.id);
+            ensure!(
+                fits,
+                "cases/{name}.yaml: the id {} isn't of this file",
+                case.id
+            );
             ensure!(!case.sentences.is_empty(), "{} names no sentence", case.id);
             cases.push(case);
         }
@@ -43,7 +48,11 @@ pub(crate) fn load(source: &Source) -> Result<Vec<Case>> {
 
 fn embedded(folder: &Dir<'_>, files: &mut Vec<(String, String)>) -> Result<()> {
     for file in folder.files() {
-        if file.path().extension().is_some_and(|ending| ending == "yaml") {
+        if file
+            .path()
+            .extension()
+            .is_some_and(|ending| ending == "yaml")
+        {
             let text = file.contents_utf8().context("a case is UTF-8")?;
             files.push((name(file.path()), text.to_owned()));
         }
@@ -76,27 +85,42 @@ fn parse(text: &str) -> Result<Vec<Case>> {
         one => vec![one],
     };
     let parsed = values.into_iter().map(|value| {
-        let id = value["id"].as_str().unwrap_or("a case without an id").to_owned();
+        let id = value["id"]
+            .as_str()
+            .unwrap_or("a case without an id")
+            .to_owned();
         serde_path_to_error::deserialize(value).with_context(|| id)
     });
     parsed.collect()
 }
 
+/// The entries of a file of `vectors/`.
+pub(crate) fn vectors(name: &str) -> Result<Vec<Value>> {
+    let file = VECTORS.get_file(format!("{name}.json"));
+    let file = file.with_context(|| format!("there is no vectors/{name}.json"))?;
+    Ok(serde_json::from_slice(file.contents())?)
+}
+
+/// What a kind of server has.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Profile {
     #[allow(dead_code, reason = "for readers of the file")]
     about: String,
-    features: BTreeSet<String>,
+    /// Areas of cases that are left out.
+    without: BTreeSet<String>,
 }
 
-/// The features of a profile.
+/// The areas that a profile is without.
 pub(crate) fn profile(name: &str) -> Result<BTreeSet<String>> {
     let Some(file) = PROFILES.get_file(format!("{name}.yaml")) else {
         let known = PROFILES.files().map(|file| self::name(file.path()));
         let known: Vec<_> = known.collect();
-        bail!("there is no profile {name}; there are: {}", known.join(", "));
+        bail!(
+            "there is no profile {name}; there are: {}",
+            known.join(", ")
+        );
     };
     let profile: Profile = serde_yaml_ng::from_slice(file.contents())?;
-    Ok(profile.features)
+    Ok(profile.without)
 }

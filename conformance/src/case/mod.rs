@@ -3,7 +3,7 @@
 mod load;
 mod step;
 
-pub(crate) use load::{Source, load, profile};
+pub(crate) use load::{Source, load, profile, vectors};
 pub(crate) use step::*;
 
 use schemars::JsonSchema;
@@ -28,7 +28,7 @@ pub(crate) enum Level {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
-pub enum Carrier {
+pub(crate) enum Carrier {
     /// gRPC over HTTP/2: `Session`, and calls by gRPC.
     Grpc,
     /// WebSocket with frames as protobuf; calls on the stream where it has them, else by REST.
@@ -41,11 +41,10 @@ pub enum Carrier {
 
 impl Carrier {
     /// All of them.
-    pub const ALL: [Carrier; 4] = [Self::Grpc, Self::Ws, Self::WsJson, Self::Web];
+    pub(crate) const ALL: [Carrier; 4] = [Self::Grpc, Self::Ws, Self::WsJson, Self::Web];
 
     /// As cases and reports write it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Grpc => "grpc",
             Self::Ws => "ws",
@@ -64,12 +63,12 @@ pub(crate) struct Case {
     pub(crate) level: Level,
     /// Why it matters to who uses the server, in a sentence.
     pub(crate) reason: String,
-    /// What of docs/protocol.md it checks, word for word: each a part of a sentence, or a whole one.
+    /// What of docs/protocol.md it checks, word for word: parts of sentences, or whole ones.
     pub(crate) sentences: Vec<String>,
     /// On which carriers it runs; on all, if this isn't said. Empty: once, without any stream.
     #[serde(default = "all_carriers")]
     pub(crate) carriers: Vec<Carrier>,
-    /// What of a server's features it needs, beyond the core: names of `profiles/`.
+    /// What it needs beside its own area: areas that a profile may be without.
     #[serde(default)]
     pub(crate) features: Vec<String>,
     /// Runs against a server of its own, started with these settings; such a case needs `--spawn`.

@@ -47,6 +47,8 @@ pub(crate) enum Step {
     Parallel(Vec<Vec<Step>>),
     /// Steps again and again: `${i}` counts from 0.
     Repeat(Repeat),
+    /// Steps for each entry of a file of `vectors/`.
+    Each(Each),
     /// Compares what several streams brought, frame by frame.
     Same(Same),
 }
@@ -123,7 +125,7 @@ pub(crate) struct Call {
     /// Calls again until the answer matches, for so long at most.
     #[serde(default)]
     pub(crate) until_ms: Option<u64>,
-    /// Waits and repeats when a rate says so, rather than fail. Default: true, unless `error` is said.
+    /// Waits and repeats when a rate says so, rather than fail. Default: unless `error` is said.
     #[serde(default)]
     pub(crate) patient: Option<bool>,
 }
@@ -243,6 +245,9 @@ pub(crate) struct Ends {
     /// Of a WebSocket: the close code.
     #[serde(default)]
     pub(crate) code: Option<Value>,
+    /// Of gRPC and gRPC-Web: the status must be an error that matches; `$absent`: it must be OK.
+    #[serde(default)]
+    pub(crate) status: Option<Value>,
     /// How long at most. Default: 10 s.
     #[serde(default)]
     pub(crate) within: Option<Span>,
@@ -422,6 +427,21 @@ pub(crate) struct Delivered {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Repeat {
     pub(crate) times: usize,
+    /// What counts from 0. Default: `i`. Names are for the whole case: steps at the same time need
+    /// one each.
+    #[serde(rename = "as", default = "i")]
+    pub(crate) counter: String,
+    pub(crate) steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Each {
+    /// The file's name without its ending: `malformed`.
+    pub(crate) vectors: String,
+    /// Only those that have this field.
+    pub(crate) having: String,
+    /// `${v}` is the entry.
     pub(crate) steps: Vec<Step>,
 }
 
@@ -433,6 +453,10 @@ pub(crate) struct Same {
     /// Kinds of frames that count. Default: event, snapshot, gap, topic_removed.
     #[serde(default)]
     pub(crate) kinds: Vec<String>,
+}
+
+fn i() -> String {
+    "i".to_owned()
 }
 
 fn yes() -> bool {

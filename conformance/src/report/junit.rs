@@ -22,7 +22,12 @@ pub(super) fn render(reports: &[Report], summary: &Summary) -> String {
             escaped(&report.id),
             report.seconds
         );
-        let why = escaped(report.why.as_deref().unwrap_or("known to fail, and it passes"));
+        let why = escaped(
+            report
+                .why
+                .as_deref()
+                .unwrap_or("known to fail, and it passes"),
+        );
         if report.is_bad() {
             let transcript = escaped(&report.transcript.join("\n"));
             let _ = write!(out, "<failure message=\"{why}\">{transcript}</failure>");

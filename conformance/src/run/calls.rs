@@ -25,11 +25,14 @@ impl Run<'_> {
         loop {
             let patient = step.patient.unwrap_or(step.error.is_none());
             let outcome = if via == Via::Stream {
-                self.stream_call(&step.by, &step.method, &request).await?
+                self.stream_call(&step.by, &step.method, &request, patient)
+                    .await?
             } else if patient {
-                self.patient_call(via, &step.method, token.as_deref(), &request).await?
+                self.patient_call(via, &step.method, token.as_deref(), &request)
+                    .await?
             } else {
-                self.one_call(via, &step.method, token.as_deref(), &request).await?
+                self.one_call(via, &step.method, token.as_deref(), &request)
+                    .await?
             };
             let judged = self.judge(step, &request, outcome);
             if judged.is_ok() || Instant::now() >= deadline {
@@ -54,9 +57,8 @@ impl Run<'_> {
                     let log = stream.shared.log();
                     log.end.is_none() && log.frames.iter().any(|f| f.get("ready").is_some())
                 });
-                let on_stream = live.is_some()
-                    && step.token.is_none()
-                    && field(&step.method).is_some();
+                let on_stream =
+                    live.is_some() && step.token.is_none() && field(&step.method).is_some();
                 if on_stream { Via::Stream } else { Via::Rest }
             }
         })
@@ -68,14 +70,20 @@ impl Run<'_> {
                 if let Some(expected) = &step.answer {
                     let expected = self.fill(expected)?;
                     if let Some(why) = matching::mismatch(&expected, &answer) {
-                        bail!("the answer: {why}\n    answer: {}", matching::short(&answer));
+                        bail!(
+                            "the answer: {why}\n    answer: {}",
+                            matching::short(&answer)
+                        );
                     }
                 }
                 self.remember(step, request, &answer);
                 self.save(&step.save, &answer)
             }
             (Ok(answer), Some(error)) => {
-                bail!("it wasn't refused, as {error} says: {}", matching::short(&answer))
+                bail!(
+                    "it wasn't refused, as {error} says: {}",
+                    matching::short(&answer)
+                )
             }
             (Err(failure), Some(error)) => {
                 failure.check()?;
@@ -152,16 +160,22 @@ impl Run<'_> {
         by: &str,
         method: &str,
         request: &Value,
+        patient: bool,
     ) -> Result<Result<Value, Failure>> {
         let name = field(method).with_context(|| format!("streams don't carry {method}"))?;
         let stream = self.stream(by)?;
         for _ in 0..=PATIENCE {
             let call_id = stream.next_call_id();
-            stream.frame(&json!({"call_id": call_id, name.as_str(): request})).await?;
+            stream
+                .frame(&json!({"call_id": call_id, name.as_str(): request}))
+                .await?;
             let wanted = json!({"result": {"call_id": call_id}});
             let found = stream.find(0, &wanted, WITHIN * 3).await;
             let (_, frame) = found.with_context(|| {
-                format!("no Result of {method} came{}", stream.shown(stream.cursor()))
+                format!(
+                    "no Result of {method} came{}",
+                    stream.shown(stream.cursor())
+                )
             })?;
             let result = &frame["result"];
             let Some(error) = result.get("error").filter(|error| !error.is_null()) else {
@@ -169,7 +183,8 @@ impl Run<'_> {
             };
             let code = error["code"].as_u64().unwrap_or_default();
             let failure = Failure::new(code, &error["message"], &error["details"])?;
-            if failure.reason != "RATE_LIMITED" || failure.metadata["scope"] == "stream" {
+            let waits = patient && failure.reason == "RATE_LIMITED";
+            if !waits || failure.metadata["scope"] == "stream" {
                 return Ok(Err(failure));
             }
             let wait = failure.retry_ms.unwrap_or(1000).min(60_000);

@@ -13,7 +13,11 @@ impl Run<'_> {
     pub(super) async fn invariants(&self) -> Result<()> {
         for (name, stream) in lock(&self.all).iter() {
             let log = stream.shared.log();
-            ensure!(log.faults.is_empty(), "on the stream {name}: {}", log.faults.join("; "));
+            ensure!(
+                log.faults.is_empty(),
+                "on the stream {name}: {}",
+                log.faults.join("; ")
+            );
         }
         let stopped = match &*self.server.lock().await {
             Some(server) => !server.is_up(),
@@ -24,7 +28,10 @@ impl Run<'_> {
         }
         let mut channels: BTreeMap<String, Vec<super::Sent>> = BTreeMap::new();
         for sent in lock(&self.sent).iter() {
-            channels.entry(sent.channel.clone()).or_default().push(sent.clone());
+            channels
+                .entry(sent.channel.clone())
+                .or_default()
+                .push(sent.clone());
         }
         for (channel, sent) in channels {
             self.history(&channel, &sent).await?;
@@ -42,7 +49,9 @@ impl Run<'_> {
             if touched.contains(&sent.id) {
                 continue;
             }
-            let found = messages.iter().filter(|message| plain(&message["id"]) == sent.id);
+            let found = messages
+                .iter()
+                .filter(|message| plain(&message["id"]) == sent.id);
             let found: Vec<_> = found.collect();
             ensure!(
                 found.len() == 1,
@@ -51,7 +60,11 @@ impl Run<'_> {
                 found.len()
             );
             let content = plain(&found[0]["content"]);
-            ensure!(content == sent.content, "the message {} changed: {content}", sent.id);
+            ensure!(
+                content == sent.content,
+                "the message {} changed: {content}",
+                sent.id
+            );
         }
         Ok(())
     }
@@ -64,7 +77,9 @@ impl Run<'_> {
         for _ in 0..PAGES_MAX {
             let request = json!({"channel_id": channel, "limit": 100, "after": after});
             let via = self.caller.any();
-            let answer = self.patient_call(via, "ListMessages", token.as_deref(), &request).await?;
+            let answer = self
+                .patient_call(via, "ListMessages", token.as_deref(), &request)
+                .await?;
             let Ok(page) = answer else { return Ok(None) };
             let listed = page["messages"].as_array().cloned().unwrap_or_default();
             let deleted = page["deleted_ids"].as_array().cloned().unwrap_or_default();

@@ -12,7 +12,7 @@ mod stream_steps;
 use crate::carrier::{Caller, Targets};
 use crate::case::{Carrier, Case, Step};
 use crate::net::Dialer;
-use crate::target::{Server, Spawning};
+use crate::target::{Keys, Server, Spawning};
 use crate::vars::Vars;
 use anyhow::{Context as _, Result};
 use futures::FutureExt as _;
@@ -44,8 +44,8 @@ struct Sent {
 pub(crate) struct Setting {
     pub(crate) targets: Targets,
     pub(crate) dialer: Dialer,
-    /// The service key, unless the case has a server of its own.
-    pub(crate) key: String,
+    /// Of the target; a server of the case's own has others.
+    pub(crate) keys: Keys,
     /// How to start a server of the case's own.
     pub(crate) spawning: Option<Spawning>,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Run<'a> {
     case: &'a Case,
     carrier: Carrier,
     dialer: Dialer,
-    key: String,
+    keys: Keys,
     caller: Caller,
     server: tokio::sync::Mutex<Option<Server>>,
     vars: Mutex<Vars>,
@@ -71,7 +71,9 @@ pub(crate) struct Run<'a> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// What became of a run.
@@ -95,16 +97,16 @@ pub(crate) async fn run(case: &Case, carrier: Carrier, setting: Setting) -> Outc
         },
         _ => None,
     };
-    let (targets, key) = match &server {
-        Some(server) => (server.targets(), server.key.clone()),
-        None => (setting.targets, setting.key),
+    let (targets, keys) = match &server {
+        Some(server) => (server.targets(), server.keys.clone()),
+        None => (setting.targets, setting.keys),
     };
     let run = Run {
         case,
         carrier,
         caller: Caller::new(targets, setting.dialer.clone()),
         dialer: setting.dialer,
-        key,
+        keys,
         server: tokio::sync::Mutex::new(server),
         vars: Mutex::default(),
         tokens: Mutex::default(),
@@ -158,7 +160,8 @@ impl Run<'_> {
                 path => crate::vars::path(from, path),
             };
             let value = value.with_context(|| format!("there is no {path} to save"))?;
-            lock(&self.vars).set(name, value.clone());
+            let name = self.fill_text(name)?;
+            lock(&self.vars).set(&name, value.clone());
         }
         Ok(())
     }
@@ -168,11 +171,12 @@ impl Run<'_> {
         found.with_context(|| format!("no stream is called {name}"))
     }
 
-    /// The token of a user, of `key`; none of `nobody`.
+    /// The token of a user; of `key`, the service; of `admin`, the operator; none of `nobody`.
     fn token(&self, who: &str) -> Result<Option<String>> {
         match who {
             "nobody" => Ok(None),
-            "key" => Ok(Some(self.key.clone())),
+            "key" => Ok(Some(self.keys.service.clone())),
+            "admin" => Ok(Some(self.keys.admin.clone().context("no operator's key")?)),
             name => {
                 let token = lock(&self.tokens).get(name).cloned();
                 let token = token.with_context(|| format!("there is no user {name}"))?;
@@ -185,9 +189,14 @@ impl Run<'_> {
         for (index, step) in steps.iter().enumerate() {
             let at = format!("{at}{}", index + 1);
             let written = serde_json::to_value(step)?;
-            let name = written.as_object().and_then(|step| step.keys().next().cloned());
+            let name = written
+                .as_object()
+                .and_then(|step| step.keys().next().cloned());
             let name = name.unwrap_or_default();
-            self.note(format!("{at} {}", crate::matching::short(&compact(&written))));
+            self.note(format!(
+                "{at} {}",
+                crate::matching::short(&compact(&written))
+            ));
             let done = self.step(step, &at).await;
             done.with_context(|| format!("step {at} ({name})"))?;
         }
@@ -226,9 +235,20 @@ impl Run<'_> {
                     let done = futures::future::join_all(lists).await;
                     done.into_iter().collect()
                 }
+                Step::Each(each) => {
+                    for entry in crate::case::vectors(&each.vectors)? {
+                        if entry.get(&each.having).is_none() {
+                            continue;
+                        }
+                        let name = crate::vars::plain(&entry["name"]);
+                        lock(&self.vars).set("v", entry);
+                        self.steps(&each.steps, &format!("{at}.{name}.")).await?;
+                    }
+                    Ok(())
+                }
                 Step::Repeat(step) => {
                     for i in 0..step.times {
-                        lock(&self.vars).set("i", i.into());
+                        lock(&self.vars).set(&step.counter, i.into());
                         self.steps(&step.steps, &format!("{at}.{i}.")).await?;
                     }
                     Ok(())
@@ -249,7 +269,8 @@ fn compact(value: &Value) -> Value {
                 Value::Array(list) => !list.is_empty(),
                 _ => true,
             });
-            said.map(|(key, value)| (key.clone(), compact(value))).collect()
+            said.map(|(key, value)| (key.clone(), compact(value)))
+                .collect()
         }
         other => other.clone(),
     }

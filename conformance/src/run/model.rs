@@ -36,7 +36,8 @@ impl Model {
     /// What the client says that it holds.
     pub(crate) fn present(&mut self, identify: &Value) {
         for held in identify["positions"].as_array().into_iter().flatten() {
-            self.held.insert(topic(&held["topic"]), position(&held["position"]));
+            self.held
+                .insert(topic(&held["topic"]), position(&held["position"]));
         }
         self.view(&identify["view"]);
     }
@@ -51,7 +52,8 @@ impl Model {
             let id = crate::vars::plain(&channel["channel_id"]);
             if channel["position"].is_object() && !self.viewed.contains(&id) {
                 let at = position(&channel["position"]);
-                self.held.insert(("TOPIC_KIND_CHANNEL".to_owned(), id.clone()), at);
+                self.held
+                    .insert(("TOPIC_KIND_CHANNEL".to_owned(), id.clone()), at);
             }
             viewed.insert(id);
         }
@@ -100,14 +102,17 @@ impl Model {
             Some(held) if held.0 == at.0 && held.1 + 1 == at.1 => *held = at,
             Some(held) => {
                 return Err(format!(
-                    "an event of {topic:?} at {at:?}, which is held at {held:?}, and nothing between"
+                    "an event of {topic:?} at {at:?} after {held:?}, and nothing between"
                 ));
             }
             None if self.removed.contains(&topic) || self.server_removed => {}
             None => return Err(format!("an event of {topic:?}, which isn't held")),
         }
         // The topic is gone with the event that says so.
-        let ids = [("server_deleted", "TOPIC_KIND_SERVER", "server_id"), ("channel_deleted", "TOPIC_KIND_CHANNEL", "channel_id")];
+        let ids = [
+            ("server_deleted", "TOPIC_KIND_SERVER", "server_id"),
+            ("channel_deleted", "TOPIC_KIND_CHANNEL", "channel_id"),
+        ];
         for (kind, of, id) in ids {
             if let Some(deleted) = event.get(kind) {
                 self.remove((of.to_owned(), crate::vars::plain(&deleted[id])));
@@ -165,7 +170,9 @@ mod tests {
         assert!(model.take(&event(7)).is_err(), "a jump");
         model.take(&snapshot("gap", 6)).expect("a gap");
         model.take(&event(7)).expect("the next");
-        model.take(&snapshot("topic_removed", 0)).expect("a removal");
+        model
+            .take(&snapshot("topic_removed", 0))
+            .expect("a removal");
         model.take(&event(9)).expect("it was under way");
         model.take(&json!({"closing": {}})).expect("the last frame");
         assert!(model.take(&event(10)).is_err(), "after Closing");

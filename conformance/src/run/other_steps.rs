@@ -24,7 +24,13 @@ impl Run<'_> {
         for (name, value) in &step.headers {
             request = request.header(name, self.fill_text(value)?);
         }
-        if let Some(token) = step.by.as_deref().map(|by| self.token(by)).transpose()?.flatten() {
+        if let Some(token) = step
+            .by
+            .as_deref()
+            .map(|by| self.token(by))
+            .transpose()?
+            .flatten()
+        {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let body = match (&step.json, &step.text, &step.hex) {
@@ -33,7 +39,7 @@ impl Run<'_> {
                 Bytes::from(self.fill(json)?.to_string())
             }
             (_, Some(text), _) => Bytes::from(self.fill_text(text)?),
-            (.., Some(hex)) => Bytes::from(super::stream::hex(&self.fill_text(hex)?)?),
+            (.., Some(hex)) => Bytes::from(crate::hex::decode(&self.fill_text(hex)?)?),
             _ => Bytes::new(),
         };
         let answer = exchange(&self.dialer, origin, request.body(Full::new(body))?).await?;
@@ -49,7 +55,10 @@ impl Run<'_> {
             check("the status", status, &answer.status.as_u16().into())?;
         }
         for (name, expected) in &step.answer_headers {
-            let value = answer.headers.get(name).and_then(|value| value.to_str().ok());
+            let value = answer
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok());
             check(name, expected, &value.map_or(Value::Null, Value::from))?;
         }
         if let Some(expected) = &step.answer_text {
@@ -73,11 +82,15 @@ impl Run<'_> {
 
     pub(super) fn name(&self, step: &Let) -> Result<()> {
         for (name, value) in &step.set {
-            let value = match value.as_str().and_then(|text| text.strip_prefix("position of ")) {
+            let value = match value
+                .as_str()
+                .and_then(|text| text.strip_prefix("position of "))
+            {
                 Some(of) => self.held(of)?,
                 None => self.fill(value)?,
             };
-            lock(&self.vars).set(name, value);
+            let name = self.fill_text(name)?;
+            lock(&self.vars).set(&name, value);
         }
         if let Some(value) = &step.value {
             let value = self.fill(value)?;
@@ -100,12 +113,17 @@ impl Run<'_> {
 
     pub(super) async fn restart(&self, step: &Restart) -> Result<()> {
         let mut server = self.server.lock().await;
-        let server = server.as_mut().context("restart: the case has no server of its own")?;
+        let server = server
+            .as_mut()
+            .context("restart: the case has no server of its own")?;
         server.stop(step.by).await?;
         if step.again {
             server.begin().await?;
         }
-        ensure!(server.is_up() == step.again, "the server isn't as it should be");
+        ensure!(
+            server.is_up() == step.again,
+            "the server isn't as it should be"
+        );
         Ok(())
     }
 }

@@ -92,7 +92,9 @@ async fn take(
 
 /// As Standard Webhooks signs: HMAC-SHA-256 over `id.timestamp.body`.
 fn verify(secret: &str, delivery: &Delivery) -> Result<()> {
-    let key = secret.strip_prefix("whsec_").context("a secret begins with whsec_")?;
+    let key = secret
+        .strip_prefix("whsec_")
+        .context("a secret begins with whsec_")?;
     let key = STANDARD.decode(key)?;
     let text = |name: &str| -> Result<String> {
         let value = delivery.headers.get(name);
@@ -104,7 +106,10 @@ fn verify(secret: &str, delivery: &Delivery) -> Result<()> {
     mac.update(&delivery.body);
     let expected = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
     let signatures = text("webhook-signature")?;
-    ensure!(signatures.split(' ').any(|one| one == expected), "no signature holds: {signatures}");
+    ensure!(
+        signatures.split(' ').any(|one| one == expected),
+        "no signature holds: {signatures}"
+    );
     Ok(())
 }
 
@@ -136,7 +141,9 @@ impl Run<'_> {
                     return Ok(());
                 }
                 let deliveries = lock(&receiver.deliveries);
-                let bodies = deliveries.iter().map(|one| String::from_utf8_lossy(&one.body));
+                let bodies = deliveries
+                    .iter()
+                    .map(|one| String::from_utf8_lossy(&one.body));
                 let bodies: Vec<_> = bodies.collect();
                 bail!("it didn't come to {}; what came: {bodies:#?}", step.to);
             }
@@ -157,7 +164,8 @@ impl Run<'_> {
                 "headers": fields.collect::<serde_json::Map<_, _>>(),
                 "body": serde_json::from_slice::<Value>(&delivery.body).unwrap_or(Value::Null),
             });
-            let expected = json!({"headers": headers, "body": body.clone().unwrap_or(json!("$any"))});
+            let expected =
+                json!({"headers": headers, "body": body.clone().unwrap_or(json!("$any"))});
             if matching::mismatch(&expected, &found).is_none() {
                 return Ok(Some((index, found)));
             }

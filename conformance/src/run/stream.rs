@@ -2,9 +2,10 @@
 
 use super::model::Model;
 use crate::carrier::{Cut, End, In, Out, Wire};
+use crate::case::Carrier;
 use crate::proxy::Proxy;
 use crate::{api, matching};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -34,7 +35,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.log
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn take(&self, frame: &prost_reflect::DynamicMessage) {
@@ -49,7 +52,9 @@ impl Shared {
                 }
                 log.frames.push(frame);
             }
-            Err(error) => log.faults.push(format!("a frame that can't be read: {error:#}")),
+            Err(error) => log
+                .faults
+                .push(format!("a frame that can't be read: {error:#}")),
         }
         drop(log);
         self.news.notify_waiters();
@@ -64,13 +69,15 @@ pub(crate) struct Stream {
     cursor: AtomicUsize,
     pub(crate) cut: Cut,
     pub(crate) proxy: Option<Proxy>,
+    /// Whether it ends with a status, rather than a close code.
+    pub(crate) is_grpc: bool,
     call_id: AtomicU32,
     _tasks: JoinSet<()>,
 }
 
 impl Stream {
     /// Begins to read; with `beats` it sends heartbeats once `Hello` says how often.
-    pub(crate) fn new(wire: Wire, proxy: Option<Proxy>, beats: bool) -> Self {
+    pub(crate) fn new(wire: Wire, carrier: Carrier, proxy: Option<Proxy>, beats: bool) -> Self {
         let Wire {
             out,
             mut incoming,
@@ -102,6 +109,7 @@ impl Stream {
             cursor: AtomicUsize::new(0),
             cut,
             proxy,
+            is_grpc: matches!(carrier, Carrier::Grpc | Carrier::Web),
             call_id: AtomicU32::new(0),
             _tasks: tasks,
         }
@@ -169,14 +177,19 @@ impl Stream {
         frame: &Value,
         within: Duration,
     ) -> Option<(usize, Value)> {
-        self.until(within, |log| find(&log.frames, from, frame)).await
+        self.until(within, |log| find(&log.frames, from, frame))
+            .await
     }
 
     /// A time that `Hello` names.
     pub(crate) async fn timer(&self, name: &str) -> Result<Duration> {
-        let hello = self.until(Duration::from_secs(10), |log| log.hello.clone()).await;
+        let hello = self
+            .until(Duration::from_secs(10), |log| log.hello.clone())
+            .await;
         let hello = hello.context("no Hello came")?;
-        let text = hello[name].as_str().with_context(|| format!("Hello has no {name}"))?;
+        let text = hello[name]
+            .as_str()
+            .with_context(|| format!("Hello has no {name}"))?;
         let seconds: f64 = text.trim_end_matches('s').parse()?;
         Ok(Duration::from_secs_f64(seconds))
     }
@@ -185,7 +198,10 @@ impl Stream {
     pub(crate) fn shown(&self, from: usize) -> String {
         let log = self.shared.log();
         let mut shown = String::new();
-        let rest = log.frames.get(from.min(log.frames.len())..).unwrap_or_default();
+        let rest = log
+            .frames
+            .get(from.min(log.frames.len())..)
+            .unwrap_or_default();
         for frame in rest.iter().rev().take(12).rev() {
             shown.push_str("\n    came: ");
             shown.push_str(&matching::short(frame));
@@ -198,9 +214,14 @@ impl Stream {
 
     /// The kinds of frames that stand beside all others, and aren't anybody's next.
     pub(crate) fn is_aside(frame: &Value) -> bool {
-        ["heartbeat_ack", "presence_changed", "result", "channel_activity"]
-            .iter()
-            .any(|kind| frame.get(kind).is_some())
+        [
+            "heartbeat_ack",
+            "presence_changed",
+            "result",
+            "channel_activity",
+        ]
+        .iter()
+        .any(|kind| frame.get(kind).is_some())
     }
 }
 
@@ -214,7 +235,10 @@ async fn beat(shared: Arc<Shared>, out: mpsc::Sender<Out>) {
     let interval = loop {
         let news = shared.news.notified();
         let hello = shared.log().hello.clone();
-        match hello.as_ref().and_then(|hello| hello["heartbeat_interval"].as_str()) {
+        match hello
+            .as_ref()
+            .and_then(|hello| hello["heartbeat_interval"].as_str())
+        {
             Some(text) => break text.trim_end_matches('s').parse().unwrap_or(20.0),
             None => {
                 let _ = tokio::time::timeout(Duration::from_millis(100), news).await;
@@ -237,16 +261,4 @@ async fn beat(shared: Arc<Shared>, out: mpsc::Sender<Out>) {
 
 fn heartbeat() -> Result<prost_reflect::DynamicMessage> {
     api::from_case(&api::message("ClientFrame"), &json!({"heartbeat": {}}))
-}
-
-/// Bytes from hexadecimal, spaces or not.
-pub(crate) fn hex(text: &str) -> Result<Vec<u8>> {
-    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    if digits.len() % 2 != 0 {
-        bail!("an odd number of hexadecimal digits");
-    }
-    let pairs = digits.chunks(2);
-    pairs
-        .map(|pair| Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?))
-        .collect()
 }

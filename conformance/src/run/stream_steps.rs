@@ -2,7 +2,7 @@
 
 use super::stream::{self, Stream};
 use super::{Run, WITHIN, lock};
-use crate::carrier::{Opening, Out, Refused};
+use crate::carrier::{Failure, Opening, Out, Refused};
 use crate::case::{
     Carrier, Close, Connect, Ends, Expect, How, Never, Raw, Same, Seen, Send, SetNetwork, Span,
 };
@@ -51,7 +51,7 @@ impl Run<'_> {
             (Err(Refused::Other(error)), _) => return Err(error),
         };
         let beats = step.heartbeats && carrier != Carrier::Web;
-        let stream = Arc::new(Stream::new(wire, proxy, beats));
+        let stream = Arc::new(Stream::new(wire, carrier, proxy, beats));
         lock(&self.streams).insert(name.to_owned(), stream.clone());
         lock(&self.all).push((name.to_owned(), stream.clone()));
         if !step.identified {
@@ -94,16 +94,20 @@ impl Run<'_> {
     pub(super) async fn raw(&self, step: &Raw) -> Result<()> {
         let stream = self.stream(&step.on)?;
         if let Some(wire) = &step.wire {
-            let bytes = stream::hex(&self.fill_text(wire)?)?;
-            return stream.send(Out::Wire(bytes.repeat(step.times).into())).await;
+            let bytes = crate::hex::decode(&self.fill_text(wire)?)?;
+            return stream
+                .send(Out::Wire(bytes.repeat(step.times).into()))
+                .await;
         }
         if let Some(text) = &step.text {
             let text = self.fill_text(text)?.repeat(step.times);
             return stream.send(Out::Text(text)).await;
         }
         let payload = step.hex.as_deref().context("raw: hex, text or wire")?;
-        let bytes = stream::hex(&self.fill_text(payload)?)?;
-        stream.send(Out::Payload(bytes.repeat(step.times).into())).await
+        let bytes = crate::hex::decode(&self.fill_text(payload)?)?;
+        stream
+            .send(Out::Payload(bytes.repeat(step.times).into()))
+            .await
     }
 
     pub(super) async fn span(&self, span: &Span) -> Result<Duration> {
@@ -134,7 +138,11 @@ impl Run<'_> {
             let wanted = self.fill(wanted)?;
             let found = stream.find(at, &wanted, within).await;
             let Some((index, frame)) = found else {
-                bail!("didn't come: {}{}", matching::short(&wanted), stream.shown(at));
+                bail!(
+                    "didn't come: {}{}",
+                    matching::short(&wanted),
+                    stream.shown(at)
+                );
             };
             if step.next {
                 let log = stream.shared.log();
@@ -151,7 +159,11 @@ impl Run<'_> {
             let wanted = self.fill(wanted)?;
             let found = stream.find(from, &wanted, within).await;
             let Some((index, frame)) = found else {
-                bail!("didn't come: {}{}", matching::short(&wanted), stream.shown(from));
+                bail!(
+                    "didn't come: {}{}",
+                    matching::short(&wanted),
+                    stream.shown(from)
+                );
             };
             last = last.max(Some(index));
             self.save(&step.save, &frame)?;
@@ -172,12 +184,19 @@ impl Run<'_> {
             let within = self.within(step.within.as_ref()).await?;
             let found = stream.find(from, &before, within).await;
             let Some((index, _)) = found else {
-                bail!("didn't come: {}{}", matching::short(&before), stream.shown(from));
+                bail!(
+                    "didn't come: {}{}",
+                    matching::short(&before),
+                    stream.shown(from)
+                );
             };
             stream.pass(index);
             end = index;
         } else {
-            let within = step.within.as_ref().context("never: `before` or `within`")?;
+            let within = step
+                .within
+                .as_ref()
+                .context("never: `before` or `within`")?;
             tokio::time::sleep(self.span(within).await?).await;
         }
         let log = stream.shared.log();
@@ -193,7 +212,10 @@ impl Run<'_> {
         let stream = self.stream(&step.on)?;
         let wanted = self.fill(&step.frame)?;
         let log = stream.shared.log();
-        let fitting = log.frames.iter().filter(|f| matching::mismatch(&wanted, f).is_none());
+        let fitting = log
+            .frames
+            .iter()
+            .filter(|f| matching::mismatch(&wanted, f).is_none());
         let list: Value = fitting.cloned().collect();
         if let Some(count) = &step.count {
             let count = self.fill(count)?;
@@ -234,7 +256,14 @@ impl Run<'_> {
                 bail!("{why}{}", stream.shown(0));
             }
         }
-        if let Some(code) = &step.code {
+        if let (Some(status), true) = (&step.status, stream.is_grpc) {
+            let expected = json!({"status": self.fill(status)?});
+            let got = json!({"status": end.status.as_ref().map(Failure::to_case)});
+            if let Some(why) = matching::mismatch(&expected, &got) {
+                bail!("{why}{}", stream.shown(0));
+            }
+        }
+        if let (Some(code), false) = (&step.code, stream.is_grpc) {
             let code = self.fill(code)?;
             let got = json!(end.code);
             if let Some(why) = matching::mismatch(&code, &got) {
@@ -249,7 +278,9 @@ impl Run<'_> {
         if step.how == How::End {
             // One that the server ended needs no goodbye.
             let _ = stream.send(Out::End).await;
-            stream.until(WITHIN, |log| log.end.as_ref().map(|_| ())).await;
+            stream
+                .until(WITHIN, |log| log.end.as_ref().map(|_| ()))
+                .await;
         }
         stream.cut.cut();
         Ok(())
@@ -257,7 +288,10 @@ impl Run<'_> {
 
     pub(super) fn network(&self, step: &SetNetwork) -> Result<()> {
         let stream = self.stream(&step.on)?;
-        let proxy = stream.proxy.as_ref().context("it wasn't opened `through` a network")?;
+        let proxy = stream
+            .proxy
+            .as_ref()
+            .context("it wasn't opened `through` a network")?;
         proxy.set(step.does.clone());
         Ok(())
     }
