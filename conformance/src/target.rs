@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The command that starts a server. It is run by `sh` with
 /// - `CONFORMANCE_LISTEN`: where to listen, with all carriers;
-/// - `CONFORMANCE_DIR`: the folder for whatever it keeps, the same when it is started again. It
-///   writes a service key to the file `key`, and an operator's to `admin-key`, there before it listens;
+/// - `CONFORMANCE_DIR`: the folder for whatever it keeps, the same when it is started again.
+///   Before it listens it writes a service key there, to `key`, and an operator's, to `admin-key`;
 /// - the case's settings, as Chirm's environment variables: `CHIRM__GATEWAY__HEARTBEAT_MS`.
 #[derive(Clone, Debug)]
 pub(crate) struct Spawning {

@@ -39,7 +39,7 @@ impl Domain {
     ) -> Result<Message, Error> {
         self.authorise(caller, channel, Action::See).await?;
         let mut message = self.existing(channel, id).await?;
-        self.mark_own(caller, std::slice::from_mut(&mut message))
+        self.mark_own(caller.user_id, std::slice::from_mut(&mut message))
             .await?;
         Ok(message)
     }
@@ -71,7 +71,7 @@ impl Domain {
         let limit = if limit == 0 { PAGE } else { limit };
         let page = self.store.page(channel, anchor, limit.unsigned_abs());
         let mut page = page.await?;
-        self.mark_own(caller, &mut page.messages).await?;
+        self.mark_own(caller.user_id, &mut page.messages).await?;
         Ok(page)
     }
 
@@ -96,7 +96,11 @@ impl Domain {
         let content = self.review(draft).await?.unwrap_or(content);
         let mentions = self.mentions_in(caller, &channel, &content).await?;
         self.complete_in_time(|domain| async move {
-            domain.write_edit(message, content, mentions).await
+            let author = message.author_id;
+            let mut edited = domain.write_edit(message, content, mentions).await?;
+            let answer = std::slice::from_mut(&mut edited);
+            domain.mark_own(author, answer).await?;
+            Ok(edited)
         })
         .await
     }

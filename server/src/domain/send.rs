@@ -292,7 +292,7 @@ impl Domain {
     pub async fn finish_message(self: &Arc<Self>, accepted: Accepted) -> Result<Message, Error> {
         let Accepted { message, stage } = accepted;
         let Stage::Queued(insertion, mut turn) = stage else {
-            return Ok(message);
+            return self.original(message).await;
         };
         let early = mutation::on("publish_before_persist");
         if early {
@@ -303,7 +303,7 @@ impl Domain {
             Ok(Inserted::New) => message,
             Ok(Inserted::Repeat(original)) => {
                 self.slow_mode.forget(message.channel_id, message.author_id);
-                return repeat(original, &message);
+                return self.original(repeat(original, &message)?).await;
             }
             Err(error) => {
                 self.slow_mode.forget(message.channel_id, message.author_id);
@@ -318,6 +318,13 @@ impl Domain {
         }
         drop(turn);
         self.mention(&message).await;
+        Ok(message)
+    }
+
+    /// A message that its author sent before, as the author sees it now.
+    async fn original(&self, mut message: Message) -> Result<Message, Error> {
+        let answer = std::slice::from_mut(&mut message);
+        self.mark_own(answer[0].author_id, answer).await?;
         Ok(message)
     }
 
