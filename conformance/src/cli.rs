@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Checks that a server keeps what the Chirm protocol promises, on every carrier.
 #[derive(Parser)]
@@ -198,14 +199,28 @@ async fn server(source: &Source, args: ServerArgs) -> Result<bool> {
         at_once: args.at_once.max(1),
     };
     let began = std::time::Instant::now();
-    let reports = suite.run(|report| tell(report, args.quiet)).await;
-    if let Some(server) = started {
-        server.end().await;
-    }
+    // Asked to stop, it ends the servers that it started: they go with the runs.
+    let reports = tokio::select! {
+        reports = suite.run(|report| tell(report, args.quiet)) => reports,
+        stopped = asked_to_stop() => {
+            stopped?;
+            bail!("asked to stop");
+        }
+    };
+    drop(started);
     let summary = report::Summary::of(&reports, seed, began.elapsed());
     report::write(&args.report, &reports, &summary)?;
     println!("{summary}");
     Ok(!reports.iter().any(Report::is_bad))
+}
+
+async fn asked_to_stop() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        done = tokio::signal::ctrl_c() => done?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
 }
 
 fn tell(report: &Report, quiet: bool) {

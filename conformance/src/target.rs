@@ -3,10 +3,10 @@
 use crate::carrier::Targets;
 use crate::case::Ending;
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 /// A server is ready, or gone after SIGTERM, within so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The command that starts a server. It is run by `sh` with
+/// The command that starts a server: a program with its arguments, by which `sh` is replaced. It has
 /// - `CONFORMANCE_LISTEN`: where to listen, with all carriers;
 /// - `CONFORMANCE_DIR`: the folder for whatever it keeps, the same when it is started again.
 ///   Before it listens it writes a service key there, to `key`, and an operator's, to `admin-key`;
@@ -34,6 +34,8 @@ pub(crate) struct Server {
     address: SocketAddr,
     folder: TempDir,
     child: Option<Child>,
+    /// The command's process group.
+    group: Option<u32>,
     pub(crate) keys: Keys,
 }
 
@@ -54,6 +56,7 @@ impl Spawning {
             address: free_port()?,
             folder: tempfile::tempdir()?,
             child: None,
+            group: None,
             keys: Keys::default(),
         };
         server.begin().await?;
@@ -92,27 +95,30 @@ impl Server {
         let mut command = Command::new("sh");
         command
             .arg("-c")
-            .arg(&self.command)
+            .arg(format!("exec {}", self.command))
             .env("CONFORMANCE_LISTEN", self.address.to_string())
             .env("CONFORMANCE_DIR", self.folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            .kill_on_drop(true);
+            .process_group(0);
         for (name, value) in &self.settings {
             let name = name.to_uppercase().replace('.', "__");
             command.env(format!("CHIRM__{name}"), crate::vars::plain(value));
         }
-        let mut child = command.spawn().context("sh can't be started")?;
+        let child = self
+            .child
+            .insert(command.spawn().context("sh can't be started")?);
+        self.group = child.id();
         let deadline = Instant::now() + PATIENCE;
-        while !self.is_ready().await {
+        while !is_ready(&self.folder, self.address).await {
             if let Some(status) = child.try_wait()? {
-                bail!("the server ended with {status}: {}", self.said());
+                bail!("the server ended with {status}: {}", said(&self.folder));
             }
             ensure!(
                 Instant::now() < deadline,
                 "the server isn't ready: {}",
-                self.said()
+                said(&self.folder)
             );
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
@@ -124,45 +130,63 @@ impl Server {
             service: key("key").context("the server wrote no key")?,
             admin: key("admin-key").ok(),
         };
-        self.child = Some(child);
         Ok(())
-    }
-
-    async fn is_ready(&self) -> bool {
-        let key: &Path = &self.folder.path().join("key");
-        key.exists() && tokio::net::TcpStream::connect(self.address).await.is_ok()
-    }
-
-    fn said(&self) -> String {
-        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-        let lines: Vec<_> = log.lines().rev().take(10).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
     /// Ends it.
     pub(crate) async fn stop(&mut self, by: Ending) -> Result<()> {
-        let mut child = self.child.take().context("the server is down already")?;
+        ensure!(self.child.is_some(), "the server is down already");
         match by {
-            Ending::Kill => child.start_kill()?,
+            Ending::Kill => self.signal(Signal::KILL),
             Ending::Stop => {
-                let id = child.id().context("the server has ended by itself")?;
-                let status = Command::new("kill").arg(id.to_string()).status().await?;
-                ensure!(status.success(), "the server can't be asked to end");
+                let server = self.group.and_then(pid).context("a server has an id")?;
+                kill_process(server, Signal::TERM)?;
             }
         }
-        match tokio::time::timeout(PATIENCE, child.wait()).await {
-            Ok(_) => Ok(()),
-            Err(_) => {
-                child.start_kill()?;
-                bail!("the server didn't end within {} s", PATIENCE.as_secs())
-            }
-        }
+        let ended = match &mut self.child {
+            Some(child) => tokio::time::timeout(PATIENCE, child.wait()).await.is_ok(),
+            None => true,
+        };
+        // What the command may have left.
+        self.signal(Signal::KILL);
+        self.child = None;
+        ensure!(
+            ended,
+            "the server didn't end within {} s",
+            PATIENCE.as_secs()
+        );
+        Ok(())
     }
 
-    /// Ends it whatever it does.
-    pub(crate) async fn end(mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill().await;
+    /// To the command and all that it started, whatever stands between.
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group.and_then(pid) {
+            // An error says that nobody is left.
+            let _ = kill_process_group(group, signal);
         }
     }
+}
+
+fn pid(id: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(id).ok()?)
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.signal(Signal::KILL);
+        }
+    }
+}
+
+async fn is_ready(folder: &TempDir, address: SocketAddr) -> bool {
+    let key = folder.path().join("key");
+    key.exists() && tokio::net::TcpStream::connect(address).await.is_ok()
+}
+
+/// The last lines of the server's log.
+fn said(folder: &TempDir) -> String {
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+    let lines: Vec<_> = log.lines().rev().take(10).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }

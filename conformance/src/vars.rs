@@ -6,6 +6,8 @@ use std::collections::HashMap;
 
 /// A variable's text is at most so long.
 const TEXT_MAX: usize = 1 << 20;
+/// A text has at most so many names.
+const NAMES_MAX: usize = 1000;
 /// A list that is made has at most so many items.
 const LIST_MAX: usize = 10_000;
 
@@ -79,23 +81,21 @@ impl Vars {
     }
 
     fn fill_text(&mut self, text: &str) -> Result<Value> {
-        let mut out = String::new();
-        let mut rest = text;
-        while let Some(start) = rest.find("${") {
-            let name = &rest[start + 2..];
-            let end = name
-                .find('}')
-                .with_context(|| format!("no }} after ${{ in {text}"))?;
-            let value = self.evaluate(&name[..end])?;
-            if start == 0 && out.is_empty() && end + 1 == name.len() {
+        let mut text = text.to_owned();
+        // From the inside out: a name may be made of names.
+        for _ in 0..NAMES_MAX {
+            let Some(start) = text.rfind("${") else {
+                return Ok(text.into());
+            };
+            let end = text[start..].find('}').map(|end| start + end);
+            let end = end.with_context(|| format!("no }} after ${{ in {text}"))?;
+            let value = self.evaluate(&text[start + 2..end])?;
+            if start == 0 && end + 1 == text.len() {
                 return Ok(value);
             }
-            out.push_str(&rest[..start]);
-            out.push_str(&plain(&value));
-            rest = &name[end + 1..];
+            text.replace_range(start..=end, &plain(&value));
         }
-        out.push_str(rest);
-        Ok(Value::String(out))
+        bail!("more than {NAMES_MAX} names in a text")
     }
 
     /// `uuid`, `uuid:name`, `repeat:text:times`, `name`, `name + 3`, `name - 1`.
@@ -183,6 +183,7 @@ mod tests {
         assert_eq!(fill("${ann.id}"), json!("7"));
         assert_eq!(fill("<@${ann.id}> ${ann.list.0}"), json!("<@7> 1"));
         assert_eq!(fill("${ann.list.1.x}"), json!(true));
+        assert_eq!(fill("${ann.list.${ann.list.0}}"), json!({"x": true}));
         assert_eq!(fill("${ann.id + 3}"), json!("10"));
         assert_eq!(fill("${ann.id - 3}"), json!("4"));
         assert_eq!(fill("${repeat:ab:3}"), json!("ababab"));

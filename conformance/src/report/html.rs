@@ -44,34 +44,40 @@ pub(super) fn render(reports: &[Report], summary: &Summary) -> String {
 }
 
 fn failures(out: &mut String, reports: &[Report]) {
-    let shown = |report: &&Report| {
+    let is_shown = |report: &&Report| {
         let verdict = report.verdict;
         verdict == Verdict::Failed || verdict == Verdict::SurprisePass
     };
-    let failed: Vec<_> = reports.iter().filter(shown).collect();
+    let failed: Vec<_> = reports.iter().filter(is_shown).collect();
     if failed.is_empty() {
         return;
     }
     out.push_str("<h2>Failures</h2>");
-    for report in failed {
+    for runs in failed.chunk_by(|a, b| a.id == b.id) {
+        let case = runs[0];
+        let carriers: Vec<_> = runs.iter().map(|run| run.carrier).collect();
         let _ = write!(
             out,
             "<details><summary><code>{}</code> on {} <span class=\"level\">{}</span></summary>\
-             <p>{}</p><pre>{}</pre>",
-            escaped(&report.id),
-            report.carrier,
-            level(report.level),
-            escaped(&report.reason),
-            escaped(
-                report
-                    .why
-                    .as_deref()
-                    .unwrap_or("It is known to fail, and it passes.")
-            ),
+             <p>{}</p><p class=\"level\">docs/protocol.md: “{}”</p>",
+            escaped(&case.id),
+            carriers.join(", "),
+            level(case.level),
+            escaped(&case.reason),
+            escaped(&case.sentences.join("” “")),
         );
-        if !report.transcript.is_empty() {
-            let transcript = escaped(&report.transcript.join("\n"));
-            let _ = write!(out, "<h3>Steps</h3><pre>{transcript}</pre>");
+        for run in runs {
+            let why = run.why.as_deref();
+            let why = escaped(why.unwrap_or("It is known to fail, and it passes."));
+            let _ = write!(out, "<h3>{}</h3><pre>{why}</pre>", run.carrier);
+        }
+        if !case.transcript.is_empty() {
+            let transcript = escaped(&case.transcript.join("\n"));
+            let _ = write!(
+                out,
+                "<h3>Steps on {}</h3><pre>{transcript}</pre>",
+                case.carrier
+            );
         }
         out.push_str("</details>");
     }

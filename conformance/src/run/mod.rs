@@ -128,9 +128,6 @@ pub(crate) async fn run(case: &Case, carrier: Carrier, setting: Setting) -> Outc
         Err(_) => Some(format!("it takes longer than {} s", RUN_MAX.as_secs())),
     };
     let transcript = std::mem::take(&mut *lock(&run.transcript));
-    if let Some(server) = run.server.into_inner() {
-        server.end().await;
-    }
     Outcome {
         failure,
         transcript,

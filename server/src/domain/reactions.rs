@@ -79,7 +79,7 @@ impl Domain {
         let mut reaction = self.write_mark(marking).await?;
         if !own {
             let kinds = [reaction.kind];
-            let own = self.store.own_reactions(user, &kinds).await?;
+            let own = self.store.own_reactions(caller.user_id, &kinds).await?;
             reaction.own = !own.is_empty();
         }
         Ok(reaction)
