@@ -19,7 +19,7 @@ failing() {
   local bug=$1 args=()
   shift
   for id in "$@"; do args+=(--case "$id"); done
-  [ $# -gt 0 ] || args=(--carrier grpc,ws-json)
+  [ $# -gt 0 ] || args=(--carrier ws-json --at-once 40)
   CHIRM_MUTATION=$bug "$target/debug/chirm-conformance" --cases conformance/cases server \
     --spawn conformance/spawn-chirm.sh --quiet --seed 1 --report "json=$scratch/report.json" \
     "${args[@]}" >"$scratch/out" 2>&1 || [ $? = 1 ]
