@@ -148,6 +148,9 @@ pub(crate) struct Send {
     pub(crate) on: String,
     /// The ClientFrame.
     pub(crate) frame: Map<String, Value>,
+    /// Whether the server may have ended the stream, so that nothing can be sent. Default: false.
+    #[serde(default)]
+    pub(crate) ended: bool,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]

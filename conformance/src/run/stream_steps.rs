@@ -93,7 +93,8 @@ impl Run<'_> {
 
     pub(super) async fn send(&self, step: &Send) -> Result<()> {
         let frame = self.fill(&Value::Object(step.frame.clone()))?;
-        self.stream(&step.on)?.frame(&frame).await
+        let sent = self.stream(&step.on)?.frame(&frame).await;
+        if step.ended { Ok(()) } else { sent }
     }
 
     pub(super) async fn raw(&self, step: &Raw) -> Result<()> {
