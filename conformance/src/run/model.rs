@@ -1,6 +1,7 @@
 //! What a client may rely on, whatever a case is about: each topic's `seq` rises by one, or a
 //! `Gap` or a snapshot stands between.
 
+use crate::carrier::Failure;
 use crate::vars::number;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,7 +77,17 @@ impl Model {
             "hello" => self.has_hello = true,
             "ready" if self.has_ready => return Err("a second Ready".to_owned()),
             "ready" => self.has_ready = true,
-            "closing" => self.closing = true,
+            "closing" => {
+                self.closing = true;
+                let code = number(&body["code"]).unwrap_or_default();
+                let known = (4000..4100).contains(&code) && body["reason"] != "";
+                if !known || body["advice"] == "ADVICE_UNSPECIFIED" {
+                    return Err(format!(
+                        "a Closing that doesn't say why, or what to do: {body}"
+                    ));
+                }
+            }
+            "result" => refusal(&body["error"])?,
             "snapshot" | "gap" => {
                 let topic = topic(&body["topic"]);
                 self.removed.remove(&topic);
@@ -143,6 +154,17 @@ impl Model {
     }
 }
 
+/// A refused request says what it is to programs.
+fn refusal(error: &Value) -> Result<(), String> {
+    if error.is_null() {
+        return Ok(());
+    }
+    let code = error["code"].as_u64().unwrap_or_default();
+    let failure = Failure::new(code, &error["message"], &error["details"]);
+    let checked = failure.and_then(|failure| failure.check());
+    checked.map_err(|error| format!("a Result with {error:#}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,7 +196,21 @@ mod tests {
             .take(&snapshot("topic_removed", 0))
             .expect("a removal");
         model.take(&event(9)).expect("it was under way");
-        model.take(&json!({"closing": {}})).expect("the last frame");
+        let error = json!({"code": 5, "message": "no", "details": []});
+        assert!(
+            model.take(&json!({"result": {"error": error}})).is_err(),
+            "without ErrorInfo"
+        );
+        assert!(
+            Model::default()
+                .take(&json!({"closing": {"code": 1}}))
+                .is_err(),
+            "no reason"
+        );
+        let closing = json!({"code": 4001, "reason": "MALFORMED", "advice": "ADVICE_STOP"});
+        model
+            .take(&json!({"closing": closing}))
+            .expect("the last frame");
         assert!(model.take(&event(10)).is_err(), "after Closing");
     }
 }
