@@ -172,9 +172,10 @@ where
         places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
         streams: shared.options.streams,
     };
-    let io = TokioIo::new(socket);
     match protocol {
         Protocol::Http1 => {
+            // No longer than the next request would be waited for.
+            let io = TokioIo::new(socket.linger(shared.options.net.header_timeout));
             let connection = http1_builder(&shared.options).serve_connection(io, service);
             let connection = Box::pin(connection.with_upgrades());
             Box::pin(drive(
@@ -185,6 +186,7 @@ where
             ))
         }
         Protocol::Http2 => {
+            let io = TokioIo::new(socket);
             let connection = http2_builder(&shared.options).serve_connection(io, service);
             let connection = Box::pin(connection);
             Box::pin(drive(
