@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::counter;
@@ -23,7 +22,7 @@ use super::answer::Streams;
 use super::caps::Permit;
 use super::service::{Activity, ConnectionService};
 use super::socket::{Protocol, Socket};
-use super::{BoxError, Options, Peer};
+use super::{BoxError, Options, Peer, RequestBody};
 
 /// What all connections of a listener share.
 pub(super) struct Shared<S> {
@@ -43,7 +42,7 @@ pub(super) async fn run<S, B>(
     mut peer: Peer,
     permit: Permit,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: Body<Data = Bytes> + Unpin + Send + 'static,
@@ -155,7 +154,7 @@ fn serve<S, B, T>(
     accepted: Instant,
 ) -> Serving
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: Body<Data = Bytes> + Unpin + Send + 'static,

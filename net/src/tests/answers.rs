@@ -165,6 +165,27 @@ async fn an_answer_that_comes_before_the_requests_end_is_not_lost() {
     stream.write_all(BODY).await.unwrap();
     let answer = rest(&mut stream).await;
     assert!(answer.ends_with(b"127.0.0.1 tls=false"));
+    // Or the client would send its next request to where nobody listens.
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_after_a_body_that_was_read() {
+    let port = Port::start(|_| ()).await;
+    let mut stream = port.connect().await;
+    for (framing, body) in [
+        ("content-length: 4", "four"),
+        ("content-length: 0", ""),
+        ("transfer-encoding: chunked", "4\r\nfour\r\n0\r\n\r\n"),
+    ] {
+        let head = format!("POST /read HTTP/1.1\r\nhost: chirm\r\n{framing}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let expected = if body.is_empty() { "read 0" } else { "read 4" };
+        let answer = until(&mut stream, expected).await;
+        assert!(!answer.contains("connection: close"), "{answer}");
+    }
 }
 
 #[tokio::test]
