@@ -12,7 +12,7 @@ LISTEN ?= 127.0.0.1:7300
 DATA ?= ./chirm-data
 CHIRM := $(CARGO_TARGET_DIR)/quick/chirm
 
-.PHONY: help needs run build test fmt lint docs proto supply unit typescript readme replay mutations
+.PHONY: help needs run build test fmt lint docs proto supply unit typescript readme replay mutations wire
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
@@ -60,6 +60,9 @@ readme: ## README's tours by REST and of a back end, run as they stand there
 
 replay: ## A sample of a real conversation, with watchers cut and the server killed
 	tools/replay-sample.sh
+
+wire: ## connectrpc's conformance runner against our server stack, and h2spec (by hand: needs Go)
+	tools/wire.sh
 
 mutations: ## The replay's checker catches each of its deliberate bugs
 	bench/checker-fails.sh

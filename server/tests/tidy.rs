@@ -109,6 +109,7 @@ fn the_sources_are_tidy() {
         "clients/rust",
         "bench",
         "proto",
+        "conformance/wire",
     ] {
         collect(&root.join(folder), &mut files);
     }
