@@ -14,6 +14,7 @@ mod trailers;
     dead_code,
     missing_docs,
     unreachable_pub,
+    clippy::too_many_lines,
     reason = "generated, and the runner's own messages are among them"
 )]
 mod proto {
