@@ -58,9 +58,9 @@ impl<S: AsyncRead + Unpin> Socket<S> {
         }
     }
 
-    /// Lets a shutdown wait until the client ends its side, too, for so long at most. To close while
-    /// it sends would reset the connection, and with that lose what it had not read yet: an answer
-    /// that came before the request's end (RFC 9112, section 9.6).
+    /// Lets a shutdown wait until the client ends its side, too, for so long at most. To close
+    /// while it sends would reset the connection, and with that lose what it had not read yet: an
+    /// answer that came before the request's end (RFC 9112, section 9.6).
     pub(super) fn linger(self, linger: Duration) -> Socket<S> {
         Socket { linger, ..self }
     }
