@@ -12,7 +12,7 @@ LISTEN ?= 127.0.0.1:7300
 DATA ?= ./chirm-data
 CHIRM := $(CARGO_TARGET_DIR)/quick/chirm
 
-.PHONY: help needs run build test fmt lint docs proto supply unit typescript readme replay mutations wire
+.PHONY: help needs run build test fmt lint docs proto supply unit typescript readme replay conformance mutations wire
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
@@ -28,7 +28,7 @@ run: build ## Start a server at 127.0.0.1:7300, its data in ./chirm-data
 	@tools/next-steps.sh "$(LISTEN)" "$(DATA)" "$(CHIRM)"
 	@exec "$(CHIRM)" serve --listen "$(LISTEN)" --data "$(DATA)"
 
-test: needs fmt proto lint docs supply unit typescript readme replay mutations ## Check everything
+test: needs fmt proto lint docs supply unit typescript readme replay conformance mutations ## Check everything
 	@echo "make test: everything passed"
 
 fmt: ## Formatting of the Rust code
@@ -61,8 +61,12 @@ readme: ## README's tours by REST and of a back end, run as they stand there
 replay: ## A sample of a real conversation, with watchers cut and the server killed
 	tools/replay-sample.sh
 
+conformance: ## The conformance suite against the server, over every carrier
+	conformance/run.sh
+
 wire: ## connectrpc's conformance runner against our server stack, and h2spec (by hand: needs Go)
 	tools/wire.sh
 
-mutations: ## The replay's checker catches each of its deliberate bugs
+mutations: ## The replay's checker, and the conformance suite, catch each of their deliberate bugs
 	bench/checker-fails.sh
+	conformance/mutations.sh

@@ -9,6 +9,7 @@
 //!   reflection, JSON and REST.
 
 pub mod json;
+mod mutation;
 
 use std::sync::LazyLock;
 

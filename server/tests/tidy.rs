@@ -108,8 +108,8 @@ fn the_sources_are_tidy() {
         "bridge-ws",
         "clients/rust",
         "bench",
+        "conformance",
         "proto",
-        "conformance/wire",
     ] {
         collect(&root.join(folder), &mut files);
     }

@@ -5,6 +5,7 @@ mod scan;
 
 pub use scan::parse;
 
+use crate::mutation;
 use bytes::Bytes;
 use prost_reflect::{
     DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, SerializeOptions,
@@ -57,7 +58,12 @@ pub fn write(message: &DynamicMessage) -> Result<Bytes, serde_json::Error> {
     use prost_reflect::prost::Message as _;
     let mut json = Vec::with_capacity(message.encoded_len() * 2 + 16);
     let mut serializer = serde_json::Serializer::new(&mut json);
-    message.serialize_with_options(&mut serializer, &SerializeOptions::new())?;
+    let as_text = !mutation::on("json_ids_as_numbers");
+    let options = SerializeOptions::new().stringify_64_bit_integers(as_text);
+    message.serialize_with_options(&mut serializer, &options)?;
+    if mutation::on("json_times_without_z") {
+        json = mutation::without_z(&json);
+    }
     Ok(json.into())
 }
 
@@ -120,6 +126,9 @@ pub fn known(
     let mut out = Map::new();
     for (key, value) in object {
         let Some(field) = find_field(message, &key) else {
+            if mutation::on("unknown_fields_refused") {
+                return Err(Error::Field(key, "the message doesn't have it".to_owned()));
+            }
             continue;
         };
         let value = known_value(&field, value)?;

@@ -107,6 +107,10 @@ enum Command {
     /// Measure a server.
     #[command(subcommand)]
     Bench(chirm_bench::BenchCommand),
+    /// List the deliberate bugs that CHIRM_MUTATION switches on: name, tab, what is wrong.
+    #[cfg(feature = "mutations")]
+    #[command(hide = true)]
+    Mutations,
 }
 
 /// Parses the process's arguments, runs the command, and says on standard error why it failed.
@@ -124,6 +128,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
+    #[cfg(feature = "mutations")]
+    crate::mutation::check()?;
     // A server and a load use all cores; the others wait for one answer at a time.
     let heavy = matches!(
         command,
@@ -161,9 +167,19 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Restore(args) => restore::run(args).await,
             Command::Replay(args) => return Box::pin(args.run()).await,
             Command::Bench(command) => return Box::pin(command.run()).await,
+            #[cfg(feature = "mutations")]
+            Command::Mutations => mutations(),
         }?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+#[cfg(feature = "mutations")]
+fn mutations() -> anyhow::Result<()> {
+    for (name, wrong) in crate::mutation::NAMES {
+        output::line(&format!("{name}\t{wrong}"))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::cache::Changing;
 use super::permissions::{Action, Place, allows};
 use super::{Caller, Channels, Domain, Error, Roles};
 use crate::model::{Channel, ChannelType, Id, Role};
+use crate::mutation;
 use crate::store::{ServerSnapshot, UserSnapshot};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +28,8 @@ impl Domain {
         let mut channels = BTreeMap::new();
         for (server, role) in servers.iter() {
             for channel in self.channels_of(*server).await?.iter() {
-                if may(user, Some(*role), channel, Action::See) {
+                let leaks = mutation::on("private_leaks");
+                if leaks || may(user, Some(*role), channel, Action::See) {
                     channels.insert(channel.id, channel.clone());
                 }
             }
@@ -68,7 +70,8 @@ impl Domain {
     ) -> Result<Arc<Channel>, Error> {
         let channel = self.channel_of(channel).await?.ok_or_else(no_channel)?;
         let role = self.caller_role(caller, channel.server_id).await?;
-        if !may(caller.user_id, role, &channel, Action::See) {
+        let hidden = !may(caller.user_id, role, &channel, Action::See);
+        if hidden && !(channel.kind == ChannelType::Private && mutation::on("hidden_told")) {
             return Err(no_channel());
         }
         if !may(caller.user_id, role, &channel, action) {

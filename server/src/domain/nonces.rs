@@ -3,6 +3,7 @@
 use super::send::SendMessage;
 use super::{Error, Reason};
 use crate::model::{Id, Message, Metadata};
+use crate::mutation;
 use sha2::{Digest as _, Sha256};
 
 /// The nonce's earlier message, unless that was another one. What was edited or deleted since
@@ -17,7 +18,7 @@ pub(super) fn repeat(original: Message, now: &Message) -> Result<Message, Error>
             && original.reply_to == now.reply_to
             && original.metadata == now.metadata
     };
-    if untouched && !same {
+    if untouched && !same && !mutation::on("nonce_content_unchecked") {
         return Err(nonce_reused());
     }
     Ok(original)

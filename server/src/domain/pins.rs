@@ -62,7 +62,7 @@ impl Domain {
         let mut listed = pages::cut(pins, size);
         let messages = listed.items.iter_mut().map(|pin| &mut pin.message);
         let mut messages: Vec<Message> = messages.map(std::mem::take).collect();
-        self.mark_own(caller, &mut messages).await?;
+        self.mark_own(caller.user_id, &mut messages).await?;
         for (pin, message) in listed.items.iter_mut().zip(messages) {
             pin.message = message;
         }

@@ -128,13 +128,9 @@ impl Domain {
         Ok(pages::cut(users.await?, size))
     }
 
-    /// Says of each kind of reaction of the messages whether the caller reacted so: one read, and
+    /// Says of each kind of reaction of the messages whether the user reacted so: one read, and
     /// none where there are no reactions.
-    pub(super) async fn mark_own(
-        &self,
-        caller: &Caller,
-        messages: &mut [Message],
-    ) -> Result<(), Error> {
+    pub(super) async fn mark_own(&self, user: Id, messages: &mut [Message]) -> Result<(), Error> {
         let kinds = |message: &Message| {
             let kinds = message.reactions.iter();
             kinds.map(|reaction| reaction.kind).collect::<Vec<_>>()
@@ -143,7 +139,7 @@ impl Domain {
         if kinds.is_empty() {
             return Ok(());
         }
-        let own = self.store.own_reactions(caller.user_id, &kinds).await?;
+        let own = self.store.own_reactions(user, &kinds).await?;
         let own: HashSet<Id> = own.into_iter().collect();
         let reactions = messages
             .iter_mut()

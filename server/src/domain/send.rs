@@ -126,7 +126,8 @@ impl Domain {
             .await?;
         self.refuse_blocked(caller, &channel).await?;
         self.throttle.send(caller, channel.id)?;
-        if send.reply_to != 0 && self.store.get(channel.id, send.reply_to).await?.is_none() {
+        let unchecked = send.reply_to == 0 || mutation::on("reply_unchecked");
+        if !unchecked && self.store.get(channel.id, send.reply_to).await?.is_none() {
             let message = "reply_to isn't a message of this channel.";
             return Err(Error::new(Reason::ReplyNotFound, message));
         }
@@ -163,6 +164,9 @@ impl Domain {
         // No await from here on: what is queued is also seen through.
         Ok(match self.place(reserve).await? {
             Place::New(id, mut latest) => {
+                // A minute back.
+                let fall = i64::from(mutation::nth("ids_unordered", 3)) * (60_000 << 22);
+                let id = id - fall;
                 let message = Message {
                     sent_hash,
                     ..message_of(id, author, send, mentions)
@@ -213,7 +217,7 @@ impl Domain {
             Reserved::Existing { id, content_hash } => (id, content_hash),
         };
         drop(latest);
-        if content_hash != again.content_hash {
+        if content_hash != again.content_hash && !mutation::on("nonce_content_unchecked") {
             return Err(nonce_reused());
         }
         if let Some(original) = self.store.get(again.channel, id).await? {
@@ -258,7 +262,8 @@ impl Domain {
 
     pub(super) fn check_content(&self, content: &str) -> Result<(), Error> {
         let limits = self.limits();
-        limits::content(content, limits.content_chars_max, limits.content_bytes_max)
+        let chars_max = limits.content_chars_max + usize::from(mutation::on("limit_off_by_one"));
+        limits::content(content, chars_max, limits.content_bytes_max)
             .map_err(|problem| Error::field("content", problem))
     }
 
@@ -287,13 +292,18 @@ impl Domain {
     pub async fn finish_message(self: &Arc<Self>, accepted: Accepted) -> Result<Message, Error> {
         let Accepted { message, stage } = accepted;
         let Stage::Queued(insertion, mut turn) = stage else {
-            return Ok(message);
+            return self.original(message).await;
         };
+        let early = mutation::on("publish_before_persist");
+        if early {
+            turn.come().await;
+            self.publish(Change::Created, message.clone()).await?;
+        }
         let message = match insertion.await {
             Ok(Inserted::New) => message,
             Ok(Inserted::Repeat(original)) => {
                 self.slow_mode.forget(message.channel_id, message.author_id);
-                return repeat(original, &message);
+                return self.original(repeat(original, &message)?).await;
             }
             Err(error) => {
                 self.slow_mode.forget(message.channel_id, message.author_id);
@@ -303,9 +313,18 @@ impl Domain {
         metrics::counter!("chirm_messages_sent_total").increment(1);
         self.read_own(message.author_id, message.channel_id, message.id);
         turn.come().await;
-        self.publish(Change::Created, message.clone()).await?;
+        if !early {
+            self.publish(Change::Created, message.clone()).await?;
+        }
         drop(turn);
         self.mention(&message).await;
+        Ok(message)
+    }
+
+    /// A message that its author sent before, as the author sees it now.
+    async fn original(&self, mut message: Message) -> Result<Message, Error> {
+        let answer = std::slice::from_mut(&mut message);
+        self.mark_own(answer[0].author_id, answer).await?;
         Ok(message)
     }
 
@@ -435,7 +454,7 @@ impl Domain {
         let (channel, id) = (message.channel_id, message.id);
         let others = message.mentions.iter().copied();
         let others: Vec<Id> = others.filter(|user| *user != message.author_id).collect();
-        if others.is_empty() {
+        if others.is_empty() || mutation::on("mention_untold") {
             return;
         }
         let Ok(permit) = self.mentions.clone().acquire_owned().await else {

@@ -4,6 +4,7 @@ use super::tokens::{self, Use};
 use super::{Domain, Error, Reason};
 use crate::bus::{Cached, Whose};
 use crate::model::{Id, Session, SessionKind, UnixMs};
+use crate::mutation;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -63,7 +64,7 @@ impl Caller {
 
     /// Refuses callers without an admin's key.
     pub fn require_admin(&self) -> Result<(), Error> {
-        if self.is_admin() {
+        if self.is_admin() || self.is_service() && mutation::on("service_key_any_scope") {
             return Ok(());
         }
         let message = "Only a service key of the admin scope may call this.";
@@ -165,7 +166,10 @@ impl Domain {
 
     /// Refuses calls of sessions that the store has ended.
     pub(super) async fn forget_sessions(&self, ended: &[Id]) {
-        for session in ended {
+        for session in ended
+            .iter()
+            .filter(|_| !mutation::on("revoked_token_lives"))
+        {
             self.bus.sessions.revoke(*session, self.now()).await;
         }
     }

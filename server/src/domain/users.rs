@@ -3,6 +3,7 @@
 use super::accounts::on_user;
 use super::{Caller, Domain, Error};
 use crate::model::{EventBody, Id, Metadata, Touched, User, limits};
+use crate::store;
 use std::sync::Arc;
 
 /// Profiles read at once.
@@ -79,7 +80,11 @@ impl Domain {
         self.profile(other).await?;
         self.complete(|domain| async move {
             let _changing = domain.changing_block(id, other);
-            Ok(domain.store.block(id, other).await?)
+            let blocked = domain.store.block(id, other).await;
+            blocked.map_err(|error| match error {
+                store::Error::LimitReached(what) => Error::limit(what, limits::BLOCKS_MAX),
+                error => error.into(),
+            })
         })
         .await
     }

@@ -7,6 +7,7 @@ use crate::model::{
     Channel, Id, Message, Position, Reaction, ReadState, Role, Server, Status, TopicKey, TopicKind,
     User,
 };
+use crate::mutation;
 use crate::store::{OutboxEvent, UserSnapshot};
 use bytes::Bytes;
 use chirm_proto::google::rpc;
@@ -205,6 +206,8 @@ pub(super) fn activity(channel_id: Id, position: Position, last_message_id: Id) 
 }
 
 fn snapshot(topic: TopicKey, position: Position, state: v1::snapshot::State) -> Bytes {
+    let old = mutation::on("snapshot_position_old") && position.seq > 0;
+    let position = if old { position.before() } else { position };
     frames::encode(Frame::Snapshot(v1::Snapshot {
         topic: Some(frames::topic(topic)),
         position: Some(frames::position(position)),

@@ -29,6 +29,10 @@ pub const EMOJI_BYTES_MAX: usize = 256;
 pub const REACTIONS_MAX: usize = 20;
 /// Pinned messages of a channel.
 pub const PINS_MAX: u32 = 50;
+/// Open invitations of a server.
+pub const INVITES_MAX: u32 = 1_000;
+/// Users whom a user blocks.
+pub const BLOCKS_MAX: u32 = 1_000;
 /// Users that a message can mention.
 pub const MENTIONS_MAX: usize = 100;
 

@@ -119,6 +119,9 @@ impl Service<Request<RequestBody>> for Dispatch {
 
     fn call(&mut self, request: Request<RequestBody>) -> Answer {
         match (kind(&request), &self.more) {
+            (Kind::Grpc | Kind::GrpcWeb, _) if request.method() != Method::POST => {
+                now(rest::not_post())
+            }
             (Kind::Grpc, _) => self.grpc.answer(request),
             (Kind::GrpcWeb, Some(_)) => {
                 let answer = GrpcWebLayer::new().layer(self.grpc.clone()).call(request);
@@ -164,9 +167,6 @@ impl GrpcCalls {
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<chirm_net::BoxError>,
     {
-        if request.method() != Method::POST {
-            return now(rest::not_post());
-        }
         let path = request.uri().path();
         let gateway = self.gateway.as_ref();
         if let Some(gateway) = gateway.filter(|_| gateway::STREAMS.contains(&path)) {

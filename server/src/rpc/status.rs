@@ -7,6 +7,7 @@
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use crate::domain;
+use crate::mutation;
 use chirm_proto::google::rpc;
 use prost::Message;
 use tonic::{Code, Status};
@@ -224,7 +225,7 @@ impl Failure {
     #[must_use]
     pub fn into_proto(self) -> rpc::Status {
         let mut details = Vec::new();
-        if !self.reason.is_empty() {
+        if !self.reason.is_empty() && !mutation::on("error_without_info") {
             let info = rpc::ErrorInfo {
                 reason: self.reason.into_owned(),
                 domain: DOMAIN.to_owned(),

@@ -3,6 +3,7 @@
 use super::gateway::sized_input;
 use crate::frames::PREFIX_BYTES;
 use crate::gateway::{Gateway, Input, InputError, Outbox, Transport};
+use crate::mutation;
 use bytes::{Buf as _, Bytes};
 use chirm_bridge_ws::{Bridge, Frames, Options, Origins, Upstream};
 use chirm_proto::v1;
@@ -26,7 +27,10 @@ pub fn bridge(gateway: Gateway, origins: Origins, identify_deadline: Duration) -
         origins,
         identify_bytes_max: limits.identify_bytes_max,
         request_bytes_max: limits.request_bytes_max,
-        identify_deadline,
+        identify_deadline: match mutation::on("identify_timeout_off") {
+            true => Duration::MAX,
+            false => identify_deadline,
+        },
     };
     Bridge::new(Local(gateway), options)
 }

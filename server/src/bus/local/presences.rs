@@ -3,6 +3,7 @@
 use crate::bus::{Batch, Batches, Device, Error, Presences, SetPresence, Whose};
 use crate::clock::Clock;
 use crate::model::{Id, Presence, Status, Touched, UnixMs};
+use crate::mutation;
 use async_trait::async_trait;
 use quick_cache::sync::Cache;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -287,14 +288,16 @@ impl Presences for LocalPresences {
     }
 
     async fn close(&self, id: Id, serial: u64) -> Result<(), Error> {
-        let until = self.0.clock.elapsed() + self.0.grace;
+        let off = mutation::on("presence_grace_off");
+        let grace = if off { Duration::ZERO } else { self.0.grace };
+        let until = self.0.clock.elapsed() + grace;
         let mut state = self.0.lock();
         let session = state.users.get_mut(&id).and_then(|user| {
             let mut sessions = user.sessions.iter_mut();
             sessions.find(|s| s.device.serial == serial && s.until.is_none())
         });
         if let Some(session) = session
-            && !crate::mutation::on("presence_kept")
+            && !mutation::on("presence_kept")
         {
             session.until = Some(until);
             state.ended.push_back((until, id));

@@ -4,6 +4,7 @@ use crate::bus::{Delivery, Draft, Error, Feed, Publication, Since, Subscriber, T
 use crate::clock::Clock;
 use crate::frames;
 use crate::model::{Position, TopicKey, TopicKind};
+use crate::mutation;
 use crate::store::{OutboxEvent, Relay};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -77,7 +78,7 @@ impl Ring {
             .partition_point(|(_, event)| event.position.seq <= seq);
         let first = self.events.get(from);
         let first = first.map_or(latest + 1, |(_, event)| event.position.seq);
-        let complete = first == seq + 1 || crate::mutation::on("ring_incomplete");
+        let complete = first == seq + 1 || mutation::on("ring_incomplete");
         let events = || self.events.range(from..).map(|(_, event)| event.clone());
         complete.then(|| events().collect())
     }
@@ -168,7 +169,7 @@ impl Inner {
 /// and not known until it says something.
 fn start_of(topic: TopicKey) -> Position {
     let epoch = match topic.kind {
-        TopicKind::Channel if crate::mutation::on("epoch_kept") => 1,
+        TopicKind::Channel if mutation::on("epoch_kept") => 1,
         TopicKind::Channel => rand::random_range(1..i64::MAX),
         TopicKind::Server | TopicKind::User => 0,
     };
@@ -188,8 +189,18 @@ fn forget_unused(shard: &mut Shard) {
     }
 }
 
+/// The position that an event's frame shows.
+fn shown(position: Position) -> Position {
+    let seq = match position.seq {
+        3.. if mutation::on("seq_repeated") => position.seq - 1,
+        3.. if mutation::on("seq_skipped") => position.seq + 1,
+        seq => seq,
+    };
+    Position { seq, ..position }
+}
+
 fn publication(event: Draft, position: Position) -> Arc<Publication> {
-    let frame: Bytes = frames::event_frame(event.topic, position, &event.payload);
+    let frame: Bytes = frames::event_frame(event.topic, shown(position), &event.payload);
     let Draft {
         topic,
         signal,

@@ -12,9 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// A topic without sessions is unsubscribed after so long.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// A fan-out that took less is followed by the next at once: timers are no finer.
+const REST_FROM: Duration = Duration::from_millis(1);
+/// Longer than this no event waits for others.
+const REST_MAX: Duration = Duration::from_millis(5);
 
 /// A topic that is being subscribed to.
 #[derive(Default)]
@@ -40,12 +46,33 @@ enum Found {
     Missed(TopicKey, Result<Option<Vec<Arc<Publication>>>, Error>),
 }
 
+/// Where what is to be handed out comes from.
+struct Intake {
+    feed: Feed,
+    /// What was taken from the feed and has its turn next.
+    aside: Option<Delivery>,
+    /// Until when the next events gather.
+    rest: Option<Instant>,
+}
+
+impl Intake {
+    /// What has its turn, after the rest. Nothing is lost if it is dropped while it waits.
+    async fn next(&mut self) -> Option<Delivery> {
+        if let Some(until) = self.rest {
+            tokio::time::sleep_until(until).await;
+            self.rest = None;
+        }
+        match self.aside.take() {
+            Some(delivery) => Some(delivery),
+            None => self.feed.recv().await,
+        }
+    }
+}
+
 pub(super) struct Shard {
     past: Past,
     subscriber: Arc<dyn Subscriber>,
-    feed: Feed,
-    /// What was taken from the feed and has its turn next.
-    next: Option<Delivery>,
+    intake: Intake,
     /// Events that are handed out together; empty between, and kept for its memory.
     burst: Vec<Arc<Publication>>,
     topics: HashMap<TopicKey, Place>,
@@ -60,8 +87,11 @@ impl Shard {
         Self {
             past,
             subscriber,
-            feed,
-            next: None,
+            intake: Intake {
+                feed,
+                aside: None,
+                rest: None,
+            },
             burst: Vec::new(),
             topics: HashMap::new(),
             tail_max,
@@ -77,7 +107,7 @@ impl Shard {
                     Some(command) => self.command(command),
                     None => return,
                 },
-                Some(delivery) = next(&mut self.next, &mut self.feed) => match delivery {
+                Some(delivery) = self.intake.next() => match delivery {
                     Delivery::Event(event) => self.events(event).await,
                     Delivery::Transient(transient) => self.transient(&transient),
                     Delivery::Dirty(topic) => self.fetch_missed(topic),
@@ -180,21 +210,24 @@ impl Shard {
         let mut burst = std::mem::take(&mut self.burst);
         burst.push(first);
         while burst.len() < BURST_MAX {
-            match self.feed.try_recv() {
+            match self.intake.feed.try_recv() {
                 Ok(Delivery::Event(event)) => burst.push(event),
                 Ok(other) => {
-                    self.next = Some(other);
+                    self.intake.aside = Some(other);
                     break;
                 }
                 // Whether it waits or has ended, the next turn finds out.
                 Err(_) => break,
             }
         }
+        let began = Instant::now();
         // Stable: the events of a topic stay in their order.
         burst.sort_by_key(|event| event.topic);
         for events in burst.chunk_by(|a, b| a.topic == b.topic) {
             self.events_of(events[0].topic, events).await;
         }
+        self.intake.rest =
+            rest_after(burst.len(), began.elapsed()).map(|rest| Instant::now() + rest);
         burst.clear();
         self.burst = burst;
     }
@@ -288,16 +321,31 @@ impl Opening {
     }
 }
 
-/// What has its turn: what was put aside, or what the feed brings. Nothing is lost if it is dropped
-/// while it waits.
-async fn next(aside: &mut Option<Delivery>, feed: &mut Feed) -> Option<Delivery> {
-    match aside.take() {
-        Some(delivery) => Some(delivery),
-        None => feed.recv().await,
-    }
+/// How long events gather after a burst of so many took so long: about as long again. While one
+/// burst is under way the next one gathers, and clients that wait for their message to come back
+/// send no more; without a rest two halves follow each other, each written by itself.
+fn rest_after(events: usize, took: Duration) -> Option<Duration> {
+    // Alone, it had nothing to gather with; of a full burst the rest is waiting already.
+    let gathers = (2..BURST_MAX).contains(&events) && took >= REST_FROM;
+    gathers.then(|| took.min(REST_MAX))
 }
 
 /// A caller that went away needs no answer: what it may have attached it detaches.
 fn answer_with<T>(answer: oneshot::Sender<T>, with: T) {
     let _ = answer.send(with);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_fan_out_is_followed_by_a_rest() {
+        let ms = Duration::from_millis;
+        assert_eq!(rest_after(8, ms(3)), Some(ms(3)));
+        assert_eq!(rest_after(8, ms(300)), Some(REST_MAX));
+        assert_eq!(rest_after(8, Duration::from_micros(900)), None);
+        assert_eq!(rest_after(1, ms(3)), None);
+        assert_eq!(rest_after(BURST_MAX, ms(3)), None);
+    }
 }

@@ -58,7 +58,7 @@ impl Range {
         if ops.is_empty() {
             return None;
         }
-        self.seq += 1;
+        self.seq += i64::from(!crate::mutation::on("member_list_seq_stuck"));
         Some(if ops.len() > OPS_MAX {
             Change::Whole
         } else {

@@ -14,6 +14,7 @@ use crate::gateway::hub::Mode;
 use crate::gateway::people::Interest;
 use crate::gateway::wire;
 use crate::model::{ChannelType, Id, Position, TopicKey, TopicKind};
+use crate::mutation;
 use bytes::Bytes;
 use chirm_proto::v1;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -179,7 +180,7 @@ impl Follower {
             return Err(self.revoked().await);
         }
         self.people_wait |= asked.people;
-        if let Some(view) = asked.view {
+        if let Some(view) = asked.view.filter(|_| !mutation::on("view_moves_nothing")) {
             self.looking = Looking::of(&view);
             self.view(view).await;
             self.look().await?;
@@ -257,7 +258,7 @@ impl Follower {
             TopicKind::User => *topic != own,
         };
         let gone: Vec<TopicKey> = self.topics().filter(is_gone).collect();
-        if !gone.is_empty() {
+        if !gone.is_empty() && !mutation::on("kick_unnoticed") {
             self.drop_topics(&gone).await;
         }
         if let Some(ready) = &mut self.ready {
@@ -358,6 +359,9 @@ impl Follower {
 
     fn has_activity(&mut self) -> bool {
         if self.activity_at.is_some_and(|at| Instant::now() < at) {
+            if mutation::on("activity_withheld") {
+                self.handle.take_activity();
+            }
             return false;
         }
         self.activity_at = None;

@@ -23,6 +23,7 @@ use super::wire::{self, Input, Times};
 use crate::bus::Device;
 use crate::domain::{self, Caller, Reason};
 use crate::model::{Position, Status, TopicKey, User};
+use crate::mutation;
 use chirm_proto::v1;
 use follower::Follower;
 use futures::{Stream, StreamExt};
@@ -30,6 +31,7 @@ use reader::Reader;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::time::timeout;
 
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
@@ -104,7 +106,11 @@ where
             () = outbox.ended() => None,
         }
     };
-    match timeout(inner.config.gateway.identify_deadline, first).await {
+    let deadline = match mutation::on("identify_timeout_off") {
+        true => Duration::MAX,
+        false => inner.config.gateway.identify_deadline,
+    };
+    match timeout(deadline, first).await {
         Err(_) => Err(Close::IdentifyTimeout.into()),
         Ok(None | Some(Err(InputError::Broken))) => Ok(None),
         Ok(Some(Err(InputError::Malformed))) => Err(Close::Malformed.into()),

@@ -9,6 +9,7 @@ use crate::gateway::close::{Close, Ending};
 use crate::gateway::handle::SessionHandle;
 use crate::gateway::session::InputError;
 use crate::gateway::wire::{self, Input, Outcome, Request};
+use crate::mutation;
 use chirm_proto::v1;
 use futures::{Stream, StreamExt};
 use std::sync::Arc;
@@ -47,7 +48,7 @@ impl Reader {
             inner,
             handle,
             caller,
-            heard_at: (!one_way).then(Instant::now),
+            heard_at: (!one_way && !mutation::on("heartbeat_unheeded")).then(Instant::now),
             view: None,
             presence: None,
             active_at: None,

@@ -3,12 +3,9 @@
 use super::DAY_MS;
 use super::rows::Of;
 use super::writer::Tx;
-use crate::model::{Id, Invite, Member, UnixMs};
+use crate::model::{Id, Invite, Member, UnixMs, limits};
 use crate::store::Error;
 use sqlx::sqlite::SqliteConnection;
-
-/// Open invitations a server.
-const OPEN_MAX: i64 = 1_000;
 
 pub(super) async fn get(
     connection: &mut SqliteConnection,
@@ -57,7 +54,7 @@ pub(super) async fn insert(tx: &mut Tx, invite: &Invite) -> Result<(), Error> {
     if !there {
         return Err(Error::NotFound("server"));
     }
-    if open >= OPEN_MAX {
+    if open >= i64::from(limits::INVITES_MAX) {
         return Err(Error::LimitReached("invites"));
     }
     let done = sqlx::query("INSERT INTO invites VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")

@@ -159,7 +159,7 @@ async fn add(tx: &mut Tx, message: Message, reactor: Reactor) -> Result<Tally, E
         .await?;
     let changed = done.rows_affected() == 1;
     if changed {
-        kinds[at].count += 1;
+        kinds[at].count += 1 + i32::from(crate::mutation::on("reaction_count_wrong"));
         set_kinds(tx, reactor.channel_id, reactor.message_id, &kinds).await?;
     }
     let reaction = kinds.swap_remove(at);

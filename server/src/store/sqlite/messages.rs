@@ -4,6 +4,7 @@ use super::rows::{Of, mentions_json};
 use super::writer::Tx;
 use super::{Sqlite, audit, failure, marks, mentions, webhook_queue};
 use crate::model::{AuditEntry, Id, Mentions, Message, UnixMs, WebhookEvent};
+use crate::mutation;
 use crate::store::{Anchor, Erased, Error, Insertion, Messages, Page, Queued};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
@@ -35,6 +36,7 @@ impl Messages for Sqlite {
         self.writer.queue(move |tx| {
             Box::pin(async move {
                 let before = get(&mut tx.connection, channel, id).await?;
+                let kept = mutation::on("edit_revision_kept");
                 let done = sqlx::query(
                     "UPDATE messages SET content = ?, mentions = ?, mention_groups = ?,
                      revision = ?, edited_at = ?
@@ -43,7 +45,7 @@ impl Messages for Sqlite {
                 .bind(content)
                 .bind(mentions_json(&mentions.users))
                 .bind(mentions.groups.bits())
-                .bind(revision)
+                .bind(if kept { 0 } else { revision })
                 .bind(edited_at)
                 .bind(channel)
                 .bind(id)
@@ -133,12 +135,18 @@ impl Messages for Sqlite {
                 walk.page.has_newer = walk.any_newer(id).await?;
             }
             Anchor::After(id) => {
-                walk.newer(id.saturating_add(1), limit).await?;
+                let step = i64::from(!mutation::on("page_after_wrong"));
+                walk.newer(id.saturating_add(step), limit).await?;
                 walk.page.has_older = walk.any_older(id).await?;
             }
             Anchor::Around(id) => walk.around(id, limit).await?,
         }
         let mut page = walk.page;
+        let skips =
+            mutation::on("page_skips") && matches!(anchor, Anchor::Before(_) | Anchor::After(_));
+        if skips && !page.messages.is_empty() {
+            page.messages.remove(0);
+        }
         page.messages.sort_unstable_by_key(|message| message.id);
         page.deleted_ids.sort_unstable();
         Ok(page)

@@ -3,6 +3,7 @@
 use super::writer::Tx;
 use super::{Sqlite, outbox};
 use crate::model::{EventBody, Id, ReadState, SNOWFLAKE_EPOCH_MS, TopicKey, UnixMs};
+use crate::mutation;
 use crate::store::{Error, NewEvent, ReadOf, ReadStates};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
@@ -58,7 +59,9 @@ impl ReadStates for Sqlite {
         self.change(move |tx| {
             Box::pin(async move {
                 let before = state(tx, user, of).await?;
-                if message <= before.last_read_id {
+                if mutation::on("read_state_backwards") {
+                    forget(tx, of.channel, user).await?;
+                } else if message <= before.last_read_id {
                     return Ok(before);
                 }
                 acknowledge(tx, user, of.channel, message).await?;

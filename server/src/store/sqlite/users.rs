@@ -4,12 +4,9 @@ use super::requests::{self, Kind};
 use super::rows::{Of, metadata_json};
 use super::writer::Tx;
 use super::{Sqlite, members, outbox, sessions, webhook_queue};
-use crate::model::{Id, Session, SessionKind, User, WebhookEvent};
+use crate::model::{Id, Session, SessionKind, User, WebhookEvent, limits};
 use crate::store::{Account, Departed, Error, Made, NewAccount, NewEvent, Users};
 use async_trait::async_trait;
-
-/// Users that one may block.
-const BLOCKS: i64 = 1000;
 
 /// Profiles that a call answers.
 const PROFILES: usize = 1000;
@@ -343,7 +340,7 @@ async fn block(tx: &mut Tx, user: Id, other: Id) -> Result<(), Error> {
         .bind(user)
         .fetch_one(&mut tx.connection)
         .await?;
-    if done.rows_affected() == 1 && blocks > BLOCKS {
+    if done.rows_affected() == 1 && blocks > i64::from(limits::BLOCKS_MAX) {
         return Err(Error::LimitReached("blocks"));
     }
     Ok(())

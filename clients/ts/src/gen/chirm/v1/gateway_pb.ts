@@ -813,7 +813,7 @@ export type Event = Message<"chirm.v1.Event"> & {
     case: "channelUpdated";
   } | {
     /**
-     * Of a server (open channels) or of the channel itself (PRIVATE): it was deleted.
+     * Of a server (open channels) or of the channel itself (PRIVATE; TopicRemoved may come in its stead): it was deleted.
      *
      * @generated from field: chirm.v1.ChannelDeleted channel_deleted = 22;
      */

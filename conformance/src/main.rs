@@ -1,0 +1,8 @@
+//! `chirm-conformance`.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    chirm_conformance::cli::main().await
+}
