@@ -64,6 +64,9 @@ replay: ## A sample of a real conversation, with watchers cut and the server kil
 conformance: ## The conformance suite against the server, over every carrier
 	conformance/run.sh
 
+wire: ## connectrpc's conformance runner against our server stack, and h2spec (by hand: needs Go)
+	tools/wire.sh
+
 mutations: ## The replay's checker, and the conformance suite, catch each of their deliberate bugs
 	bench/checker-fails.sh
 	conformance/mutations.sh

@@ -8,8 +8,10 @@ buf=tools/node_modules/.bin/buf
 tools/npm.sh tools
 
 echo "vendored files"
-sed -n 's/^| `\([^`]*\)` | `\([0-9a-f]*\)` |$/\2  \1/p' proto/vendor/README.md |
-  (cd proto/vendor && sha256sum --check --strict --quiet)
+for folder in proto/vendor conformance/wire/proto; do
+  sed -n 's/^| `\([^`]*\)` | `\([0-9a-f]*\)` |$/\2  \1/p' "$folder/README.md" |
+    (cd "$folder" && sha256sum --check --strict --quiet)
+done
 
 echo "buf lint"
 "$buf" lint

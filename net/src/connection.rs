@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::counter;
@@ -23,7 +22,7 @@ use super::answer::Streams;
 use super::caps::Permit;
 use super::service::{Activity, ConnectionService};
 use super::socket::{Protocol, Socket};
-use super::{BoxError, Options, Peer};
+use super::{BoxError, Options, Peer, RequestBody};
 
 /// What all connections of a listener share.
 pub(super) struct Shared<S> {
@@ -43,7 +42,7 @@ pub(super) async fn run<S, B>(
     mut peer: Peer,
     permit: Permit,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: Body<Data = Bytes> + Unpin + Send + 'static,
@@ -155,7 +154,7 @@ fn serve<S, B, T>(
     accepted: Instant,
 ) -> Serving
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: Body<Data = Bytes> + Unpin + Send + 'static,
@@ -172,9 +171,10 @@ where
         places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
         streams: shared.options.streams,
     };
-    let io = TokioIo::new(socket);
     match protocol {
         Protocol::Http1 => {
+            // No longer than the next request would be waited for.
+            let io = TokioIo::new(socket.linger(shared.options.net.header_timeout));
             let connection = http1_builder(&shared.options).serve_connection(io, service);
             let connection = Box::pin(connection.with_upgrades());
             Box::pin(drive(
@@ -185,6 +185,7 @@ where
             ))
         }
         Protocol::Http2 => {
+            let io = TokioIo::new(socket);
             let connection = http2_builder(&shared.options).serve_connection(io, service);
             let connection = Box::pin(connection);
             Box::pin(drive(

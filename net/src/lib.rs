@@ -17,7 +17,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use metrics::counter;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +30,7 @@ mod connection;
 mod figures;
 mod files;
 mod options;
+mod request;
 mod service;
 mod signals;
 mod socket;
@@ -41,6 +41,7 @@ mod tls;
 pub use figures::{COUNTERS, GAUGES};
 pub use files::raise_open_files;
 pub use options::{Limits, Net, Options, Tls, millis};
+pub use request::RequestBody;
 pub use signals::stop_on_signals;
 pub use tls::Error;
 
@@ -69,7 +70,7 @@ pub async fn serve<S, B>(
     shutdown: CancellationToken,
 ) -> Result<(), Error>
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: Body<Data = Bytes> + Unpin + Send + 'static,

@@ -94,7 +94,8 @@ pub struct Net {
     /// From accept to the end of the TLS handshake.
     #[serde(rename = "handshake_timeout_ms", with = "millis")]
     pub handshake_timeout: Duration,
-    /// From the end of an HTTP/1 answer, or the start, to the end of the next request's headers.
+    /// From the end of an HTTP/1 answer, or the start, to the end of the next request's headers; or
+    /// to the end of a request that was answered before, where that ends the connection.
     #[serde(rename = "header_timeout_ms", with = "millis")]
     pub header_timeout: Duration,
     /// From a request's headers to the start of its answer; the gateway's streams have their own.

@@ -1,5 +1,5 @@
 //! What a connection adds to the service that answers its requests: who asks, whether any request
-//! is in progress, and how many are answered at once.
+//! is in progress, how many are answered at once, and whether more can follow.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 
 use super::answer::AnswerBody;
-use super::{BoxError, Peer};
+use super::{BoxError, Peer, RequestBody};
 
 /// The requests of one connection.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ pub(super) type Answer<B, E> =
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for ConnectionService<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: Body<Data = Bytes> + Unpin + Send + 'static,
@@ -131,7 +131,12 @@ where
                 Some(places) => places.acquire_owned().await.ok(),
                 None => None,
             };
-            let response = service.oneshot(request).await?;
+            let (request, ended) = RequestBody::watch(request);
+            let mut response = service.oneshot(request).await?;
+            if !ended.is_reusable() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             Ok(response.map(|body| AnswerBody::new(body, in_progress, place)))
         })
     }

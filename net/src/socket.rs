@@ -1,9 +1,10 @@
-//! A socket some of whose bytes were read already, that counts while it is open, and that gives up
-//! on a client that takes nothing.
+//! A socket some of whose bytes were read already, that counts while it is open, that gives up on a
+//! client that takes nothing, and whose end waits for a client that still sends.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use metrics::counter;
@@ -13,6 +14,8 @@ use tokio::time::{Sleep, sleep};
 use super::caps::Permit;
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How much is passed over at once of what comes too late.
+const PASSED_OVER_BYTES: usize = 4 << 10;
 
 /// Gives the bytes that [`Socket::detect`] read again, then those of the stream. It holds the
 /// permit of its connection wherever it goes: a WebSocket outlives the connection's own task.
@@ -24,8 +27,12 @@ pub(super) struct Socket<S> {
     head_end: u8,
     /// A write that waits for so long fails.
     write_timeout: Duration,
-    /// While one waits.
+    /// While one waits, or the client's end is waited for.
     timer: Option<Pin<Box<Sleep>>>,
+    /// How long the client's end is waited for.
+    linger: Duration,
+    /// Nothing more is written.
+    shut: bool,
     _permit: Permit,
 }
 
@@ -45,8 +52,17 @@ impl<S: AsyncRead + Unpin> Socket<S> {
             head_end: 0,
             write_timeout,
             timer: None,
+            linger: Duration::ZERO,
+            shut: false,
             _permit: permit,
         }
+    }
+
+    /// Lets a shutdown wait until the client ends its side, too, for so long at most. To close
+    /// while it sends would reset the connection, and with that lose what it had not read yet: an
+    /// answer that came before the request's end (RFC 9112, section 9.6).
+    pub(super) fn linger(self, linger: Duration) -> Socket<S> {
+        Socket { linger, ..self }
     }
 
     /// Reads until it is clear whether the client sends HTTP/2's preface.
@@ -94,7 +110,10 @@ impl<S> Socket<S> {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.timer = None;
+            // hyper flushes now and then, after the shutdown, too.
+            if !self.shut {
+                self.timer = None;
+            }
             return written;
         }
         let within = self.write_timeout;
@@ -106,7 +125,26 @@ impl<S> Socket<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
+impl<S: AsyncRead + Unpin> Socket<S> {
+    /// Passes over what still comes, until the client ends or the time is over.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut bytes = [MaybeUninit::uninit(); PASSED_OVER_BYTES];
+        loop {
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            // It comes to a stop by itself: Tokio lets a task read only so much in a row.
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        let linger = self.linger;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(linger)));
+        timer.as_mut().poll(cx)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -122,8 +160,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let written = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.in_time(cx, written)
+        if !self.shut {
+            let written = Pin::new(&mut self.stream).poll_shutdown(cx);
+            ready!(self.in_time(cx, written))?;
+            self.shut = true;
+        }
+        if self.linger.is_zero() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_end(cx).map(Ok)
     }
 
     fn poll_write_vectored(

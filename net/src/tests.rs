@@ -10,14 +10,13 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
-use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Limits, Net, Options, Peer, serve};
+use super::{Limits, Net, Options, Peer, RequestBody, serve};
 
 mod answers;
 mod caps;
@@ -110,10 +109,10 @@ impl Port {
 /// What `/large` answers: more than every buffer between here and the client holds.
 const LARGE_BYTES: usize = 32 << 20;
 
-/// `/peer` says who asks, `/hang` never ends its body, `/wait` answers when told to, `/large` is
-/// large, `/upgrade` becomes an echo.
+/// `/peer` says who asks, `/hang` never ends its body, `/read` takes a body, `/wait` answers when
+/// told to, `/large` is large, `/upgrade` becomes an echo.
 async fn answer(
-    mut request: Request<Incoming>,
+    mut request: Request<RequestBody>,
     wait: Arc<Wait>,
 ) -> Result<Response<Body>, Infallible> {
     let peer = *request.extensions().get::<Peer>().unwrap();
@@ -124,6 +123,10 @@ async fn answer(
             BodyExt::boxed(StreamBody::new(futures::StreamExt::chain(first, silence)))
         }
         "/large" => Full::from(vec![7; LARGE_BYTES]).boxed(),
+        "/read" => {
+            let body = request.into_body().collect().await.unwrap();
+            Full::from(format!("read {}", body.to_bytes().len())).boxed()
+        }
         "/wait" => {
             wait.came.add_permits(1);
             wait.may_end.acquire().await.unwrap().forget();

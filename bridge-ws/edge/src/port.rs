@@ -6,8 +6,8 @@ use crate::proxy::{self, text};
 use crate::session::Remote;
 use crate::telemetry::Metrics;
 use chirm_bridge_ws::{Bridge, Refusal};
+use chirm_net::RequestBody;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use metrics::counter;
 use std::net::{IpAddr, Ipv4Addr};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn answer(&self, request: Request<RequestBody>) -> Response<Body> {
         let peer = request.extensions().get::<chirm_net::Peer>();
         let peer = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip());
         let own: fn(&Self) -> Response<Body> = match request.uri().path() {
@@ -39,7 +39,7 @@ impl Port {
         }
     }
 
-    fn websocket(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
+    fn websocket(&self, request: Request<RequestBody>, peer: IpAddr) -> Response<Body> {
         match self.bridge.accept(request, peer) {
             Ok(response) => response.map(|()| empty()),
             Err(refusal) => {

@@ -4,6 +4,7 @@ use crate::Body;
 use crate::pool::{Failure, Gateways, Place};
 use bytes::Bytes;
 use chirm_bridge_ws::Refusal;
+use chirm_net::RequestBody;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
@@ -37,7 +38,7 @@ const OF_CONNECTIONS: [HeaderName; 9] = [
 /// Answers a request with the gateway's answer, or says that there is none.
 pub(crate) async fn hand_on(
     gateways: &Gateways,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     peer: IpAddr,
 ) -> Response<Body> {
     let is_grpc = is_grpc(request.headers());
@@ -53,7 +54,7 @@ pub(crate) async fn hand_on(
 
 async fn send(
     gateways: &Gateways,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     peer: IpAddr,
 ) -> Result<Response<Body>, Failure> {
     let (parts, body) = request.into_parts();

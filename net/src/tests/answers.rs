@@ -148,3 +148,58 @@ async fn an_answer_taken_in_drops_is_given_up() {
     };
     assert_eq!(error.reason(), Some(h2::Reason::CANCEL));
 }
+
+/// More than every buffer between here and the server holds.
+const BODY: &[u8] = &[7; 32 << 20];
+
+fn post(path: &str) -> String {
+    let length = BODY.len();
+    format!("POST {path} HTTP/1.1\r\nhost: chirm\r\ncontent-length: {length}\r\n\r\n")
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_requests_end_is_not_lost() {
+    let port = Port::start(|config| config.net.header_timeout = WATCHDOG).await;
+    let mut stream = port.say(post("/peer").as_bytes()).await;
+    // Nobody asks for the body. To close now would break what is being sent.
+    stream.write_all(BODY).await.unwrap();
+    let answer = rest(&mut stream).await;
+    assert!(answer.ends_with(b"127.0.0.1 tls=false"));
+    // Or the client would send its next request to where nobody listens.
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_after_a_body_that_was_read() {
+    let port = Port::start(|_| ()).await;
+    let mut stream = port.connect().await;
+    for (framing, body) in [
+        ("content-length: 4", "four"),
+        ("content-length: 0", ""),
+        ("transfer-encoding: chunked", "4\r\nfour\r\n0\r\n\r\n"),
+    ] {
+        let head = format!("POST /read HTTP/1.1\r\nhost: chirm\r\n{framing}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let expected = if body.is_empty() { "read 0" } else { "read 4" };
+        let answer = until(&mut stream, expected).await;
+        assert!(!answer.contains("connection: close"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_goes_on_after_its_answer_ends_in_time() {
+    let port = Port::start(|config| config.net.header_timeout = SHORT).await;
+    let (mut reader, mut writer) = port.say(post("/peer").as_bytes()).await.into_split();
+    let sending = tokio::spawn(async move {
+        while writer.write_all(&BODY[..1 << 10]).await.is_ok() {
+            tokio::time::sleep(SHORT / 10).await;
+        }
+    });
+    assert!(rest(&mut reader).await.starts_with(b"HTTP/1.1 200"));
+    tokio::time::timeout(WATCHDOG, sending)
+        .await
+        .unwrap()
+        .unwrap();
+}

@@ -9,8 +9,8 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use chirm_bridge_ws::Bridge;
+use chirm_net::RequestBody;
 use http::{Method, Request, Response, header};
-use hyper::body::Incoming;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -89,7 +89,7 @@ impl Port {
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-impl Service<Request<Incoming>> for Port {
+impl Service<Request<RequestBody>> for Port {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Answer;
@@ -98,7 +98,7 @@ impl Service<Request<Incoming>> for Port {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Answer {
+    fn call(&mut self, request: Request<RequestBody>) -> Answer {
         match &self.cors {
             Some(cors) if request.headers().contains_key(header::ORIGIN) => {
                 Box::pin(cors.layer(self.service.clone()).call(request))
@@ -108,7 +108,7 @@ impl Service<Request<Incoming>> for Port {
     }
 }
 
-impl Service<Request<Incoming>> for Dispatch {
+impl Service<Request<RequestBody>> for Dispatch {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Answer;
@@ -117,7 +117,7 @@ impl Service<Request<Incoming>> for Dispatch {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Answer {
+    fn call(&mut self, request: Request<RequestBody>) -> Answer {
         match (kind(&request), &self.more) {
             (Kind::Grpc | Kind::GrpcWeb, _) if request.method() != Method::POST => {
                 now(rest::not_post())
@@ -141,7 +141,7 @@ fn now(response: Response<Body>) -> Answer {
     Box::pin(std::future::ready(Ok(response)))
 }
 
-fn websocket(bridge: &Bridge<Local>, request: Request<Incoming>) -> Response<Body> {
+fn websocket(bridge: &Bridge<Local>, request: Request<RequestBody>) -> Response<Body> {
     let peer = request.extensions().get::<Origin>();
     let peer = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |origin| origin.0);
     match bridge.accept(request, peer) {
@@ -150,7 +150,7 @@ fn websocket(bridge: &Bridge<Local>, request: Request<Incoming>) -> Response<Bod
     }
 }
 
-fn http(router: Router, request: Request<Incoming>, within: Duration) -> Answer {
+fn http(router: Router, request: Request<RequestBody>, within: Duration) -> Answer {
     Box::pin(async move {
         let answer = router.oneshot(request.map(Body::new));
         match tokio::time::timeout(within, answer).await {
