@@ -205,8 +205,11 @@ mod tests {
 
     #[test]
     fn sentences_rows_and_items_are_found() {
-        let markdown = "# T\nOne `x` is. **Three.** **Two**\nis, [too](there.md).\n\n- Item 1.5 is one.\n  It \
-                        goes on.\n\n| a | b |\n| --- | --- |\n| c | d; e |\n\n1. First.\n";
+        let markdown = "# T\n\
+                        One `x` is. **Three.** **Two**\nis, [too](there.md).\n\n\
+                        - Item 1.5 is one.\n  It goes on.\n\n\
+                        | a | b |\n| --- | --- |\n| c | d; e |\n\n\
+                        1. First.\n";
         let expected = [
             "One x is.",
             "Three. Two is, too.",

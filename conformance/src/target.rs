@@ -17,7 +17,7 @@ use tokio::time::Instant;
 /// A server is ready, or gone after SIGTERM, within so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The command that starts a server: a program with its arguments, by which `sh` is replaced. It has
+/// The command that starts a server: a program and its arguments, by which `sh` is replaced. It has
 /// - `CONFORMANCE_LISTEN`: where to listen, with all carriers;
 /// - `CONFORMANCE_DIR`: the folder for whatever it keeps, the same when it is started again.
 ///   Before it listens it writes a service key there, to `key`, and an operator's, to `admin-key`;
