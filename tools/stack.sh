@@ -89,7 +89,7 @@ no_services() {
 }
 
 up() {
-  local part began=$SECONDS failed=()
+  local part state began=$SECONDS ran=() failed=()
   open_folder
   user_of_servers
   postgres_path
@@ -97,15 +97,17 @@ up() {
   # All start at once, the slowest first, and are then waited for.
   for part in $(printf '%s\n' "$@" | tac); do
     if runs "$part"; then
-      say "$part already runs"
+      ran+=("$part")
     else
       do_part "$part" start || failed+=("$part")
     fi
   done
   for part in "$@"; do
     [[ " ${failed[*]} " == *" $part "* ]] && continue
+    state="is ready"
+    [[ " ${ran[*]} " == *" $part "* ]] && state="runs already"
     if do_part "$part" ready; then
-      say "$part is ready: $(do_part "$part" env | sed -n '1s/=.*127/ 127/; 1p')"
+      say "$part $state: $(do_part "$part" env | sed -n '1s/=.*127/ 127/; 1p')"
     else
       failed+=("$part")
     fi
