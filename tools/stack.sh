@@ -32,10 +32,17 @@ servers() {
   if [ "$1" = redis-cluster ]; then printf '%s\n' "${cluster_nodes[@]}"; else echo "$1"; fi
 }
 
-# runs PART: whether all its processes do.
+# runs PART [any]: whether all its processes do, or any.
 runs() {
   local name
-  for name in $(servers "$1"); do alive "$name" || return; done
+  for name in $(servers "$1"); do
+    if alive "$name"; then
+      [ -z "${2:-}" ] || return 0
+    else
+      [ -n "${2:-}" ] || return 1
+    fi
+  done
+  [ -z "${2:-}" ]
 }
 
 # variable PART: what holds its address for tests.
@@ -148,7 +155,7 @@ status() {
 environment() {
   local part line
   for part in "${all_parts[@]}"; do
-    if ! runs "$part"; then
+    if ! runs "$part" any; then
       echo "stack: $part does not run" >&2
       continue
     fi

@@ -100,11 +100,16 @@ redis_cluster_ready() {
   done
 }
 
-# redis_cluster_check NAME: whether a node sees all slots served, and has its replica or its master.
+# redis_cluster_check NAME: whether a node sees all slots served and all six well, and has its replica or its
+# master.
 redis_cluster_check() {
   local url said
   url=$(redis_url operator "$1")
   check_redis_cluster "$url" || return
+  if [ "$(redis_says "$url" CLUSTER SHARDS | grep -c '^online$')" != "${#cluster_nodes[@]}" ]; then
+    echo "it does not see all nodes"
+    return 1
+  fi
   said=$(redis_says "$url" INFO replication | tr -d '\r')
   grep -qE '^(master_link_status:up|min_slaves_good_slaves:[1-9].*)$' <<<"$said" && return
   echo "it waits for its replica or its master"
