@@ -2,7 +2,7 @@
 # Real servers for tests, in a folder of the checkout, on free ports of 127.0.0.1. docs/testing.md has more.
 # Usage: tools/stack.sh up [PART…]             installs what is missing, starts, waits until each answers
 #        tools/stack.sh down [--wipe] [PART…]  ends what `up` started; --wipe deletes the data, too
-#        tools/stack.sh status                 what runs, by which process ids
+#        tools/stack.sh status [PART…]         what runs, by which process ids and at which ports
 #        tools/stack.sh env                    addresses of what runs, as lines of export
 # Parts: postgres, redis, redis-cluster (six), nats, cql. None named: all.
 # CHIRM_STACK names another folder than .stack, CHIRM_STACK_USER as whom root's servers run (nobody).
@@ -21,7 +21,7 @@ all_parts=(postgres redis redis-cluster nats cql)
 . "$here/cql.sh"
 
 usage() {
-  sed -n '3,10s/^# \?//p' "$0"
+  sed -n '3,9s/^# \?//p' "$0"
 }
 
 # do_part PART VERB: calls the part's function.
@@ -124,12 +124,15 @@ up() {
 }
 
 down() {
-  local part name wipe=
+  local part name job stops=() wipe=
   if [ "${1:-}" = --wipe ]; then wipe=1 && shift; fi
   [ -f "$stack/.chirm-stack" ] || { say "nothing was started in $stack" && return; }
   open_folder
-  for part in "$@"; do do_part "$part" stop & done
-  wait
+  for part in "$@"; do
+    do_part "$part" stop &
+    stops+=($!)
+  done
+  for job in "${stops[@]}"; do wait "$job" || fail "not all could be ended: tools/stack.sh status"; done
   for part in "$@"; do
     [ -n "$wipe" ] || continue
     for name in $(servers "$part"); do
@@ -142,7 +145,7 @@ down() {
 
 status() {
   local part name pid running
-  for part in "${all_parts[@]}"; do
+  for part in "$@"; do
     running=()
     for name in $(servers "$part"); do
       if pid=$(pid_of "$name"); then running+=("$pid at port $(port "$name")"); fi
@@ -169,7 +172,11 @@ external() {
   shift
   for part in "$@"; do
     name=$(variable "$part")
-    if [ -n "${!name:-}" ]; then given+=("$part"); fi
+    if [ -n "${!name:-}" ]; then
+      given+=("$part")
+    elif [ -n "$named" ] && [ "$verb" = up ]; then
+      fail "CHIRM_TEST_STACK=external, but $name isn't set"
+    fi
   done
   case $verb in
     env)
@@ -179,7 +186,7 @@ external() {
       done
       ;;
     up)
-      [ "${#given[@]}" -gt 0 ] || fail "CHIRM_TEST_STACK=external, but $(variable "$1") isn't set"
+      [ "${#given[@]}" -gt 0 ] || fail "CHIRM_TEST_STACK=external, but none of CHIRM_TEST_POSTGRES … is set"
       [[ " ${given[*]} " != *" postgres "* ]] || needs+=(psql=postgresql-client)
       [[ " ${given[*]} " != *redis* ]] || needs+=(redis-cli=redis-tools)
       [ "${#needs[@]}" = 0 ] || "$root/tools/needs.sh" "${needs[@]}" || return
@@ -201,6 +208,7 @@ if [ "$verb ${1:-}" = "down --wipe" ]; then wipe=(--wipe) && shift; fi
 for part in "$@"; do
   [[ " ${all_parts[*]} " == *" $part "* ]] || { usage >&2 && fail "there is no part $part"; }
 done
+named=${1:-}
 if [ $# = 0 ]; then set -- "${all_parts[@]}"; fi
 [ -d /proc/self ] || fail "needs Linux, for /proc"
 case $verb in
@@ -214,6 +222,6 @@ fi
 case $verb in
   up) up "$@" ;;
   down) down "${wipe[@]}" "$@" ;;
-  status) status ;;
+  status) status "$@" ;;
   env) environment ;;
 esac

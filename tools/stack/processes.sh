@@ -101,16 +101,20 @@ end() {
   shift 2
   for name in "$@"; do
     pid=$(pid_of "$name") || continue
-    kill "-$signal" "$pid"
+    kill "-$signal" "$pid" || true
     # One that a test has frozen would not hear it.
-    kill -CONT "$pid"
+    kill -CONT "$pid" || true
   done
   for name in "$@"; do
     while alive "$name" && [ $SECONDS -lt $end ]; do sleep 0.1; done
     if pid=$(pid_of "$name"); then
       say "$name did not end when asked: killed"
-      kill -KILL "$pid"
-      while alive "$name"; do sleep 0.1; done
+      kill -KILL "$pid" || true
+      end=$((SECONDS + 10))
+      while alive "$name"; do
+        [ $SECONDS -lt $end ] || fail "$name, process $pid, can't be ended" || return
+        sleep 0.1
+      done
     fi
     rm -f "$stack/run/$name"
   done
