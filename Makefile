@@ -13,9 +13,10 @@ DATA ?= ./chirm-data
 CHIRM := $(CARGO_TARGET_DIR)/quick/chirm
 
 .PHONY: help needs run build test fmt lint docs proto supply unit typescript readme replay conformance mutations wire
+.PHONY: stack-up stack-down
 
 help: ## Say what there is
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 18
 
 # Three dependencies (ring, SQLite, mimalloc) are built with a C compiler; README's tours call curl and jq.
 needs:
@@ -70,3 +71,9 @@ wire: ## connectrpc's conformance runner against our server stack, and h2spec (b
 mutations: ## The replay's checker, and the conformance suite, catch each of their deliberate bugs
 	bench/checker-fails.sh
 	conformance/mutations.sh
+
+stack-up: ## Start real Postgres, Redis (one, and a cluster of six), NATS and a CQL server for tests, on free ports
+	tools/stack.sh up
+
+stack-down: ## End the servers that stack-up started; their data stays
+	tools/stack.sh down
