@@ -1,8 +1,8 @@
 //! Checks that a server keeps what the Chirm protocol promises, on every carrier. For users and
 //! authors of cases: `conformance/README.md`.
 //!
-//! The runner knows the protocol by its descriptors alone ([`api`]). A case ([`case`]) is run on a
-//! carrier ([`carrier`]) by [`run`]; the network between may do what networks do ([`proxy`]).
+//! The runner knows the protocol by its descriptors alone (`api`). A case (`case`) is run on a
+//! carrier (`carrier`) by `run`; the network between may do what networks do (`proxy`).
 
 mod api;
 mod carrier;
