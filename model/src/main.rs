@@ -1,0 +1,36 @@
+//! Searches the scenario given by its words (see `chirm_model::cases`), or the large ones.
+
+use chirm_model::Scenario;
+use chirm_model::search::search;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// As many as a machine of 8 GiB can hold.
+const STATES_MAX: usize = 400_000_000;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut ok = true;
+    for line in words.join(" ").split(',') {
+        let scenario = match Scenario::parse(line) {
+            Ok(scenario) => scenario,
+            Err(error) => {
+                eprintln!("{error}");
+                return ExitCode::from(2);
+            }
+        };
+        let begun = Instant::now();
+        let report = search(&scenario, threads, STATES_MAX);
+        ok &= report.holds();
+        let seconds = begun.elapsed().as_secs_f32();
+        println!("{line}: {report} [{seconds:.1} s]");
+        if std::env::var_os("WAYS").is_some() {
+            for (promise, actions) in &report.broken {
+                println!("      {promise}");
+                actions.iter().for_each(|action| println!("        {action:?}"));
+            }
+        }
+    }
+    ExitCode::from(u8::from(!ok))
+}
