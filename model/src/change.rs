@@ -107,6 +107,10 @@ impl Scenario {
             return None;
         }
         if refused {
+            // Refused or not: its message is deleted.
+            if shown.content == Content::Deleted && self.rules.hold(Rule::MarkAtPublish) {
+                state.redis.deleted |= 1 << slot;
+            }
             if self.rules.hold(Rule::RefusedIsPending) {
                 state.redis.add_pending(bit);
             }
