@@ -1,12 +1,12 @@
 //! Scenarios in a line each, and those that are searched.
 //!
-//! A line is words: operations (`send`, `other` for a second send, `low` and `high` for edits whose
+//! A line is words: operations (`send`; `other` and `third` for more sends; `low` and `high` for edits whose
 //! text is less and more than the sent one, `delete`), each with `*2` if its client tries twice;
 //! faults with how many there may be (`flush=1`); `ahead=2` and `set-back` for clocks; `-Rule` and
 //! `+Rule` for what the scheme leaves out or has in addition.
 
 use crate::rules::{Rule, Rules};
-use crate::state::{ATTEMPTS, Faults, OPERATIONS};
+use crate::state::{ATTEMPTS, Faults, OPERATIONS, SENDS};
 use crate::{Change, Kind, Scenario, TEXT_HIGH, TEXT_LOW};
 
 impl Scenario {
@@ -24,9 +24,9 @@ impl Scenario {
             scenario.word(word)?;
         }
         let sends = |kind| scenario.operations.iter().filter(|k| **k == kind).count();
-        match (sends(Kind::Send(0)), sends(Kind::Send(1))) {
-            (1, 0 | 1) => Ok(scenario),
-            _ => Err(format!("{line}: it needs one `send`, and at most one `other`")),
+        match (0..SENDS).map(|send| sends(Kind::Send(send))).collect::<Vec<_>>()[..] {
+            [1, 0 | 1, 0 | 1] => Ok(scenario),
+            _ => Err(format!("{line}: one `send`, at most one `other` and `third`")),
         }
     }
 
@@ -77,6 +77,7 @@ impl Scenario {
         let kind = match name {
             "send" => Kind::Send(0),
             "other" => Kind::Send(1),
+            "third" => Kind::Send(2),
             "low" => Kind::Change(Change::Edit(TEXT_LOW)),
             "high" => Kind::Change(Change::Edit(TEXT_HIGH)),
             "delete" => Kind::Change(Change::Delete),

@@ -3,7 +3,7 @@
 use crate::rules::Rule;
 use crate::state::{ATTEMPTS, Attempt, Content, Event, SLOTS, Slot, State, Step, Sweep, Write};
 use crate::store::send_of;
-use crate::{Change, Fate, Kind, Scenario};
+use crate::{Change, Fate, Kind, Scenario, node_of};
 
 /// Bits of the pending set.
 pub(crate) const BITS: u8 = (SLOTS + crate::state::OPERATIONS * ATTEMPTS) as u8;
@@ -42,7 +42,7 @@ impl Scenario {
                 attempt.step = Step::Reserve;
             }
             Step::Reserve => {
-                let node = (operation + index) % 2;
+                let node = node_of(operation, index);
                 self.reserve_change(state, &mut attempt, node, bit);
                 let marks = change == Change::Delete && self.rules.hold(Rule::MarkAtReserve);
                 if marks && attempt.step == Step::WriteRow {
@@ -213,7 +213,8 @@ impl Scenario {
     /// Which message has the nonce: by Redis; if that knows none, the one that the row names.
     fn holder(&self, state: &mut State, sweep: Sweep) -> Slot {
         let own = sweep.event.slot;
-        if self.rules.hold(Rule::LightweightAlways) {
+        let always = self.rules.hold(Rule::LightweightAlways);
+        if always || self.rules.hold(Rule::LightweightOnRepeats) {
             return sweep.named.unwrap_or(own);
         }
         let known = &mut state.redis.nonces[send_of(own)];

@@ -67,6 +67,12 @@ pub struct Scenario {
     pub rules: Rules,
 }
 
+/// The node that an attempt runs on: the first operation's is the one whose clock may be ahead;
+/// repeats go to the other.
+fn node_of(operation: usize, attempt: usize) -> usize {
+    (operation.min(1) + attempt) % 2
+}
+
 /// How a step ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {

@@ -16,6 +16,8 @@ pub const HEARD: &str = "who reads holds what is acknowledged";
 pub const WHOLE: &str = "who reads holds what is stored";
 /// A nonce is one message.
 pub const ONCE: &str = "a nonce is one message";
+/// Whoever sends again under the nonce of a message finds it by the nonce's row.
+pub const FOUND: &str = "a later repeat finds its message";
 /// A send has an id above all that its author had seen.
 pub const RISES: &str = "ids rise for who saw";
 /// Nobody who was told of a delete sees the text again; none is published when it is acknowledged.
@@ -42,6 +44,9 @@ pub(crate) fn properties() -> Vec<Property<Scenario>> {
         }),
         Property::always(ONCE, |model, state| {
             !at_rest(model, state) || (0..SENDS).all(|send| once(state, send))
+        }),
+        Property::always(FOUND, |model, state| {
+            !at_rest(model, state) || (0..SENDS).all(|send| found(state, send))
         }),
         Property::always(RISES, |_, state: &State| !state.sank),
         Property::always(FINAL, |_, state: &State| {
@@ -151,6 +156,12 @@ fn acknowledged_heard(model: &Scenario, state: &State) -> bool {
 fn once(state: &State, send: usize) -> bool {
     let slots = send * ATTEMPTS..(send + 1) * ATTEMPTS;
     slots.filter(|slot| stored(state, *slot).is_some()).count() <= 1
+}
+
+fn found(state: &State, send: usize) -> bool {
+    let mut slots = send * ATTEMPTS..(send + 1) * ATTEMPTS;
+    let seen = slots.find(|slot| stored(state, *slot).is_some());
+    seen.is_none_or(|slot| state.named(send) == Some(slot as Slot))
 }
 
 fn stays_deleted(state: &State, slot: usize) -> bool {

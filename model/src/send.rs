@@ -3,7 +3,7 @@
 use crate::rules::Rule;
 use crate::state::{ATTEMPTS, Attempt, Content, Event, Nonce, Shown, Slot, State, Step, Write};
 use crate::store::text_of;
-use crate::{Fate, Scenario};
+use crate::{Fate, Scenario, node_of};
 
 /// Which attempt at which send.
 #[derive(Clone, Copy)]
@@ -20,7 +20,7 @@ impl Try {
     }
 
     fn node(&self) -> usize {
-        (self.operation + self.attempt) % 2
+        node_of(self.operation, self.attempt)
     }
 }
 
@@ -73,8 +73,12 @@ impl Scenario {
             return;
         }
         attempt.epoch = state.redis.epoch;
-        if let Some(slot) = state.redis.nonces[at.send] {
-            attempt.slot = Some(slot);
+        let holder = state.redis.nonces[at.send];
+        if holder.is_some() && holder == attempt.other {
+            let highest = state.redis.highest;
+            self.take_new_id(state, at, attempt, highest);
+        } else if holder.is_some() {
+            attempt.slot = holder;
             attempt.step = Step::ReadRow;
         } else if let Some(slot) = attempt.slot {
             state.redis.nonces[at.send] = Some(slot);
@@ -95,6 +99,7 @@ impl Scenario {
         state.redis.nonces[at.send] = Some(own);
         state.redis.add_pending(own);
         attempt.slot = Some(own);
+        attempt.other = None;
         attempt.shown = created(state, own);
         attempt.step = match self.rules.hold(Rule::PersistBeforePublish) {
             true => Step::WriteNonce,
@@ -105,7 +110,7 @@ impl Scenario {
         }
     }
 
-    fn read_row(&self, state: &mut State, at: Try, attempt: &mut Attempt) -> Option<()> {
+    fn read_row(&self, state: &State, at: Try, attempt: &mut Attempt) -> Option<()> {
         let slot = attempt.slot?;
         let row = *state.row(slot);
         if row.deleted {
@@ -117,8 +122,9 @@ impl Scenario {
             attempt.shown = created(state, slot);
             attempt.step = Step::WriteNonce;
         } else {
-            let highest = state.redis.highest;
-            self.take_new_id(state, at, attempt, highest);
+            // Without the rule it takes the nonce from the other, and an id of its own.
+            attempt.other = Some(slot);
+            attempt.step = Step::Reserve;
         }
         Some(())
     }

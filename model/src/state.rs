@@ -2,7 +2,7 @@
 //! numbers that rise; a *slot* stands for a message that an attempt at a send may make.
 
 /// Sends in a scenario, at most.
-pub const SENDS: usize = 2;
+pub const SENDS: usize = 3;
 /// Attempts at one operation, at most: a client's call, and its repeat.
 pub const ATTEMPTS: usize = 2;
 /// Slots: one for each attempt at each send.
