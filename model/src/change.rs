@@ -114,7 +114,8 @@ impl Scenario {
             if self.rules.hold(Rule::RefusedIsPending) {
                 state.redis.add_pending(bit);
             }
-            match self.rules.hold(Rule::NodeSettles) {
+            let repeats = self.rules.hold(Rule::RefusedRepeats);
+            match repeats || self.rules.hold(Rule::NodeSettles) {
                 true => {
                     attempt.epoch = state.redis.epoch;
                     attempt.step = Step::Reread;

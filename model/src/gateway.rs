@@ -180,7 +180,9 @@ impl Scenario {
     fn in_flight(&self, state: &State) -> bool {
         let epoch = state.redis.epoch;
         let mut attempts = state.attempts.iter().flatten();
-        state.store.late[0].is_some()
+        let swept = state.sweep.is_some_and(|sweep| sweep.epoch != epoch);
+        swept
+            || state.store.late[0].is_some()
             || attempts.any(|attempt| attempt.runs() && attempt.epoch != epoch)
     }
 }

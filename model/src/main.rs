@@ -1,7 +1,7 @@
 //! Searches the scenario given by its words (see `chirm_model::cases`), or the large ones.
 
 use chirm_model::Scenario;
-use chirm_model::search::search;
+use chirm_model::search::{Limit, search};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -10,7 +10,6 @@ const STATES_MAX: usize = 400_000_000;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut ok = true;
     for line in words.join(" ").split(',') {
         let scenario = match Scenario::parse(line) {
@@ -21,7 +20,7 @@ fn main() -> ExitCode {
             }
         };
         let begun = Instant::now();
-        let report = search(&scenario, threads, STATES_MAX);
+        let report = search(&scenario, Limit { states: STATES_MAX, first_broken: std::env::var_os("FIRST").is_some() });
         ok &= report.holds();
         let seconds = begun.elapsed().as_secs_f32();
         println!("{line}: {report} [{seconds:.1} s]");

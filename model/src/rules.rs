@@ -2,10 +2,10 @@
 
 /// Declares the rules with their documentation, which the program prints too.
 macro_rules! rules {
-    ($(#[doc = $doc:literal] $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
         /// A rule of the scheme, or another way to do the same.
         #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
-        pub enum Rule { $(#[doc = $doc] $name,)* }
+        pub enum Rule { $($(#[doc = $doc])+ $name,)* }
 
         impl Rule {
             /// All of them.
@@ -13,7 +13,7 @@ macro_rules! rules {
 
             /// What it says.
             pub fn says(self) -> &'static str {
-                match self { $(Rule::$name => $doc.trim_ascii(),)* }
+                match self { $(Rule::$name => concat!($($doc),+).trim_ascii(),)* }
             }
         }
     };
@@ -84,6 +84,9 @@ rules! {
     PublishKeepsHighest,
     /// Scripts refuse operations that are older than 10 s.
     OldIsRefused,
+    /// Another way: a node that is refused begins again as a repeat, and deletes what it wrote if
+    /// another message has the nonce.
+    RefusedRepeats,
     /// Another way: a node that is refused rereads, claims the nonce and publishes itself.
     NodeSettles,
     /// Another way: gateways send the second gap to those who are connected.
@@ -103,6 +106,7 @@ impl Rules {
     pub fn scheme() -> Self {
         Rules((1 << Rule::ALL.len()) - 1)
             .without(Rule::NodeSettles)
+            .without(Rule::RefusedRepeats)
             .without(Rule::SecondGapByGateway)
             .without(Rule::LightweightAlways)
             .without(Rule::LightweightOnRepeats)

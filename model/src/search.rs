@@ -1,7 +1,7 @@
 //! A search through a scenario, and its report.
 
 use crate::{Action, Scenario};
-use stateright::{Checker, Model};
+use stateright::{Checker, HasDiscoveries, Model};
 use std::fmt;
 
 /// What a search found.
@@ -19,10 +19,24 @@ pub struct Report {
     pub reached: bool,
 }
 
-/// Searches all states, breadth first, on `threads` threads; stops when `states_max` were seen.
-pub fn search(scenario: &Scenario, threads: usize, states_max: usize) -> Report {
-    let checker = scenario.clone().checker();
-    let checker = checker.threads(threads).target_state_count(states_max);
+/// When a search ends before it has seen every state.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// So many states were generated, equal ones included.
+    pub states: usize,
+    /// A promise was broken.
+    pub first_broken: bool,
+}
+
+/// Searches all states, breadth first, on as many threads as there are cores.
+pub fn search(scenario: &Scenario, limit: Limit) -> Report {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let ends = match limit.first_broken {
+        true => HasDiscoveries::AnyFailures,
+        false => HasDiscoveries::All,
+    };
+    let checker = scenario.clone().checker().threads(threads);
+    let checker = checker.target_state_count(limit.states).finish_when(ends);
     let checker = checker.spawn_bfs().join();
     let mut broken = Vec::new();
     let mut reached = false;
@@ -36,7 +50,7 @@ pub fn search(scenario: &Scenario, threads: usize, states_max: usize) -> Report 
     Report {
         states: checker.unique_state_count(),
         depth: checker.max_depth(),
-        complete: checker.state_count() < states_max,
+        complete: checker.state_count() < limit.states,
         broken,
         reached,
     }

@@ -50,6 +50,9 @@ impl Scenario {
                     true => attempt.step = self.after_row(),
                     false => attempt.end(Step::Dead),
                 }
+                if self.rules.hold(Rule::RefusedRepeats) && attempt.runs() {
+                    attempt.wrote = attempt.slot;
+                }
             }
             Step::Publish => self.publish_send(state, at, &mut attempt, lost)?,
             Step::Acknowledge => {
@@ -74,7 +77,10 @@ impl Scenario {
         }
         attempt.epoch = state.redis.epoch;
         let holder = state.redis.nonces[at.send];
-        if holder.is_some() && holder == attempt.other {
+        if holder.is_some() && attempt.wrote.is_some_and(|wrote| Some(wrote) != holder) {
+            attempt.other = holder;
+            attempt.step = Step::DeleteOwn;
+        } else if holder.is_some() && holder == attempt.other {
             let highest = state.redis.highest;
             self.take_new_id(state, at, attempt, highest);
         } else if holder.is_some() {
@@ -239,6 +245,11 @@ impl Scenario {
         if self.rules.hold(Rule::RefusedIsPending) {
             state.redis.add_pending(slot);
         }
+        if self.rules.hold(Rule::RefusedRepeats) {
+            attempt.slot = None;
+            attempt.step = Step::Reserve;
+            return;
+        }
         if !self.rules.hold(Rule::NodeSettles) {
             attempt.end(Step::Dead);
             return;
@@ -258,7 +269,7 @@ impl Scenario {
 
     /// The steps of a node that settles itself what became of its nonce.
     fn settle(&self, state: &mut State, at: Try, attempt: &mut Attempt, lost: bool) -> Option<()> {
-        let slot = attempt.slot?;
+        let slot = attempt.slot.or(attempt.wrote)?;
         match attempt.step {
             Step::Reread => {
                 let row = *state.row(slot);
@@ -288,6 +299,12 @@ impl Scenario {
                     attempt.other = Some(holder);
                     attempt.step = Step::DeleteOwn;
                 }
+            }
+            Step::DeleteOwn if attempt.wrote.is_some() => {
+                self.delete_duplicate(state, attempt.wrote?, attempt.other?);
+                attempt.wrote = None;
+                attempt.other = None;
+                attempt.step = Step::Reserve;
             }
             Step::DeleteOwn => {
                 self.delete_duplicate(state, slot, attempt.other?);

@@ -200,6 +200,8 @@ pub struct Attempt {
     pub slot: Option<Slot>,
     /// The message that has the nonce in its stead.
     pub other: Option<Slot>,
+    /// The message that it wrote.
+    pub wrote: Option<Slot>,
     /// The epoch under which it last read what it goes by.
     pub epoch: u8,
     /// The newest id that it read from the store.
