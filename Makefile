@@ -12,7 +12,7 @@ LISTEN ?= 127.0.0.1:7300
 DATA ?= ./chirm-data
 CHIRM := $(CARGO_TARGET_DIR)/quick/chirm
 
-.PHONY: help needs run build test fmt lint docs proto supply unit typescript readme replay conformance mutations wire
+.PHONY: help needs run build test fmt lint docs proto supply unit typescript readme replay conformance mutations model wire
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
@@ -63,6 +63,9 @@ replay: ## A sample of a real conversation, with watchers cut and the server kil
 
 conformance: ## The conformance suite against the server, over every carrier
 	conformance/run.sh
+
+model: ## The model of the send path at its larger bounds: some twenty million states, a few minutes
+	cargo run --quiet --release -p chirm-model
 
 mutations: ## The replay's checker, and the conformance suite, catch each of their deliberate bugs
 	bench/checker-fails.sh

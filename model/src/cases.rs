@@ -1,94 +1,186 @@
-//! Scenarios in a line each, and those that are searched.
-//!
-//! A line is words: operations (`send`; `other` and `third` for more sends; `low` and `high` for edits whose
-//! text is less and more than the sent one, `delete`), each with `*2` if its client tries twice;
-//! faults with how many there may be (`flush=1`); `ahead=2` and `set-back` for clocks; `-Rule` and
-//! `+Rule` for what the scheme leaves out or has in addition.
+//! The scenarios that are searched. The small ones are tests; `make model` searches all.
 
-use crate::rules::{Rule, Rules};
-use crate::state::{ATTEMPTS, Faults, OPERATIONS, SENDS};
-use crate::{Change, Kind, Scenario, TEXT_HIGH, TEXT_LOW};
+use crate::promises::{CHANGED as CHANGE, FINAL, FOUND, HEARD, LIVE, ONCE, RISES, STORED, WHOLE};
 
-impl Scenario {
-    /// Reads a line. The error names the word that it couldn't take.
-    pub fn parse(line: &str) -> Result<Self, String> {
-        let mut scenario = Scenario {
-            operations: Vec::new(),
-            attempts: [1; OPERATIONS],
-            faults: Faults::default(),
-            ahead: 0,
-            clock_set_back: false,
-            rules: Rules::scheme(),
-        };
-        for word in line.split_whitespace() {
-            scenario.word(word)?;
-        }
-        let sends = |kind| scenario.operations.iter().filter(|k| **k == kind).count();
-        match (0..SENDS).map(|send| sends(Kind::Send(send))).collect::<Vec<_>>()[..] {
-            [1, 0 | 1, 0 | 1] => Ok(scenario),
-            _ => Err(format!("{line}: one `send`, at most one `other` and `third`")),
-        }
-    }
+/// A scenario, and what comes of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// What it is about.
+    pub about: &'static str,
+    /// Its words, as [`crate::Scenario::parse`] takes them.
+    pub line: &'static str,
+    /// A promise that is broken; without one, all are kept.
+    pub breaks: Option<&'static str>,
+}
 
-    fn word(&mut self, word: &str) -> Result<(), String> {
-        let rule = |name: &str| {
-            let mut all = Rule::ALL.iter().copied();
-            let found = all.find(|rule| format!("{rule:?}") == name);
-            found.ok_or_else(|| format!("{word}: there is no such rule"))
-        };
-        if let Some(name) = word.strip_prefix('-') {
-            self.rules = self.rules.without(rule(name)?);
-        } else if let Some(name) = word.strip_prefix('+') {
-            self.rules = self.rules.with(rule(name)?);
-        } else if let Some((fault, count)) = word.split_once('=') {
-            let count = count.parse().map_err(|_| format!("{word}: not a number"))?;
-            *self.count(fault).ok_or_else(|| format!("{word}: there is no such fault"))? = count;
-        } else if word == "set-back" {
-            self.clock_set_back = true;
-        } else {
-            self.operation(word)?;
-        }
-        Ok(())
-    }
-
-    fn count(&mut self, fault: &str) -> Option<&mut u8> {
-        let faults = &mut self.faults;
-        Some(match fault {
-            "flush" => &mut faults.flush,
-            "rollback" => &mut faults.rollback,
-            "crash" => &mut faults.crash,
-            "late" => &mut faults.late,
-            "lost" => &mut faults.lost,
-            "expiry" => &mut faults.expiry,
-            "disconnect" => &mut faults.disconnect,
-            "ahead" => &mut self.ahead,
-            _ => return None,
-        })
-    }
-
-    fn operation(&mut self, word: &str) -> Result<(), String> {
-        let (name, attempts) = match word.split_once('*') {
-            None => (word, 1),
-            Some((name, count)) => match count.parse() {
-                Ok(count) if (1..=ATTEMPTS as u8).contains(&count) => (name, count),
-                _ => return Err(format!("{word}: a client tries once or twice")),
-            },
-        };
-        let kind = match name {
-            "send" => Kind::Send(0),
-            "other" => Kind::Send(1),
-            "third" => Kind::Send(2),
-            "low" => Kind::Change(Change::Edit(TEXT_LOW)),
-            "high" => Kind::Change(Change::Edit(TEXT_HIGH)),
-            "delete" => Kind::Change(Change::Delete),
-            _ => return Err(format!("{word}: not an operation, a fault or a rule")),
-        };
-        let place = self.operations.len();
-        if place == OPERATIONS {
-            return Err(format!("{word}: at most {OPERATIONS} operations"));
-        }
-        self.operations.push(kind);
-        self.attempts[place] = attempts;
-        Ok(())
+const fn holds(about: &'static str, line: &'static str) -> Case {
+    let breaks = None;
+    Case {
+        about,
+        line,
+        breaks,
     }
 }
+
+const fn breaks(line: &'static str, promise: &'static str) -> Case {
+    Case {
+        about: "",
+        line,
+        breaks: Some(promise),
+    }
+}
+
+/// What the scheme withstands.
+pub const HOLDS: &[Case] = &[
+    holds("a repeat overtakes its first call", "send*2"),
+    holds(
+        "a crash between any two steps; a late write",
+        "send*2 crash=1 late=1",
+    ),
+    holds("the last event of a quiet channel is lost", "send lost=1"),
+    holds("events lost, then a resume", "send*2 lost=1 disconnect=1"),
+    holds("all of that", "send*2 crash=1 late=1 lost=1 disconnect=1"),
+    holds(
+        "a write is held while a higher id is read, then a resume",
+        "send other disconnect=1",
+    ),
+    holds("FLUSHALL", "send*2 flush=1"),
+    holds(
+        "FLUSHALL, and a crash before the publish",
+        "send flush=1 crash=1",
+    ),
+    holds("Redis restarts from an older snapshot", "send*2 rollback=1"),
+    holds(
+        "Redis comes back with its clock set back",
+        "send*2 flush=1 ahead=6 set-back",
+    ),
+    holds("ten minutes pass", "send*2 expiry=1 crash=1 late=1 lost=1"),
+    holds("a frozen node thaws after a delete", "send delete expiry=1"),
+    holds(
+        "a delete under faults",
+        "send delete crash=1 late=1 lost=1 disconnect=1",
+    ),
+    holds("a delete and FLUSHALL", "send delete flush=1"),
+    holds("a delete and a snapshot", "send delete rollback=1"),
+    holds(
+        "an edit under faults",
+        "send low crash=1 late=1 lost=1 disconnect=1",
+    ),
+    holds(
+        "an edit and FLUSHALL, its write late",
+        "send low flush=1 late=1",
+    ),
+    holds("an edit and a snapshot", "send low rollback=1"),
+    holds("an edit races a delete", "send high delete crash=1 late=1"),
+    holds("two edits race", "send high low late=1"),
+];
+
+/// The same with more at once.
+pub const HOLDS_LARGE: &[Case] = &[
+    holds(
+        "FLUSHALL under faults",
+        "send*2 flush=1 lost=1 disconnect=1",
+    ),
+    holds(
+        "a snapshot under faults",
+        "send*2 rollback=1 lost=1 disconnect=1",
+    ),
+    holds("a repeat, a delete and FLUSHALL", "send*2 delete flush=1"),
+    holds("an edit, a delete and FLUSHALL", "send high delete flush=1"),
+    holds(
+        "an edit, a delete and a snapshot",
+        "send high delete rollback=1",
+    ),
+    holds(
+        "an edit, a delete, faults",
+        "send high delete crash=1 late=1 lost=1 disconnect=1",
+    ),
+    holds("two edits and FLUSHALL", "send high low flush=1"),
+    holds("two senders, a crash", "send*2 other crash=1 lost=1"),
+];
+
+/// What leaving a rule out breaks.
+pub const MUTATIONS: &[Case] = &[
+    breaks("send*2 crash=1 -PersistBeforeAcknowledge", STORED),
+    breaks("send crash=1 -PersistBeforePublish", WHOLE),
+    breaks("send*2 rollback=1 lost=1 -EpochOnLoss", ONCE),
+    breaks("send lost=1 -ActiveCheck", HEARD),
+    breaks("send flush=1 -EpochCheck", LIVE),
+    breaks("send other lost=1 -JumpNoticed", HEARD),
+    breaks("send*2 flush=1 -PositionBeforePage", HEARD),
+    breaks("send delete flush=1 crash=1 -PagesNameDeleted", WHOLE),
+    breaks("send flush=1 crash=1 -SecondGap", WHOLE),
+    breaks("send crash=1 -Sweeper", WHOLE),
+    breaks("send low late=1 -SweepAtRevision", WHOLE),
+    breaks("send delete crash=1 -SweepWritesDelete", WHOLE),
+    breaks("send expiry=1 late=1 -SweepSeals", WHOLE),
+    breaks("send*2 flush=1 -DuplicateIsTold", WHOLE),
+    breaks("send*2 flush=1 ahead=6 set-back -NonceRewritten", FOUND),
+    breaks("send*2 high late=1 -TimesOfIds", CHANGE),
+    breaks("send low -RevisionNextMillisecond", CHANGE),
+    breaks("send*2 delete -DeletedIsFinal", CHANGE),
+    breaks("send delete flush=1 -MarkAtPublish", FINAL),
+    breaks("send high delete -MarkHolds", FINAL),
+    breaks("send*2 flush=1 -DurableNonce", ONCE),
+    breaks("send*2 -RepeatKeepsId", ONCE),
+    breaks(
+        "send*2 expiry=1 late=1 crash=1 -DeletedIsNotAcknowledged",
+        STORED,
+    ),
+    breaks("send*2 flush=1 -ReserveNamesEpoch", ONCE),
+    breaks("send delete flush=1 -PublishNamesEpoch", FINAL),
+    breaks("send*2 flush=1 -RefusedIsPending", ONCE),
+    breaks("send other flush=1 ahead=4 set-back -FloorOfStore", RISES),
+    breaks("send*2 expiry=1 -OldIsRefused", STORED),
+];
+
+/// The same, found only among millions of states.
+pub const MUTATIONS_LARGE: &[Case] = &[
+    breaks("send*2 delete flush=1 -MarkAtReserve", FINAL),
+    breaks("send*2 other flush=1 ahead=6 -FloorOfEpoch", RISES),
+    breaks(
+        "send other third flush=1 ahead=6 -PublishKeepsHighest",
+        RISES,
+    ),
+];
+
+/// What the scheme doesn't withstand: two faults within one operation.
+pub const TWO_FAULTS: &[Case] = &[
+    breaks("send*2 flush=1 crash=1", ONCE),
+    breaks("send*2 flush=1 late=1", ONCE),
+    breaks("send*2 rollback=1 crash=1", FOUND),
+    breaks("send delete flush=1 crash=1", FINAL),
+];
+
+/// The same at more states: Redis loses its memory twice within one operation, as by a failover
+/// there and back.
+pub const TWO_FAULTS_LARGE: &[Case] = &[
+    breaks("send*2 flush=2", ONCE),
+    breaks("send*2 rollback=2", ONCE),
+    breaks("send*2 rollback=1 flush=1", ONCE),
+];
+
+/// Other ways to do the same, and what they withstand or don't.
+pub const OTHER_WAYS: &[Case] = &[
+    holds("", "send*2 flush=1 crash=1 +LightweightAlways"),
+    holds("", "send*2 flush=1 crash=1 late=1 +LightweightAlways"),
+    holds("", "send*2 rollback=1 +LightweightAlways"),
+    holds("", "send*2 flush=1 +LightweightOnRepeats"),
+    breaks("send*2 flush=1 crash=1 +LightweightOnRepeats", ONCE),
+    breaks(
+        "send flush=1 crash=1 disconnect=1 +SecondGapByGateway",
+        WHOLE,
+    ),
+    holds("", "send flush=1 crash=1 disconnect=1"),
+    holds("", "send delete flush=1 +RefusedRepeats"),
+    holds("", "send*2 flush=1 ahead=6 -NonceRewritten"),
+    holds("", "send*2 rollback=1 -NonceOfEpoch"),
+];
+
+/// The same at more states.
+pub const OTHER_WAYS_LARGE: &[Case] = &[
+    holds("", "send*2 rollback=1 flush=1 +LightweightAlways"),
+    holds("", "send*2 flush=1 +NodeSettles"),
+    holds("", "send*2 flush=1 +RefusedRepeats"),
+    holds("", "send*2 rollback=1 +RefusedRepeats"),
+];

@@ -6,7 +6,7 @@
 //! - [`state`]: what a state holds; `store`, `redis`, `send`, `change` (edits, deletes, the
 //!   sweeper) and `gateway` (and the client that reads): what may happen next;
 //! - [`promises`]: what must be true whatever happens;
-//! - [`cases`]: the scenarios that are searched, small ones and large ones;
+//! - [`cases`]: the scenarios that are searched; `words`: how one is written in a line;
 //! - [`search`]: a scenario's search, and its report.
 //!
 //! What the model leaves out: permissions, more than one channel, gateway and reader, the length of
@@ -22,6 +22,7 @@ pub mod search;
 mod send;
 pub mod state;
 mod store;
+mod words;
 
 pub use rules::{Rule, Rules};
 use state::{ATTEMPTS, Content, Faults, Redis, Slot, State, Step};
@@ -234,9 +235,7 @@ impl Scenario {
                     };
                     self.step_send(state, at, fate)
                 }
-                Kind::Change(change) => {
-                    self.step_change(state, (operation, attempt), change, fate)
-                }
+                Kind::Change(change) => self.step_change(state, (operation, attempt), change, fate),
             },
             Action::Crash(operation, attempt) => {
                 state.faults.crash = state.faults.crash.checked_sub(1)?;

@@ -65,7 +65,11 @@ pub(crate) fn properties() -> Vec<Property<Scenario>> {
 /// Whether nothing is under way, and nothing is left to do.
 fn at_rest(model: &Scenario, state: &State) -> bool {
     let rule = |rule| model.rules.hold(rule);
-    let runs = state.attempts.iter().flatten().any(|attempt| attempt.runs());
+    let runs = state
+        .attempts
+        .iter()
+        .flatten()
+        .any(|attempt| attempt.runs());
     let gateway = &state.gateway;
     let reader = &state.reader;
     if runs || state.store.late[0].is_some() || state.sweep.is_some() {
@@ -149,7 +153,10 @@ fn acknowledged_heard(model: &Scenario, state: &State) -> bool {
     let unknown = kinds.any(|(kind, known)| {
         matches!(kind, Kind::Change(_)) && known.attempts > 0 && known.acknowledged.is_none()
     });
-    let mut acknowledged = state.operations.iter().filter_map(|known| known.acknowledged);
+    let mut acknowledged = state
+        .operations
+        .iter()
+        .filter_map(|known| known.acknowledged);
     unknown || acknowledged.all(|slot| same(state, usize::from(slot)))
 }
 
