@@ -146,9 +146,9 @@ pub struct Redis {
     /// Which message has a send's nonce.
     pub nonces: [Option<Slot>; SENDS],
     /// What is to be swept: a bit for each slot, then one for each attempt at a change.
-    pub pending: u16,
+    pub pending: u32,
     /// Which messages are marked as deleted, a bit each.
-    pub deleted: u8,
+    pub deleted: u16,
     /// Whether what was in flight when the epoch began is over, and positions were told so.
     pub settled: bool,
 }
@@ -295,7 +295,7 @@ pub struct Reader {
     /// The page under way.
     pub page: [Shown; SLOTS],
     /// Messages of which it was told that they are deleted, a bit each.
-    pub told_deleted: u8,
+    pub told_deleted: u16,
 }
 
 /// Faults that may still happen; and, before the start, that may happen at all.

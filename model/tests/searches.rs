@@ -1,6 +1,8 @@
 //! The small cases. Each promise that the scheme keeps is broken by some case here, so none of
 //! them is kept because it can't be broken.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on should stop")]
+
 use chirm_model::cases::{self, Case};
 use chirm_model::search::{Limit, Report, search};
 use chirm_model::{Rule, Scenario, promises};
