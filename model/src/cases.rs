@@ -44,6 +44,10 @@ pub const HOLDS: &[Case] = &[
         "a write is held while a higher id is read, then a resume",
         "send other disconnect=1",
     ),
+    holds(
+        "two repeats, a crash, a late write",
+        "send*3 crash=1 late=1",
+    ),
     holds("FLUSHALL", "send*2 flush=1"),
     holds(
         "FLUSHALL, and a crash before the publish",
@@ -179,6 +183,9 @@ pub const OTHER_WAYS: &[Case] = &[
 
 /// The same at more states.
 pub const OTHER_WAYS_LARGE: &[Case] = &[
+    holds("", "send*2 flush=2 +LightweightAlways"),
+    breaks("send*2 flush=2 +NodeSettles", STORED),
+    breaks("send*2 flush=2 +RefusedRepeats", STORED),
     holds("", "send*2 rollback=1 flush=1 +LightweightAlways"),
     holds("", "send*2 flush=1 +NodeSettles"),
     holds("", "send*2 flush=1 +RefusedRepeats"),

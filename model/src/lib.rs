@@ -56,7 +56,7 @@ pub enum Kind {
 pub struct Scenario {
     /// The operations, at most [`state::OPERATIONS`]. They begin in any order.
     pub operations: Vec<Kind>,
-    /// How often each operation's client tries, 1 or 2.
+    /// How often each operation's client tries, from 1 to [`state::ATTEMPTS`].
     pub attempts: [u8; state::OPERATIONS],
     /// How much may go wrong.
     pub faults: Faults,

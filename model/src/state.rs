@@ -3,8 +3,8 @@
 
 /// Sends in a scenario, at most.
 pub const SENDS: usize = 3;
-/// Attempts at one operation, at most: a client's call, and its repeat.
-pub const ATTEMPTS: usize = 2;
+/// Attempts at one operation, at most: a client's call, and its repeats.
+pub const ATTEMPTS: usize = 3;
 /// Slots: one for each attempt at each send.
 pub const SLOTS: usize = SENDS * ATTEMPTS;
 /// Operations in a scenario, at most.

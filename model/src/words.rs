@@ -1,5 +1,5 @@
 //! Scenarios in a line each. A line is words: operations (`send`; `other` and `third` for more sends; `low` and `high` for edits whose
-//! text is less and more than the sent one, `delete`), each with `*2` if its client tries twice;
+//! text is less and more than the sent one, `delete`), each with `*2` or `*3` if its client tries so often;
 //! faults with how many there may be (`flush=1`); `ahead=2` and `set-back` for clocks; `-Rule` and
 //! `+Rule` for what the scheme leaves out or has in addition.
 
@@ -76,7 +76,7 @@ impl Scenario {
             None => (word, 1),
             Some((name, count)) => match count.parse() {
                 Ok(count) if (1..=ATTEMPTS as u8).contains(&count) => (name, count),
-                _ => return Err(format!("{word}: a client tries once or twice")),
+                _ => return Err(format!("{word}: a client tries once to {ATTEMPTS} times")),
             },
         };
         let kind = match name {

@@ -97,7 +97,7 @@ fn a_word_that_means_nothing_is_named() {
         ("send flood=1", "flood=1"),
         ("send -Sweepr", "-Sweepr"),
         ("send delet", "delet"),
-        ("send*3", "send*3"),
+        ("send*4", "send*4"),
         ("send flush=many", "flush=many"),
         ("send low high delete", "delete"),
         ("delete", "one `send`"),
