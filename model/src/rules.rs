@@ -70,7 +70,8 @@ rules! {
     RepeatKeepsId,
     /// A repeat that finds its message deleted fails.
     DeletedIsNotAcknowledged,
-    /// Reserving names the epoch under which the nonce's row was read; under another it is read again.
+    /// Reserving names the epoch under which the nonce's row was read; under another it is read
+    /// again.
     ReserveNamesEpoch,
     /// Publishing names the epoch of its reserve; under another it is refused.
     PublishNamesEpoch,

@@ -1,7 +1,8 @@
-//! Scenarios in a line each. A line is words: operations (`send`; `other` and `third` for more sends; `low` and `high` for edits whose
-//! text is less and more than the sent one, `delete`), each with `*2` or `*3` if its client tries so often;
-//! faults with how many there may be (`flush=1`); `ahead=2` and `set-back` for clocks; `-Rule` and
-//! `+Rule` for what the scheme leaves out or has in addition.
+//! Scenarios in a line each. A line is words: operations (`send`; `other` and `third` for more
+//! sends; `low` and `high` for edits whose text is less and more than the sent one; `delete`), each
+//! with `*2` or `*3` if its client tries so often; faults with how many there may be (`flush=1`);
+//! `ahead=2` and `set-back` for clocks; `-Rule` and `+Rule` for what the scheme leaves out or has
+//! in addition.
 
 use crate::rules::{Rule, Rules};
 use crate::state::{ATTEMPTS, Faults, OPERATIONS, SENDS};
