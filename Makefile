@@ -64,7 +64,7 @@ replay: ## A sample of a real conversation, with watchers cut and the server kil
 conformance: ## The conformance suite against the server, over every carrier
 	conformance/run.sh
 
-model: ## The model of the send path at its larger bounds: some sixty million states in some ten minutes
+model: ## The model of the send path at its larger bounds: some fifty million states, six to ten minutes on two cores
 	cargo run --quiet --release -p chirm-model
 
 mutations: ## The replay's checker, and the conformance suite, catch each of their deliberate bugs
