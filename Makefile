@@ -12,7 +12,7 @@ LISTEN ?= 127.0.0.1:7300
 DATA ?= ./chirm-data
 CHIRM := $(CARGO_TARGET_DIR)/quick/chirm
 
-.PHONY: help needs run build test fmt lint docs proto supply unit typescript readme replay conformance mutations wire
+.PHONY: help needs run build test fmt lint docs proto supply unit typescript readme replay conformance mutations wire model
 .PHONY: stack-up stack-down
 
 help: ## Say what there is
@@ -67,6 +67,9 @@ conformance: ## The conformance suite against the server, over every carrier
 
 wire: ## connectrpc's conformance runner against our server stack, and h2spec (by hand: needs Go)
 	tools/wire.sh
+
+model: ## The model of the send path at its larger bounds: some fifty million states, six to ten minutes on two cores
+	cargo run --quiet --release -p chirm-model
 
 mutations: ## The replay's checker, and the conformance suite, catch each of their deliberate bugs
 	bench/checker-fails.sh

@@ -109,6 +109,7 @@ fn the_sources_are_tidy() {
         "clients/rust",
         "bench",
         "conformance",
+        "model",
         "proto",
     ] {
         collect(&root.join(folder), &mut files);
