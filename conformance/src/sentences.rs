@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::LazyLock;
 
 static PROTOCOL: &str = include_str!("../../docs/protocol.md");
 static UNCHECKED: &str = include_str!("../unchecked.yaml");
@@ -98,8 +99,10 @@ fn fits(sentence: &str, quote: &str) -> bool {
 
 /// Words alone: no line breaks, no emphasis, no addresses of links.
 fn normal(text: &str) -> String {
-    let link = regex::Regex::new(r"\[([^\]]*)\]\([^)]*\)").expect("a regular expression");
-    let text = link
+    static LINK: LazyLock<regex::Regex> = LazyLock::new(|| {
+        regex::Regex::new(r"\[([^\]]*)\]\([^)]*\)").expect("a regular expression")
+    });
+    let text = LINK
         .replace_all(text, "$1")
         .replace("**", "")
         .replace('`', "");

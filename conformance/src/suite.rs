@@ -88,27 +88,23 @@ impl Suite {
                     .map(|carrier| (case, *carrier)),
             );
             if case.carriers.is_empty() {
-                // By whichever: what it does stands in its steps.
-                runs.push((case, Carrier::Grpc));
+                // By whichever there is: what it does stands in its steps.
+                let mut all = Carrier::ALL.into_iter();
+                let any = all.find(|carrier| self.targets.has(*carrier));
+                runs.push((case, any.unwrap_or(Carrier::Grpc)));
             }
         }
         runs.shuffle(&mut rand::rngs::StdRng::seed_from_u64(self.seed));
         // Those that wait longest begin first.
         runs.sort_by_key(|(case, _)| case.server.is_none());
         let mut reports: Vec<_> = futures::stream::iter(runs)
-            .map(|(case, carrier)| async move {
-                let report = self.one(case, carrier).await;
-                (report.name(), report)
-            })
+            .map(|(case, carrier)| self.one(case, carrier))
             .buffer_unordered(self.at_once)
-            .map(|(name, report)| {
-                told(&report);
-                (name, report)
-            })
+            .inspect(told)
             .collect()
             .await;
-        reports.sort_by(|a, b| a.0.cmp(&b.0));
-        reports.into_iter().map(|(_, report)| report).collect()
+        reports.sort_by_cached_key(Report::name);
+        reports
     }
 
     fn why_not(&self, case: &Case, carrier: Carrier) -> Option<String> {

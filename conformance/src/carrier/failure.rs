@@ -4,6 +4,7 @@ use crate::api;
 use anyhow::{Context as _, Result, ensure};
 use prost_reflect::DynamicMessage;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The names of gRPC's codes, by their numbers.
 const CODES: [&str; 17] = [
@@ -46,8 +47,20 @@ impl Failure {
     /// From a `google.rpc.Status`.
     pub(crate) fn of_status(status: &DynamicMessage) -> Result<Self> {
         let status = api::to_case(status).context("an error whose details can't be read")?;
+        Self::of_case(&status)
+    }
+
+    /// From one as cases see it.
+    pub(crate) fn of_case(status: &Value) -> Result<Self> {
         let code = status["code"].as_u64().unwrap_or_default();
         Self::new(code, &status["message"], &status["details"])
+    }
+
+    /// How long to wait before the call is made again, where a rate of calls refused it.
+    /// What limits a stream's frames isn't waited for.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        let waits = self.reason == "RATE_LIMITED" && self.metadata["scope"] != "stream";
+        waits.then(|| Duration::from_millis(self.retry_ms.unwrap_or(1000).min(60_000) + 5))
     }
 
     /// From the parts of one.

@@ -20,19 +20,22 @@ impl Run<'_> {
             Some(token) => Some(self.fill_text(token)?),
             None => self.token(&step.by)?,
         };
-        let via = self.way(step)?;
+        let via = self.way(step);
+        let once = || async {
+            if via == Via::Stream {
+                self.stream_call(&step.by, &step.method, &request).await
+            } else {
+                let token = token.as_deref();
+                self.one_call(via, &step.method, token, &request).await
+            }
+        };
+        let is_patient = step.patient.unwrap_or(step.error.is_none());
         let deadline = Instant::now() + Duration::from_millis(step.until_ms.unwrap_or(0));
         loop {
-            let patient = step.patient.unwrap_or(step.error.is_none());
-            let outcome = if via == Via::Stream {
-                self.stream_call(&step.by, &step.method, &request, patient)
-                    .await?
-            } else if patient {
-                self.patient_call(via, &step.method, token.as_deref(), &request)
-                    .await?
+            let outcome = if is_patient {
+                patiently(once).await?
             } else {
-                self.one_call(via, &step.method, token.as_deref(), &request)
-                    .await?
+                once().await?
             };
             let judged = self.judge(step, &request, outcome);
             if judged.is_ok() || Instant::now() >= deadline {
@@ -43,11 +46,11 @@ impl Run<'_> {
     }
 
     /// What belongs to the carrier, unless the step says otherwise.
-    fn way(&self, step: &Call) -> Result<Via> {
+    fn way(&self, step: &Call) -> Via {
         if let Some(via) = step.via {
-            return Ok(via);
+            return via;
         }
-        Ok(match self.carrier {
+        match self.carrier {
             Carrier::Grpc => Via::Grpc,
             Carrier::Web => Via::Web,
             Carrier::WsJson => Via::Rest,
@@ -61,20 +64,19 @@ impl Run<'_> {
                     live.is_some() && step.token.is_none() && field(&step.method).is_some();
                 if on_stream { Via::Stream } else { Via::Rest }
             }
-        })
+        }
     }
 
     fn judge(&self, step: &Call, request: &Value, outcome: Result<Value, Failure>) -> Result<()> {
         match (outcome, &step.error) {
             (Ok(answer), None) => {
-                if let Some(expected) = &step.answer {
-                    let expected = self.fill(expected)?;
-                    if let Some(why) = matching::mismatch(&expected, &answer) {
-                        bail!(
-                            "the answer: {why}\n    answer: {}",
-                            matching::short(&answer)
-                        );
-                    }
+                if let Some(expected) = &step.answer
+                    && let Some(why) = self.misfit(expected, &answer)?
+                {
+                    bail!(
+                        "the answer: {why}\n    answer: {}",
+                        matching::short(&answer)
+                    );
                 }
                 self.remember(step, request, &answer);
                 self.save(&step.save, &answer)
@@ -88,8 +90,7 @@ impl Run<'_> {
             (Err(failure), Some(error)) => {
                 failure.check()?;
                 let failure = failure.to_case();
-                let error = self.fill(error)?;
-                if let Some(why) = matching::mismatch(&error, &failure) {
+                if let Some(why) = self.misfit(error, &failure)? {
                     bail!("the error: {why}\n    error: {failure}");
                 }
                 self.save(&step.save, &failure)
@@ -116,24 +117,15 @@ impl Run<'_> {
         }
     }
 
-    /// A call that waits when a rate says so.
+    /// A call that stands around a case, and waits when a rate says so.
     pub(super) async fn patient_call(
         &self,
-        via: Via,
         method: &str,
         token: Option<&str>,
         request: &Value,
     ) -> Result<Result<Value, Failure>> {
-        for _ in 0..PATIENCE {
-            match self.one_call(via, method, token, request).await? {
-                Err(failure) if failure.reason == "RATE_LIMITED" => {
-                    let wait = failure.retry_ms.unwrap_or(1000).min(60_000);
-                    tokio::time::sleep(Duration::from_millis(wait + 5)).await;
-                }
-                outcome => return Ok(outcome),
-            }
-        }
-        self.one_call(via, method, token, request).await
+        let via = self.caller.any();
+        patiently(|| self.one_call(via, method, token, request)).await
     }
 
     async fn one_call(
@@ -160,38 +152,36 @@ impl Run<'_> {
         by: &str,
         method: &str,
         request: &Value,
-        patient: bool,
     ) -> Result<Result<Value, Failure>> {
         let name = field(method).with_context(|| format!("streams don't carry {method}"))?;
         let stream = self.stream(by)?;
-        for _ in 0..=PATIENCE {
-            let call_id = stream.next_call_id();
-            stream
-                .frame(&json!({"call_id": call_id, name.as_str(): request}))
-                .await?;
-            let wanted = json!({"result": {"call_id": call_id}});
-            let found = stream.find(0, &wanted, WITHIN * 3).await;
-            let (_, frame) = found.with_context(|| {
-                format!(
-                    "no Result of {method} came{}",
-                    stream.shown(stream.cursor())
-                )
-            })?;
-            let result = &frame["result"];
-            let Some(error) = result.get("error").filter(|error| !error.is_null()) else {
-                return Ok(Ok(result[name].clone()));
-            };
-            let code = error["code"].as_u64().unwrap_or_default();
-            let failure = Failure::new(code, &error["message"], &error["details"])?;
-            let waits = patient && failure.reason == "RATE_LIMITED";
-            if !waits || failure.metadata["scope"] == "stream" {
-                return Ok(Err(failure));
-            }
-            let wait = failure.retry_ms.unwrap_or(1000).min(60_000);
-            tokio::time::sleep(Duration::from_millis(wait + 5)).await;
+        let call_id = stream.next_call_id();
+        stream
+            .frame(&json!({"call_id": call_id, name.as_str(): request}))
+            .await?;
+        let wanted = json!({"result": {"call_id": call_id}});
+        let (_, frame) = stream.must_find(0, &wanted, WITHIN * 3).await?;
+        let result = &frame["result"];
+        match result.get("error").filter(|error| !error.is_null()) {
+            Some(error) => Ok(Err(Failure::of_case(error)?)),
+            None => Ok(Ok(result[name].clone())),
         }
-        bail!("{method} is limited again and again")
     }
+}
+
+/// Calls again after a wait when a rate says so, so often at most.
+async fn patiently<F>(call: impl Fn() -> F) -> Result<Result<Value, Failure>>
+where
+    F: Future<Output = Result<Result<Value, Failure>>>,
+{
+    for _ in 0..PATIENCE {
+        let outcome = call().await?;
+        match outcome.as_ref().err().and_then(Failure::wait) {
+            Some(wait) => tokio::time::sleep(wait).await,
+            None => return Ok(outcome),
+        }
+    }
+    call().await
 }
 
 /// The field of a ClientFrame, and of a Result, that carries a method; streams carry a few.

@@ -76,9 +76,8 @@ impl Run<'_> {
         let mut after = "0".to_owned();
         for _ in 0..PAGES_MAX {
             let request = json!({"channel_id": channel, "limit": 100, "after": after});
-            let via = self.caller.any();
             let answer = self
-                .patient_call(via, "ListMessages", token.as_deref(), &request)
+                .patient_call("ListMessages", token.as_deref(), &request)
                 .await?;
             let Ok(page) = answer else { return Ok(None) };
             let listed = page["messages"].as_array().cloned().unwrap_or_default();

@@ -146,6 +146,11 @@ impl Run<'_> {
         lock(&self.vars).fill(value)
     }
 
+    /// Why a value isn't what a case expects, its names filled in; nothing if it is.
+    fn misfit(&self, expected: &Value, got: &Value) -> Result<Option<String>> {
+        Ok(crate::matching::mismatch(&self.fill(expected)?, got))
+    }
+
     fn fill_text(&self, text: &str) -> Result<String> {
         Ok(crate::vars::plain(&self.fill(&Value::from(text))?))
     }

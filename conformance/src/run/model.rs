@@ -159,9 +159,7 @@ fn refusal(error: &Value) -> Result<(), String> {
     if error.is_null() {
         return Ok(());
     }
-    let code = error["code"].as_u64().unwrap_or_default();
-    let failure = Failure::new(code, &error["message"], &error["details"]);
-    let checked = failure.and_then(|failure| failure.check());
+    let checked = Failure::of_case(error).and_then(|failure| failure.check());
     checked.map_err(|error| format!("a Result with {error:#}"))
 }
 

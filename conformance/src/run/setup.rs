@@ -94,7 +94,7 @@ impl Run<'_> {
     pub(super) async fn plain_call(&self, by: &str, method: &str, request: Value) -> Result<Value> {
         let token = self.token(by)?;
         match self
-            .patient_call(self.caller.any(), method, token.as_deref(), &request)
+            .patient_call(method, token.as_deref(), &request)
             .await?
         {
             Ok(answer) => Ok(answer),

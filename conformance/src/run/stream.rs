@@ -1,5 +1,6 @@
 //! A stream of a case: what was sent and what came, with the runner's heartbeats beside it.
 
+use super::RUN_MAX;
 use super::model::Model;
 use crate::carrier::{Cut, End, In, Out, Wire};
 use crate::case::Carrier;
@@ -58,6 +59,44 @@ impl Shared {
         }
         drop(log);
         self.news.notify_waiters();
+    }
+
+    /// Waits until `check` has an answer about what came, or the time is over. An ended stream has
+    /// nothing more to wait for.
+    pub(crate) async fn until<T>(
+        &self,
+        within: Duration,
+        mut check: impl FnMut(&Log) -> Option<T>,
+    ) -> Option<T> {
+        let deadline = Instant::now() + within;
+        loop {
+            let news = self.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            {
+                let log = self.log();
+                if let Some(found) = check(&log) {
+                    return Some(found);
+                }
+                if log.end.is_some() {
+                    return None;
+                }
+            }
+            if tokio::time::timeout_at(deadline, news).await.is_err() {
+                return None;
+            }
+        }
+    }
+
+    /// A time that `Hello` names, which comes within so long.
+    pub(crate) async fn timer(&self, name: &str, within: Duration) -> Result<Duration> {
+        let hello = self.until(within, |log| log.hello.clone()).await;
+        let hello = hello.context("no Hello came")?;
+        let text = hello[name]
+            .as_str()
+            .with_context(|| format!("Hello has no {name}"))?;
+        let seconds: f64 = text.trim_end_matches('s').parse()?;
+        Ok(Duration::from_secs_f64(seconds))
     }
 }
 
@@ -153,55 +192,22 @@ impl Stream {
         self.send(Out::Frame(message)).await
     }
 
-    /// Waits until `check` has an answer about what came, or the time is over. An ended stream has
-    /// nothing more to wait for.
-    pub(crate) async fn until<T>(
-        &self,
-        within: Duration,
-        mut check: impl FnMut(&Log) -> Option<T>,
-    ) -> Option<T> {
-        let deadline = Instant::now() + within;
-        loop {
-            let news = self.shared.news.notified();
-            tokio::pin!(news);
-            news.as_mut().enable();
-            {
-                let log = self.shared.log();
-                if let Some(found) = check(&log) {
-                    return Some(found);
-                }
-                if log.end.is_some() {
-                    return None;
-                }
-            }
-            if tokio::time::timeout_at(deadline, news).await.is_err() {
-                return None;
-            }
-        }
-    }
-
-    /// The first frame from `from` on that matches.
-    pub(crate) async fn find(
+    /// The first frame from `from` on that matches; a failure that shows what came, if none does
+    /// within so long.
+    pub(crate) async fn must_find(
         &self,
         from: usize,
         frame: &Value,
         within: Duration,
-    ) -> Option<(usize, Value)> {
-        self.until(within, |log| find(&log.frames, from, frame))
-            .await
-    }
-
-    /// A time that `Hello` names.
-    pub(crate) async fn timer(&self, name: &str) -> Result<Duration> {
-        let hello = self
-            .until(Duration::from_secs(10), |log| log.hello.clone())
+    ) -> Result<(usize, Value)> {
+        let found = self
+            .shared
+            .until(within, |log| find(&log.frames, from, frame))
             .await;
-        let hello = hello.context("no Hello came")?;
-        let text = hello[name]
-            .as_str()
-            .with_context(|| format!("Hello has no {name}"))?;
-        let seconds: f64 = text.trim_end_matches('s').parse()?;
-        Ok(Duration::from_secs_f64(seconds))
+        found.with_context(|| {
+            let wanted = matching::short(frame);
+            format!("didn't come: {wanted}{}", self.shown(from))
+        })
     }
 
     /// What a failed step shows of the stream.
@@ -242,27 +248,14 @@ pub(crate) fn find(frames: &[Value], from: usize, wanted: &Value) -> Option<(usi
 }
 
 async fn beat(shared: Arc<Shared>, out: mpsc::Sender<Out>) {
-    let interval = loop {
-        let news = shared.news.notified();
-        let hello = shared.log().hello.clone();
-        match hello
-            .as_ref()
-            .and_then(|hello| hello["heartbeat_interval"].as_str())
-        {
-            Some(text) => break text.trim_end_matches('s').parse().unwrap_or(20.0),
-            None => {
-                let _ = tokio::time::timeout(Duration::from_millis(100), news).await;
-            }
-        }
-        if shared.log().end.is_some() {
-            return;
-        }
+    let Ok(interval) = shared.timer("heartbeat_interval", RUN_MAX).await else {
+        return;
     };
     // Not at once: heartbeats of many streams shouldn't fall together.
-    let mut wait = Duration::from_secs_f64(interval * rand::random_range(0.2..0.9));
+    let mut wait = interval.mul_f64(rand::random_range(0.2..0.9));
     while let Ok(frame) = heartbeat() {
         tokio::time::sleep(wait).await;
-        wait = Duration::from_secs_f64(interval);
+        wait = interval;
         if out.send(Out::Frame(frame)).await.is_err() {
             return;
         }

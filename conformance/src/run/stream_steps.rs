@@ -11,6 +11,7 @@ use crate::vars::plain;
 use crate::{api, matching};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,10 +68,8 @@ impl Run<'_> {
             stream.frame(&json!({"identify": identify})).await?;
         }
         if step.ready && step.reads {
-            let found = stream.find(0, &json!({"ready": {}}), WITHIN * 3).await;
-            let Some((index, _)) = found else {
-                bail!("no Ready came{}", stream.shown(0));
-            };
+            let ready = json!({"ready": {}});
+            let (index, _) = stream.must_find(0, &ready, WITHIN * 3).await?;
             stream.pass(index);
         }
         Ok(())
@@ -120,7 +119,7 @@ impl Run<'_> {
         match span {
             Span::Ms(ms) => Ok(Duration::from_millis(*ms)),
             Span::OfHello(of) => {
-                let timer = self.stream(&of.on)?.timer(&of.timer).await?;
+                let timer = self.stream(&of.on)?.shared.timer(&of.timer, WITHIN).await?;
                 Ok(timer.mul_f64(of.times) + Duration::from_millis(of.plus_ms))
             }
         }
@@ -142,14 +141,7 @@ impl Run<'_> {
         let mut at = from;
         for wanted in wanted {
             let wanted = self.fill(wanted)?;
-            let found = stream.find(at, &wanted, within).await;
-            let Some((index, frame)) = found else {
-                bail!(
-                    "didn't come: {}{}",
-                    matching::short(&wanted),
-                    stream.shown(at)
-                );
-            };
+            let (index, frame) = stream.must_find(at, &wanted, within).await?;
             if step.next {
                 let log = stream.shared.log();
                 let between = log.frames.get(at..index).unwrap_or_default();
@@ -163,14 +155,7 @@ impl Run<'_> {
         }
         for wanted in &step.all {
             let wanted = self.fill(wanted)?;
-            let found = stream.find(from, &wanted, within).await;
-            let Some((index, frame)) = found else {
-                bail!(
-                    "didn't come: {}{}",
-                    matching::short(&wanted),
-                    stream.shown(from)
-                );
-            };
+            let (index, frame) = stream.must_find(from, &wanted, within).await?;
             last = last.max(Some(index));
             self.save(&step.save, &frame)?;
         }
@@ -188,14 +173,7 @@ impl Run<'_> {
         if let Some(before) = &step.before {
             let before = self.fill(before)?;
             let within = self.within(step.within.as_ref()).await?;
-            let found = stream.find(from, &before, within).await;
-            let Some((index, _)) = found else {
-                bail!(
-                    "didn't come: {}{}",
-                    matching::short(&before),
-                    stream.shown(from)
-                );
-            };
+            let (index, _) = stream.must_find(from, &before, within).await?;
             stream.pass(index);
             end = index;
         } else {
@@ -224,17 +202,15 @@ impl Run<'_> {
             .filter(|f| matching::mismatch(&wanted, f).is_none());
         let list: Value = fitting.cloned().collect();
         if let Some(count) = &step.count {
-            let count = self.fill(count)?;
             let got = list.as_array().map_or(0, Vec::len);
-            if let Some(why) = matching::mismatch(&count, &got.into()) {
+            if let Some(why) = self.misfit(count, &got.into())? {
                 bail!("how many frames match {wanted}: {why}");
             }
         }
-        if let Some(expected) = &step.list {
-            let expected = self.fill(expected)?;
-            if let Some(why) = matching::mismatch(&expected, &list) {
-                bail!("the frames: {why}");
-            }
+        if let Some(expected) = &step.list
+            && let Some(why) = self.misfit(expected, &list)?
+        {
+            bail!("the frames: {why}");
         }
         self.save(&step.save, &list)
     }
@@ -242,7 +218,7 @@ impl Run<'_> {
     pub(super) async fn ends(&self, step: &Ends) -> Result<()> {
         let stream = self.stream(&step.on)?;
         let within = self.within(step.within.as_ref()).await?;
-        let end = stream.until(within, |log| log.end.clone()).await;
+        let end = stream.shared.until(within, |log| log.end.clone()).await;
         let end = end.or_else(|| stream.shared.log().end.clone());
         if step.never {
             ensure!(end.is_none(), "it ended: {end:?}{}", stream.shown(0));
@@ -252,29 +228,25 @@ impl Run<'_> {
             bail!("it didn't end{}", stream.shown(stream.cursor()));
         };
         if let Some(closing) = &step.closing {
-            let closing = self.fill(closing)?;
-            let log = stream.shared.log();
-            let last = log.frames.iter().find_map(|frame| frame.get("closing"));
-            let came = json!({"closing": last});
-            let why = matching::mismatch(&json!({"closing": closing}), &came);
-            drop(log);
-            if let Some(why) = why {
+            let came = {
+                let log = stream.shared.log();
+                let last = log.frames.iter().find_map(|frame| frame.get("closing"));
+                json!({"closing": last})
+            };
+            if let Some(why) = self.misfit(&json!({"closing": closing}), &came)? {
                 bail!("{why}{}", stream.shown(0));
             }
         }
         if let (Some(status), true) = (&step.status, stream.is_grpc) {
-            let expected = json!({"status": self.fill(status)?});
             let got = json!({"status": end.status.as_ref().map(Failure::to_case)});
-            if let Some(why) = matching::mismatch(&expected, &got) {
+            if let Some(why) = self.misfit(&json!({"status": status}), &got)? {
                 bail!("{why}{}", stream.shown(0));
             }
         }
-        if let (Some(code), false) = (&step.code, stream.is_grpc) {
-            let code = self.fill(code)?;
-            let got = json!(end.code);
-            if let Some(why) = matching::mismatch(&code, &got) {
-                bail!("the close code: {why}{}", stream.shown(0));
-            }
+        if let (Some(code), false) = (&step.code, stream.is_grpc)
+            && let Some(why) = self.misfit(code, &json!(end.code))?
+        {
+            bail!("the close code: {why}{}", stream.shown(0));
         }
         Ok(())
     }
@@ -285,6 +257,7 @@ impl Run<'_> {
             // One that the server ended needs no goodbye.
             let _ = stream.send(Out::End).await;
             stream
+                .shared
                 .until(WITHIN, |log| log.end.as_ref().map(|_| ()))
                 .await;
         }
@@ -309,10 +282,10 @@ impl Run<'_> {
         } else {
             step.kinds.iter().map(String::as_str).collect()
         };
-        let by_topic = |name: &str| -> Result<std::collections::BTreeMap<String, Vec<Value>>> {
+        let by_topic = |name: &str| -> Result<BTreeMap<String, Vec<Value>>> {
             let stream = self.stream(name)?;
             let log = stream.shared.log();
-            let mut topics: std::collections::BTreeMap<String, Vec<Value>> = Default::default();
+            let mut topics: BTreeMap<String, Vec<Value>> = BTreeMap::new();
             for frame in &log.frames {
                 let body = kinds.iter().find_map(|kind| frame.get(kind));
                 if let Some(body) = body {

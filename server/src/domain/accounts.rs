@@ -217,7 +217,6 @@ impl Domain {
         events: Vec<NewEvent>,
     ) -> Result<Made, Error> {
         new.account.name_key = limits::name_key(&new.account.user.username);
-        let most = new.max_owned;
         let made = self.store.create_account(new, events).await;
         made.map_err(|error| match error {
             store::Error::Conflict("username") => Error::new(
@@ -225,7 +224,6 @@ impl Domain {
                 "Another account has this name, or one that looks like it.",
             ),
             store::Error::Conflict("request") => request_reused(),
-            store::Error::LimitReached("bots") => Error::limit("bots", most),
             other => other.into(),
         })
     }

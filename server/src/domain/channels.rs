@@ -9,7 +9,7 @@ use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{
     AuditAction, AuditEntry, Channel, ChannelType, EventBody, Id, Metadata, Role, TopicKey,
 };
-use crate::store::{self, NewEvent};
+use crate::store::NewEvent;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::RwLockWriteGuard;
@@ -204,10 +204,7 @@ impl Domain {
             .store
             .create_channel(channel, caller.user_id, request, most, events, audit)
             .await;
-        let (made, new) = made.map_err(|error| match error {
-            store::Error::LimitReached(what) => Error::limit(what, most),
-            other => other.into(),
-        })?;
+        let (made, new) = made?;
         let (id, kind, name) = wanted;
         if !new && made.id != id && (made.kind != kind || made.name != name) {
             return Err(request_reused());
@@ -361,10 +358,6 @@ impl Domain {
                 .store
                 .add_channel_member(id, user, NAMED_MAX, events, Some(audit))
                 .await;
-            let added = added.map_err(|error| match error {
-                store::Error::LimitReached(what) => Error::limit(what, NAMED_MAX),
-                other => other.into(),
-            });
             if added? {
                 domain.tell_channel(id).await?;
             }

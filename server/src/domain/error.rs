@@ -229,10 +229,7 @@ impl From<store::Error> for Error {
                 "Another change came first; read and try again.",
             ),
             store::Error::NotFound(what) => Error::not_found(what),
-            store::Error::LimitReached(what) => Error::new(
-                Reason::LimitReached,
-                format!("As many as are allowed exist: {what}."),
-            ),
+            store::Error::LimitReached(what, most) => Error::limit(what, most),
             store::Error::Overloaded => overloaded(),
             store::Error::Unavailable(cause) | store::Error::Unusable(cause) => {
                 tracing::error!(cause, "the store refused");

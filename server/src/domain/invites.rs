@@ -4,8 +4,7 @@ use super::audit::change;
 use super::permissions::Action;
 use super::servers::{check_request, request_reused};
 use super::{Caller, Domain, Error, Listed, pages};
-use crate::model::{AuditAction, AuditEntry, Id, Invite, limits};
-use crate::store;
+use crate::model::{AuditAction, AuditEntry, Id, Invite};
 use std::sync::Arc;
 
 /// What codes are made of: nothing that is taken for something else.
@@ -66,10 +65,7 @@ impl Domain {
         self.complete(move |domain| async move {
             let wanted = (invite.server_id, invite.max_uses);
             let made = domain.store.create_invite(invite, request, Some(audit));
-            let made = made.await.map_err(|error| match error {
-                store::Error::LimitReached(what) => Error::limit(what, limits::INVITES_MAX),
-                error => error.into(),
-            })?;
+            let made = made.await?;
             if (made.server_id, made.max_uses) != wanted {
                 return Err(request_reused());
             }

@@ -5,7 +5,7 @@
 
 use super::turns::Turn;
 use super::{Domain, Error};
-use crate::model::{EventBody, Id, Mark, Message, Reaction, limits};
+use crate::model::{EventBody, Id, Mark, Message, Reaction};
 use crate::store::{self, Queued, Reactor};
 use futures::FutureExt as _;
 use std::sync::Arc;
@@ -121,11 +121,9 @@ impl Domain {
         error: store::Error,
     ) -> Result<Marked, Error> {
         match error {
-            store::Error::LimitReached("reactions") => {
-                let most = limits::REACTIONS_MAX as u32;
+            store::Error::LimitReached("reactions", most) => {
                 Err(Error::limit("kinds of reactions of a message", most))
             }
-            store::Error::LimitReached("pins") => Err(Error::limit("pins", limits::PINS_MAX)),
             store::Error::Unavailable(_) => match self.found(marking).await {
                 Ok(Some(marked)) => Ok(marked),
                 Ok(None) => Err(error.into()),

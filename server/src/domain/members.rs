@@ -112,8 +112,6 @@ impl Domain {
             store::Error::Conflict("banned") => {
                 Error::new(Reason::Banned, "The user is banned from this server.")
             }
-            store::Error::LimitReached("members") => Error::limit("members", members_max),
-            store::Error::LimitReached("servers") => Error::limit("servers", servers_max),
             other => other.into(),
         })?;
         Ok((self.server_of(id).await?, member))

@@ -4,7 +4,7 @@ use super::access::may;
 use super::permissions::Action;
 use super::{Caller, Domain, Error, Listed, Reason, pages};
 use crate::model::{AuditAction, AuditEntry, ChannelType, Id, Report, ReportState, Role, limits};
-use crate::store::{self, ReportBounds};
+use crate::store::ReportBounds;
 use std::sync::Arc;
 
 /// Reports of a page, where the caller doesn't say.
@@ -70,13 +70,7 @@ impl Domain {
         };
         self.complete(move |domain| async move {
             let made = domain.store.create_report(report, bounds).await;
-            made.map_err(|error| match error {
-                store::Error::LimitReached("open reports") => {
-                    Error::limit("open reports", bounds.server)
-                }
-                store::Error::LimitReached(what) => Error::limit(what, bounds.reporter),
-                other => other.into(),
-            })
+            Ok(made?)
         })
         .await
     }

@@ -8,7 +8,7 @@ use crate::model::{
     AuditAction, AuditEntry, Channel, ChannelType, EventBody, Id, Member, Metadata, Role, Server,
     TopicKey, Touched, limits,
 };
-use crate::store::{self, NewEvent};
+use crate::store::NewEvent;
 use std::sync::Arc;
 
 /// The name of a server's first channel.
@@ -109,10 +109,7 @@ impl Domain {
             .store
             .create_server(server, owner, general, request, most, events)
             .await;
-        let made = made.map_err(|error| match error {
-            store::Error::LimitReached("servers") => Error::limit("servers", most),
-            other => other.into(),
-        })?;
+        let made = made?;
         if made.0.id != id && made.0.name != name {
             return Err(request_reused());
         }

@@ -3,7 +3,6 @@
 use super::accounts::on_user;
 use super::{Caller, Domain, Error};
 use crate::model::{EventBody, Id, Metadata, Touched, User, limits};
-use crate::store;
 use std::sync::Arc;
 
 /// Profiles read at once.
@@ -80,11 +79,7 @@ impl Domain {
         self.profile(other).await?;
         self.complete(|domain| async move {
             let _changing = domain.changing_block(id, other);
-            let blocked = domain.store.block(id, other).await;
-            blocked.map_err(|error| match error {
-                store::Error::LimitReached(what) => Error::limit(what, limits::BLOCKS_MAX),
-                error => error.into(),
-            })
+            Ok(domain.store.block(id, other).await?)
         })
         .await
     }

@@ -7,7 +7,6 @@ use crate::model::{
     ChannelType, DeadLetter, Id, Message, QueuedEvent, Webhook, WebhookData, WebhookEvent,
 };
 use crate::outgoing::{Rules, SigningKey, Target};
-use crate::store;
 use futures::future::BoxFuture;
 use std::sync::Arc;
 
@@ -83,10 +82,7 @@ impl Domain {
         self.complete(move |domain| async move {
             let wanted = (webhook.server_id, webhook.url.clone(), webhook.events);
             let made = domain.store.create_webhook(webhook, request, most).await;
-            let made = made.map_err(|error| match error {
-                store::Error::LimitReached(_) => Error::limit("webhooks", most),
-                other => other.into(),
-            })?;
+            let made = made?;
             if (made.server_id, made.url.clone(), made.events) != wanted {
                 return Err(request_reused());
             }

@@ -41,7 +41,7 @@ pub struct ReactedTo {
 #[async_trait]
 pub trait Marks: Send + Sync {
     /// Adds a reaction, or takes one back (`present` false). Idempotent. A message has 20 kinds at
-    /// most: another one is `LimitReached("reactions")`. Counts are right whatever runs at once.
+    /// most: another one is `LimitReached("reactions", 20)`. Counts are right whatever runs at once.
     fn react(&self, reactor: Reactor, present: bool) -> Queued<Tally>;
     /// Takes all reactions of a kind, or of every kind (empty), from a message; false if there were
     /// none. It is short, however many there are.
@@ -53,7 +53,7 @@ pub trait Marks: Send + Sync {
     /// The reactions of a user of kinds above `after`, ascending, at most `limit`.
     async fn reactions_of(&self, user: Id, after: Id, limit: u32) -> Result<Vec<ReactedTo>, Error>;
     /// Pins a message, in front of all pins before; `pin` is the least id that its place has. False
-    /// if it is pinned. A channel has 50 pins at most: another one is `LimitReached("pins")`.
+    /// if it is pinned. A channel has 50 pins at most: another one is `LimitReached("pins", 50)`.
     fn pin(&self, channel: Id, message: Id, user: Id, pin: Id) -> Queued<bool>;
     /// Unpins a message; false if it isn't pinned.
     fn unpin(&self, channel: Id, message: Id) -> Queued<bool>;

@@ -41,9 +41,10 @@ pub enum Error {
     /// What the change is about doesn't exist (any more); nothing was written.
     #[error("not found: {0}")]
     NotFound(&'static str),
-    /// A stored bound (members, channels, servers a user) is reached; nothing was written.
-    #[error("limit reached: {0}")]
-    LimitReached(&'static str),
+    /// A stored bound (members, channels, servers a user) is reached: of what, and how many may be.
+    /// Nothing was written.
+    #[error("limit reached: {0}, {1}")]
+    LimitReached(&'static str, u32),
     /// The queue of writes is full; nothing was written.
     #[error("overloaded")]
     Overloaded,

@@ -167,7 +167,7 @@ impl Channels for Sqlite {
                         .fetch_one(&mut tx.connection)
                         .await?;
                 if named > i64::from(max_members) {
-                    return Err(Error::LimitReached("members"));
+                    return Err(Error::LimitReached("members", max_members));
                 }
                 audit::write_some(tx, audit).await?;
                 outbox::publish(tx, events).await?;
@@ -246,7 +246,7 @@ async fn room(tx: &mut Tx, server: Id, max_channels: u32) -> Result<(), Error> {
         return Err(Error::NotFound("server"));
     }
     if channels >= i64::from(max_channels) {
-        return Err(Error::LimitReached("channels"));
+        return Err(Error::LimitReached("channels", max_channels));
     }
     Ok(())
 }
@@ -259,7 +259,7 @@ async fn direct_room(tx: &mut Tx, creator: Id, max_channels: u32) -> Result<(), 
             .fetch_one(&mut tx.connection)
             .await?;
     if made >= i64::from(max_channels) {
-        return Err(Error::LimitReached("direct channels"));
+        return Err(Error::LimitReached("direct channels", max_channels));
     }
     Ok(())
 }

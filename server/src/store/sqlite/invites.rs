@@ -55,7 +55,7 @@ pub(super) async fn insert(tx: &mut Tx, invite: &Invite) -> Result<(), Error> {
         return Err(Error::NotFound("server"));
     }
     if open >= i64::from(limits::INVITES_MAX) {
-        return Err(Error::LimitReached("invites"));
+        return Err(Error::LimitReached("invites", limits::INVITES_MAX));
     }
     let done = sqlx::query("INSERT INTO invites VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
         .bind(invite.code.as_str())

@@ -145,7 +145,10 @@ async fn add(tx: &mut Tx, message: Message, reactor: Reactor) -> Result<Tally, E
     let at = match kinds.iter().position(|kind| kind.emoji == reactor.emoji) {
         Some(at) => at,
         None if kinds.len() >= limits::REACTIONS_MAX => {
-            return Err(Error::LimitReached("reactions"));
+            return Err(Error::LimitReached(
+                "reactions",
+                limits::REACTIONS_MAX as u32,
+            ));
         }
         None => {
             kinds.push(new_kind(tx, &reactor).await?);
@@ -262,7 +265,7 @@ async fn insert_pin(
             .fetch_one(&mut tx.connection)
             .await?;
     if pins >= i64::from(limits::PINS_MAX) {
-        return Err(Error::LimitReached("pins"));
+        return Err(Error::LimitReached("pins", limits::PINS_MAX));
     }
     sqlx::query("INSERT INTO pins VALUES (?, ?, ?, ?)")
         .bind(channel)

@@ -151,10 +151,10 @@ pub(super) async fn add(
         invites::spend(tx, &member, &code).await?;
     }
     if members >= i64::from(max_members) {
-        return Err(Error::LimitReached("members"));
+        return Err(Error::LimitReached("members", max_members));
     }
     if count(tx, member.user_id).await? >= i64::from(max_servers) {
-        return Err(Error::LimitReached("servers"));
+        return Err(Error::LimitReached("servers", max_servers));
     }
     insert(tx, &member).await?;
     sqlx::query("UPDATE servers SET member_count = member_count + 1 WHERE id = ?")

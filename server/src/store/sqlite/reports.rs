@@ -78,10 +78,13 @@ pub(super) async fn create(
         return Err(Error::NotFound("server"));
     }
     if own >= i64::from(bounds.reporter) {
-        return Err(Error::LimitReached("open reports of yours"));
+        return Err(Error::LimitReached(
+            "open reports of yours",
+            bounds.reporter,
+        ));
     }
     if open >= i64::from(bounds.server) {
-        return Err(Error::LimitReached("open reports"));
+        return Err(Error::LimitReached("open reports", bounds.server));
     }
     let done = sqlx::query(
         "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, 0, 0, '') ON CONFLICT DO NOTHING",

@@ -30,7 +30,7 @@ impl Servers for Sqlite {
                 }
                 users::require(tx, server.owner_id).await?;
                 if members::count(tx, server.owner_id).await? >= i64::from(max_servers) {
-                    return Err(Error::LimitReached("servers"));
+                    return Err(Error::LimitReached("servers", max_servers));
                 }
                 let server = insert(tx, server).await?;
                 members::insert(tx, &owner).await?;

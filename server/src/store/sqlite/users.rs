@@ -214,7 +214,7 @@ async fn owner(tx: &mut Tx, new: &NewAccount) -> Result<(), Error> {
     .fetch_one(&mut tx.connection)
     .await?;
     if owned >= i64::from(new.max_owned) {
-        return Err(Error::LimitReached("bots"));
+        return Err(Error::LimitReached("bots", new.max_owned));
     }
     Ok(())
 }
@@ -341,7 +341,7 @@ async fn block(tx: &mut Tx, user: Id, other: Id) -> Result<(), Error> {
         .fetch_one(&mut tx.connection)
         .await?;
     if done.rows_affected() == 1 && blocks > i64::from(limits::BLOCKS_MAX) {
-        return Err(Error::LimitReached("blocks"));
+        return Err(Error::LimitReached("blocks", limits::BLOCKS_MAX));
     }
     Ok(())
 }

@@ -288,7 +288,7 @@ async fn insert(tx: &mut Tx, webhook: &Webhook, max: u32) -> Result<(), Error> {
         return Err(Error::NotFound("server"));
     }
     if count >= i64::from(max) {
-        return Err(Error::LimitReached("webhooks"));
+        return Err(Error::LimitReached("webhooks", max));
     }
     sqlx::query(
         "INSERT INTO webhooks (id, server_id, creator_id, url, events, enabled, disabled_reason,

@@ -94,7 +94,7 @@ pub(crate) async fn a_server_has_so_many_channels_at_most<P: Place>() {
     assert!(make(50, SERVER).await.unwrap().1);
     let full = make(51, SERVER).await;
     assert!(
-        matches!(full, Err(Error::LimitReached("channels"))),
+        matches!(full, Err(Error::LimitReached("channels", 2))),
         "{full:?}"
     );
     let nowhere = make(51, 999).await;
@@ -120,7 +120,7 @@ pub(crate) async fn a_user_makes_so_many_direct_channels_at_most<P: Place>() {
     assert!(make(61, 1, &[1, 2, 3]).await.unwrap().1);
     let more = make(62, 1, &[1, 3]).await;
     assert!(
-        matches!(more, Err(Error::LimitReached("direct channels"))),
+        matches!(more, Err(Error::LimitReached("direct channels", 2))),
         "{more:?}"
     );
     // One that is there is given back.
@@ -138,7 +138,7 @@ pub(crate) async fn a_channel_has_so_many_members_at_most<P: Place>() {
     assert!(add(1).await.unwrap() && add(2).await.unwrap());
     let full = add(3).await;
     assert!(
-        matches!(full, Err(Error::LimitReached("members"))),
+        matches!(full, Err(Error::LimitReached("members", 2))),
         "{full:?}"
     );
     assert!(!add(2).await.unwrap(), "it is in already");

@@ -134,7 +134,7 @@ pub(crate) async fn a_message_has_twenty_kinds_at_most<P: Place>() {
     }
     let refused = world.store.react(reactor(100, 1, "more"), true).await;
     assert!(
-        matches!(refused, Err(Error::LimitReached("reactions"))),
+        matches!(refused, Err(Error::LimitReached("reactions", 20))),
         "{refused:?}"
     );
     assert_eq!(react(&world, 100, 2, "7").await.reaction.count, 2);
@@ -275,7 +275,7 @@ pub(crate) async fn a_channel_has_fifty_pins_at_most<P: Place>() {
     }
     let refused = world.store.pin(CHANNEL, 150, 1, 999).await;
     assert!(
-        matches!(refused, Err(Error::LimitReached("pins"))),
+        matches!(refused, Err(Error::LimitReached("pins", 50))),
         "{refused:?}"
     );
     assert!(!world.store.pin(CHANNEL, 100, 1, 999).await.unwrap());

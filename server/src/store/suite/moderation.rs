@@ -408,13 +408,13 @@ pub(crate) async fn so_many_reports_are_open_at_most<P: Place>() {
     make(202, 2).await.unwrap();
     let own = make(203, 2).await;
     assert!(
-        matches!(own, Err(Error::LimitReached("open reports of yours"))),
+        matches!(own, Err(Error::LimitReached("open reports of yours", 2))),
         "{own:?}"
     );
     make(204, 3).await.unwrap();
     let full = make(205, 3).await;
     assert!(
-        matches!(full, Err(Error::LimitReached("open reports"))),
+        matches!(full, Err(Error::LimitReached("open reports", 3))),
         "{full:?}"
     );
     let elsewhere = Report {

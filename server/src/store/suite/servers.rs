@@ -174,12 +174,12 @@ pub(crate) async fn bounds_of_members_and_servers_hold<P: Place>() {
     assert!(add(SERVER, 2, 2, 1).await.unwrap().1);
     let full = add(SERVER, 3, 2, 1).await;
     assert!(
-        matches!(full, Err(Error::LimitReached("members"))),
+        matches!(full, Err(Error::LimitReached("members", 2))),
         "{full:?}"
     );
     let many = add(20, 2, 9, 1).await;
     assert!(
-        matches!(many, Err(Error::LimitReached("servers"))),
+        matches!(many, Err(Error::LimitReached("servers", 1))),
         "{many:?}"
     );
     assert_eq!(count(&world).await, 2);
@@ -284,7 +284,7 @@ pub(crate) async fn a_server_has_a_thousand_open_invitations_at_most<P: Place>()
     create("almost".into(), 0, 0).await.unwrap();
     let full = create("more".into(), 0, 0).await;
     assert!(
-        matches!(full, Err(Error::LimitReached("invites"))),
+        matches!(full, Err(Error::LimitReached("invites", 1000))),
         "{full:?}"
     );
     let joined = member(SERVER, 2, Role::Member);
@@ -459,7 +459,7 @@ pub(crate) async fn who_is_in_many_servers_makes_no_more<P: Place>() {
     assert_eq!(make(20, "a").await.unwrap().0.id, 20);
     let more = make(30, "b").await;
     assert!(
-        matches!(more, Err(Error::LimitReached("servers"))),
+        matches!(more, Err(Error::LimitReached("servers", 2))),
         "{more:?}"
     );
     // A repeat makes nothing.

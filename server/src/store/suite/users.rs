@@ -218,7 +218,7 @@ pub(crate) async fn blocks_count_both_ways_and_are_bounded<P: Place>() {
     }
     let more = world.store.block(1, 5000).await;
     assert!(
-        matches!(more, Err(Error::LimitReached("blocks"))),
+        matches!(more, Err(Error::LimitReached("blocks", 1000))),
         "{more:?}"
     );
     world.store.block(1, 2).await.unwrap();
@@ -313,7 +313,10 @@ pub(crate) async fn an_owner_has_so_many_accounts_at_most<P: Place>() {
     create(5).await.unwrap();
     create(6).await.unwrap();
     let full = create(7).await;
-    assert!(matches!(full, Err(Error::LimitReached("bots"))), "{full:?}");
+    assert!(
+        matches!(full, Err(Error::LimitReached("bots", 2))),
+        "{full:?}"
+    );
     let owned = |before, limit| world.store.owned_by(2, before, limit);
     let ids = |users: Vec<User>| users.iter().map(|user| user.id).collect::<Vec<_>>();
     assert_eq!(ids(owned(Id::MAX, 9).await.unwrap()), [6, 5]);

@@ -98,7 +98,7 @@ pub(crate) async fn a_webhook_is_read_as_it_was_written<P: Place>() {
     assert_eq!(create(101, SERVER, request).await.unwrap(), made);
     create(102, SERVER, None).await.unwrap();
     let full = create(103, SERVER, None).await;
-    assert!(matches!(full, Err(Error::LimitReached("webhooks"))));
+    assert!(matches!(full, Err(Error::LimitReached("webhooks", 2))));
     create(104, 0, None).await.unwrap();
     let nowhere = create(105, 99, None).await;
     assert!(matches!(nowhere, Err(Error::NotFound("server"))));
