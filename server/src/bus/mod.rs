@@ -205,8 +205,17 @@ pub struct Device {
     /// Its credential's id.
     pub credential: Id,
     /// The device's name, perhaps empty. A new session of the same credential and device takes the
-    /// place of one that ended: no status of the old one is shown any longer.
+    /// place of one that ended, or, if the device has a name, will end: no status of the old one is
+    /// shown any longer. (Several sessions without a name may live side by side.)
     pub name: String,
+}
+
+impl Device {
+    /// Whether a new session takes this one's place.
+    #[must_use]
+    pub fn is_place_of(&self, new: &Device) -> bool {
+        self.credential == new.credential && self.name == new.name
+    }
 }
 
 /// What a user sets of its presence.

@@ -215,10 +215,8 @@ impl Presences for LocalPresences {
             active_at: self.0.gone.get(&id).unwrap_or_default(),
             ..User::default()
         });
-        user.sessions.retain(|old| {
-            let same = old.device.credential == device.credential && old.device.name == device.name;
-            old.until.is_none() || !same
-        });
+        user.sessions
+            .retain(|old| old.until.is_none() || !old.device.is_place_of(&device));
         if user.sessions.len() >= SESSIONS_MAX {
             let mut ended = user.sessions.iter().enumerate();
             let first = ended.find(|(_, session)| session.until.is_some());
@@ -292,13 +290,22 @@ impl Presences for LocalPresences {
         let grace = if off { Duration::ZERO } else { self.0.grace };
         let until = self.0.clock.elapsed() + grace;
         let mut state = self.0.lock();
-        let session = state.users.get_mut(&id).and_then(|user| {
-            let mut sessions = user.sessions.iter_mut();
-            sessions.find(|s| s.device.serial == serial && s.until.is_none())
-        });
-        if let Some(session) = session
-            && !mutation::on("presence_kept")
-        {
+        let Some(user) = state.users.get_mut(&id) else {
+            return Ok(());
+        };
+        let mut sessions = user.sessions.iter();
+        let at = sessions.position(|s| s.device.serial == serial && s.until.is_none());
+        let Some(at) = at.filter(|_| !mutation::on("presence_kept")) else {
+            return Ok(());
+        };
+        let (session, later) = user.sessions[at..].split_first_mut().expect("it is there");
+        // Who came back before this was known to be over has its place already.
+        let is_back =
+            |new: &Session| new.until.is_none() && session.device.is_place_of(&new.device);
+        if !session.device.name.is_empty() && later.iter().any(is_back) {
+            user.sessions.remove(at);
+            state.mark(id);
+        } else {
             session.until = Some(until);
             state.ended.push_back((until, id));
         }

@@ -157,6 +157,7 @@ macro_rules! contract_suite {
                 a_user_shows_the_most_present_of_its_sessions,
                 a_reconnect_within_the_grace_shows_nothing,
                 who_comes_back_hidden_is_hidden_at_once,
+                who_came_back_before_it_was_gone_shows_as_it_came,
                 who_hides_tells_nothing,
                 who_does_nothing_for_five_minutes_is_idle,
                 changes_within_a_tick_are_one,

@@ -140,6 +140,26 @@ pub(crate) async fn who_comes_back_hidden_is_hidden_at_once<P: Place>() {
     assert_eq!(watch.told(7), Status::Offline);
 }
 
+pub(crate) async fn who_came_back_before_it_was_gone_shows_as_it_came<P: Place>() {
+    let mut watch = Watch::new::<P>().await;
+    watch.open(7, 1, Status::DoNotDisturb).await;
+    watch.tick().await;
+    let again = Device {
+        serial: 2,
+        ..device(7, 1)
+    };
+    watch.presences.open(again, Status::Idle).await.unwrap();
+    watch.close(7, 1).await;
+    assert_eq!(watch.now(7).await.status, Status::Idle);
+    watch.tick().await;
+    assert_eq!(watch.told(7), Status::Idle);
+    watch.close(7, 2).await;
+    watch.ticks(19).await;
+    assert_eq!(watch.told(7), Status::Idle, "within its grace");
+    watch.ticks(1).await;
+    assert_eq!(watch.told(7), Status::Offline);
+}
+
 pub(crate) async fn who_hides_tells_nothing<P: Place>() {
     let mut watch = Watch::new::<P>().await;
     watch.open(7, 1, Status::Online).await;
