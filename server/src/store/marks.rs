@@ -41,7 +41,8 @@ pub struct ReactedTo {
 #[async_trait]
 pub trait Marks: Send + Sync {
     /// Adds a reaction, or takes one back (`present` false). Idempotent. A message has 20 kinds at
-    /// most: another one is `LimitReached("reactions", 20)`. Counts are right whatever runs at once.
+    /// most: another one is `LimitReached("reactions", 20)`. Counts are right whatever runs at
+    /// once.
     fn react(&self, reactor: Reactor, present: bool) -> Queued<Tally>;
     /// Takes all reactions of a kind, or of every kind (empty), from a message; false if there were
     /// none. It is short, however many there are.

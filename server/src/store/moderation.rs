@@ -98,8 +98,8 @@ pub trait Moderation: Send + Sync {
         audit: AuditEntry,
     ) -> Result<Deleted, Error>;
     /// Stores a report, or answers the open one of the same reporter and message. A server that
-    /// isn't there (any more) is `NotFound("server")`; beyond the bounds it is
-    /// `LimitReached("open reports", …)` (of the server) or `LimitReached("open reports of yours", …)`.
+    /// isn't there (any more) is `NotFound("server")`; beyond the bounds it is `LimitReached`, of
+    /// the server's `"open reports"` or of `"open reports of yours"`.
     async fn create_report(&self, report: Report, bounds: ReportBounds) -> Result<Report, Error>;
     /// A server's reports, of one state or all, with ids below `before`, newest first, at most
     /// `limit`.
