@@ -308,6 +308,7 @@ impl Relay for LocalTopics {
                 payload,
                 signal,
                 message_id: 0,
+                operation: None,
             };
             state.accept(
                 publication(draft, position),
