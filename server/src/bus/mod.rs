@@ -4,8 +4,14 @@
 //! backend to the contracts of the traits here.
 
 pub mod local;
+mod reservations;
 #[cfg(test)]
 mod suite;
+
+pub use reservations::{
+    Looked, Operation, OperationKind, Overdue, Pending, Reservations, Reserve, Reserved, Revise,
+    Revised, Settled, Ticket,
+};
 
 use crate::model::{Id, Position, Presence, Session, Signal, Status, TopicKey, Touched, UnixMs};
 use async_trait::async_trait;
@@ -21,6 +27,13 @@ pub enum Error {
     /// A bound of the bus is reached.
     #[error("overloaded")]
     Overloaded,
+    /// The bus forgot the operation meanwhile, or it took too long: nothing was published, and it
+    /// is pending again. Its outcome is unknown until [`Pending`] tells it.
+    #[error("the bus no longer knows the operation")]
+    Refused,
+    /// The message is deleted: what else became of it is published no more.
+    #[error("the message is deleted")]
+    Deleted,
 }
 
 /// An event to publish to a channel's topic.
@@ -34,6 +47,8 @@ pub struct Draft {
     pub signal: Signal,
     /// The new message's id; 0 for other events.
     pub message_id: Id,
+    /// What it ends, where it tells of something that was reserved.
+    pub operation: Option<Operation>,
 }
 
 /// A published event, as every subscriber gets it.
@@ -84,8 +99,9 @@ pub enum TransientKind {
 /// store, whose events a backend takes in as the store's `Relay`, with their positions.
 #[async_trait]
 pub trait Topics: Send + Sync + 'static {
-    /// One atomic step: raises `seq` by exactly one, appends to the ring, tells the subscribers.
-    /// Answers the position.
+    /// One atomic step: raises `seq` by exactly one, appends to the ring, tells the subscribers,
+    /// ends the operation. Answers the position. Of an operation that has ended nothing is told
+    /// again. It may be `Refused` or `Deleted`.
     async fn publish(&self, draft: Draft) -> Result<Position, Error>;
     /// The topic's position now. Of a channel never heard of: the epoch of its first event, seq 0.
     async fn position(&self, topic: TopicKey) -> Result<Position, Error>;
@@ -99,6 +115,8 @@ pub trait Topics: Send + Sync + 'static {
     async fn announce(&self, transient: Transient) -> Result<(), Error>;
     /// Forgets what no ring need keep any more; to be called now and then.
     async fn trim(&self) -> Result<(), Error>;
+    /// Fails if the bus can't be reached.
+    async fn check(&self) -> Result<(), Error>;
     /// A new subscriber with no topics yet.
     fn subscriber(&self) -> (Arc<dyn Subscriber>, Feed);
 }
@@ -126,51 +144,6 @@ pub enum Delivery {
 
 /// Where a subscriber's events come out, in the order of their positions per topic. Bounded.
 pub type Feed = tokio::sync::mpsc::Receiver<Delivery>;
-
-/// A reservation asked for.
-#[derive(Clone, Debug)]
-pub struct Reserve {
-    /// The channel.
-    pub channel: Id,
-    /// The author.
-    pub author: Id,
-    /// The author's nonce; empty for none.
-    pub nonce: String,
-    /// A hash of what is sent under the nonce.
-    pub content_hash: u64,
-    /// The new id must be above this one (the message answered, or edited); 0 for none.
-    pub above: Id,
-}
-
-/// How a reservation ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reserved {
-    /// The caller has this new id, above all that were accepted in the channel before.
-    New(Id),
-    /// The nonce is in use: by this id, with this hash of content. It may not be persisted yet.
-    Existing {
-        /// The earlier message's id.
-        id: Id,
-        /// The hash of its content.
-        content_hash: u64,
-    },
-}
-
-/// Ids and nonces. An id is above all that were given out before it in the channel, and above those
-/// that the store had at the start, whatever the clock says; and not before the clock's time.
-#[async_trait]
-pub trait Reservations: Send + Sync + 'static {
-    /// Reserves an id, and the nonce for ten minutes: of an author in a channel, however many ask
-    /// at once, one is told `New`.
-    async fn reserve(&self, reserve: Reserve) -> Result<Reserved, Error>;
-    /// Gives a nonce back whose message is known not to have been stored. The next to ask has it.
-    async fn release(&self, channel: Id, author: Id, nonce: &str);
-    /// A Snowflake for anything that isn't a message, and for revisions: above `above`.
-    fn mint(&self, above: Id) -> Result<Id, Error>;
-    /// How far the latest id is ahead of the clock, in milliseconds; 0 where it isn't. More than a
-    /// moment means that some clock was wrong once.
-    fn ahead_ms(&self) -> i64;
-}
 
 /// What the cache knows of a session.
 #[derive(Clone, Debug)]
@@ -282,6 +255,8 @@ pub struct Handle {
     pub topics: Arc<dyn Topics>,
     /// Ids and nonces.
     pub reservations: Arc<dyn Reservations>,
+    /// What was reserved and didn't end.
+    pub pending: Arc<dyn Pending>,
     /// Sessions.
     pub sessions: Arc<dyn SessionCache>,
     /// Who is here.

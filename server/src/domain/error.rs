@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 /// How long to wait where something is overloaded or away for now.
-const RETRY_SOON: Duration = Duration::from_secs(1);
+pub(super) const RETRY_SOON: Duration = Duration::from_secs(1);
 
 /// The canonical codes in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,8 +245,17 @@ impl From<store::Error> for Error {
 
 impl From<bus::Error> for Error {
     fn from(error: bus::Error) -> Self {
-        tracing::error!(%error, "the bus refused");
-        overloaded()
+        match error {
+            bus::Error::Deleted => return Error::not_found("message"),
+            bus::Error::Overloaded => return overloaded(),
+            bus::Error::Refused => {}
+            bus::Error::Unavailable(_) => tracing::error!(%error, "the bus refused"),
+        }
+        Error::new(
+            Reason::StoreUnavailable,
+            "The bus can't be reached now; whether it was done is unknown.",
+        )
+        .retry_after(RETRY_SOON)
     }
 }
 

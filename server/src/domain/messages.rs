@@ -2,10 +2,9 @@
 
 use super::hook::Draft;
 use super::permissions::Action;
-use super::send::Change;
 use super::turns::Turn;
 use super::{Caller, Domain, Error};
-use crate::bus::{Transient, TransientKind};
+use crate::bus::{OperationKind, Transient, TransientKind};
 use crate::frames;
 use crate::model::{AuditAction, AuditEntry, Channel, Id, Mentions, Message, limits};
 use crate::mutation;
@@ -113,10 +112,10 @@ impl Domain {
     ) -> Result<Message, Error> {
         // The event carries what stands on the message, which the latest event says: so it comes in
         // the order in which that was written.
-        let (written, mut turn) = {
+        let (written, operation, mut turn) = {
             let mut latest = self.turns.hold(message.channel_id).await;
-            let above = message.id.max(message.revision);
-            message.revision = self.bus.reservations.mint(above)?;
+            let operation = self.reserve_change(OperationKind::Edit, &message).await?;
+            message.revision = operation.revision;
             message.edited_at = self.now();
             message.mentions.clone_from(&mentions.users);
             message.groups = mentions.groups;
@@ -129,14 +128,14 @@ impl Domain {
                 message.revision,
                 message.edited_at,
             );
-            (written, Turn::after(&mut latest))
+            (written, operation, Turn::after(&mut latest))
         };
         let row = match written.await {
             Ok(row) => row,
-            Err(error) => self.settle(Change::Updated, &message, error).await?,
+            Err(error) => self.settle(&operation, error).await?,
         };
         turn.come().await;
-        self.publish(Change::Updated, row.clone()).await?;
+        self.publish(&operation, row.clone()).await?;
         if row.deleted {
             return Err(Error::not_found("message"));
         }
@@ -183,29 +182,19 @@ impl Domain {
         mut message: Message,
         audit: Option<AuditEntry>,
     ) -> Result<(), Error> {
-        message.revision = self
-            .bus
-            .reservations
-            .mint(message.id.max(message.revision))?;
+        let operation = self.reserve_change(OperationKind::Delete, &message).await?;
+        message.revision = operation.revision;
         if mutation::on("deleted_content_stays") {
             message.deleted = true;
-            return self.publish(Change::Deleted, message).await;
+            return self.publish(&operation, message).await;
         }
         let (channel, id) = (message.channel_id, message.id);
         let deleted = self.store.delete(channel, id, message.revision, audit);
         let row = match deleted.await {
             Ok(row) => row,
-            Err(error) => self.settle(Change::Deleted, &message, error).await?,
+            Err(error) => self.settle(&operation, error).await?,
         };
-        self.publish(Change::Deleted, row).await
-    }
-
-    /// Tells of messages that were deleted, in their order.
-    pub(super) async fn tell_deleted(&self, rows: Vec<Message>) -> Result<(), Error> {
-        for row in rows {
-            self.publish(Change::Deleted, row).await?;
-        }
-        Ok(())
+        self.publish(&operation, row).await
     }
 
     /// Shows a channel's viewers that the caller types.

@@ -5,27 +5,20 @@
 //! is known.
 
 use super::accounts::on_user;
-use super::nonces::{hash, nonce_reused, repeat};
+use super::nonces::{hash, repeat};
 use super::permissions::Action;
-use super::turns::{Latest, Turn};
+use super::places::{Place, send_of};
+use super::turns::Turn;
 use super::{Caller, Domain, Error, Reason, hook};
-use crate::bus::{Draft, Reserve, Reserved};
-use crate::frames;
-use crate::model::{
-    Channel, ChannelType, EventBody, Id, Mentions, Message, Metadata, TopicKey, limits,
-};
+use crate::bus::{Operation, Reserve};
+use crate::model::{Channel, ChannelType, EventBody, Id, Mentions, Message, Metadata, limits};
 use crate::mutation;
-use crate::store::{self, Inserted, Insertion};
+use crate::store::{Inserted, Insertion};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::MutexGuard;
 
 /// All of a send, edit or delete; beyond it the outcome is unknown to the caller.
 pub const DEADLINE: Duration = Duration::from_secs(5);
-/// A publication is tried so often before it is given up.
-const PUBLISH_TRIES: u32 = 8;
-/// What the store can't tell is asked again for so long.
-const FOLLOW_UP: Duration = Duration::from_secs(600);
 
 /// A message to send.
 #[derive(Clone, Debug, Default)]
@@ -44,34 +37,6 @@ pub struct SendMessage {
     pub metadata: Metadata,
 }
 
-/// What happens to a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    Created,
-    Updated,
-    Deleted,
-}
-
-impl Change {
-    /// Whether the row shows that the change, or a later one, was written.
-    fn is_in(self, row: &Message, revision: i64) -> bool {
-        match self {
-            Change::Created => true,
-            Change::Updated => row.deleted || row.revision >= revision,
-            Change::Deleted => row.deleted,
-        }
-    }
-
-    /// The event that tells of the row as it now is: deleted is final.
-    fn body(self, row: Message) -> EventBody {
-        match self {
-            _ if row.deleted => EventBody::MessageDeleted(row),
-            Change::Created => EventBody::MessageCreated(row),
-            Change::Updated | Change::Deleted => EventBody::MessageUpdated(row),
-        }
-    }
-}
-
 /// A message with its place in the channel. Whoever has one sees it through, or its channel waits
 /// for nothing but hears nothing of it either.
 pub struct Accepted {
@@ -81,17 +46,9 @@ pub struct Accepted {
 
 enum Stage {
     /// Its insertion is queued.
-    Queued(Insertion, Turn),
-    /// It repeats this one, which is stored.
-    Stored,
-}
-
-/// What a message finds in its channel.
-enum Place<'a> {
-    /// This id, and the channel to itself until it is queued.
-    New(Id, MutexGuard<'a, Latest>),
-    /// The message that it repeats.
-    Taken(Message),
+    Queued(Insertion, Turn, Operation),
+    /// It repeats this one, which is stored; and is published if it wasn't.
+    Stored(Option<(Turn, Operation)>),
 }
 
 impl Accepted {
@@ -120,6 +77,7 @@ impl Domain {
         caller: &Caller,
         send: SendMessage,
     ) -> Result<Accepted, Error> {
+        let heard = self.bus.reservations.heard(send.channel_id);
         self.check_send(&send)?;
         let channel = self
             .authorise(caller, send.channel_id, Action::Write)
@@ -132,7 +90,7 @@ impl Domain {
             return Err(Error::new(Reason::ReplyNotFound, message));
         }
         let slow = self.refuse_early(caller, &channel, &send.nonce).await?;
-        let accepted = self.accept(caller, &channel, send).await;
+        let accepted = self.accept(caller, &channel, send, heard).await;
         // What didn't become a new message didn't take the user's turn.
         if slow && !matches!(&accepted, Ok(accepted) if accepted.is_new()) {
             self.slow_mode.forget(channel.id, caller.user_id);
@@ -146,6 +104,7 @@ impl Domain {
         caller: &Caller,
         channel: &Channel,
         mut send: SendMessage,
+        heard: i64,
     ) -> Result<Accepted, Error> {
         let (content_hash, author) = (hash(&send), caller.user_id);
         let rewritten = self.reviewed(caller, channel, &send).await?;
@@ -160,24 +119,38 @@ impl Domain {
             nonce: send.nonce.clone(),
             content_hash,
             above: send.reply_to,
+            repeat: send.attempt > 0,
+            heard,
+            looked: None,
         };
-        // No await from here on: what is queued is also seen through.
+        let message = |id| Message {
+            sent_hash,
+            ..message_of(id, author, send, mentions)
+        };
+        // What is queued is also seen through: no await after that.
         Ok(match self.place(reserve).await? {
-            Place::New(id, mut latest) => {
+            Place::New(ticket, mut latest) => {
                 // A minute back.
                 let fall = i64::from(mutation::nth("ids_unordered", 3)) * (60_000 << 22);
-                let id = id - fall;
-                let message = Message {
-                    sent_hash,
-                    ..message_of(id, author, send, mentions)
-                };
-                let stage = Stage::Queued(self.queue(&message), Turn::after(&mut latest));
+                let id = ticket.id - fall;
+                let message = message(id);
+                let operation = send_of(&message, ticket.epoch);
+                let turn = Turn::after(&mut latest);
+                let stage = Stage::Queued(self.queue(&message), turn, operation);
                 Accepted { message, stage }
             }
-            Place::Taken(message) => Accepted {
-                message,
-                stage: Stage::Stored,
-            },
+            Place::Taken(original, ticket) => {
+                let message = repeat(original, &message(0))?;
+                let unpublished = match ticket {
+                    Some(ticket) => {
+                        let turn = Turn::after(&mut *self.turns.hold(channel.id).await);
+                        Some((turn, send_of(&message, ticket.epoch)))
+                    }
+                    None => None,
+                };
+                let stage = Stage::Stored(unpublished);
+                Accepted { message, stage }
+            }
         })
     }
 
@@ -204,31 +177,6 @@ impl Domain {
         self.review(draft).await
     }
 
-    /// A repeat whose original isn't stored (yet) gets a place of its own: whichever of the two
-    /// comes second finds the first by its nonce, and neither is seen after what came later.
-    async fn place(&self, reserve: Reserve) -> Result<Place<'_>, Error> {
-        let again = Reserve {
-            nonce: String::new(),
-            ..reserve
-        };
-        let latest = self.turns.hold(again.channel).await;
-        let (id, content_hash) = match self.bus.reservations.reserve(reserve).await? {
-            Reserved::New(id) => return Ok(Place::New(id, latest)),
-            Reserved::Existing { id, content_hash } => (id, content_hash),
-        };
-        drop(latest);
-        if content_hash != again.content_hash && !mutation::on("nonce_content_unchecked") {
-            return Err(nonce_reused());
-        }
-        if let Some(original) = self.store.get(again.channel, id).await? {
-            return Ok(Place::Taken(original));
-        }
-        let latest = self.turns.hold(again.channel).await;
-        match self.bus.reservations.reserve(again).await? {
-            Reserved::New(id) | Reserved::Existing { id, .. } => Ok(Place::New(id, latest)),
-        }
-    }
-
     fn queue(&self, message: &Message) -> Insertion {
         if mutation::on("ack_before_persist") {
             let (store, message) = (self.store.clone(), message.clone());
@@ -238,7 +186,7 @@ impl Domain {
             });
             return Box::pin(async { Ok(Inserted::New) });
         }
-        self.store.insert(message.clone())
+        self.store.insert_reserved(message.clone())
     }
 
     fn check_send(&self, send: &SendMessage) -> Result<(), Error> {
@@ -291,13 +239,20 @@ impl Domain {
     /// its own: it must not be dropped half-way.
     pub async fn finish_message(self: &Arc<Self>, accepted: Accepted) -> Result<Message, Error> {
         let Accepted { message, stage } = accepted;
-        let Stage::Queued(insertion, mut turn) = stage else {
-            return self.original(message).await;
+        let (insertion, mut turn, operation) = match stage {
+            Stage::Queued(insertion, turn, operation) => (insertion, turn, operation),
+            Stage::Stored(unpublished) => {
+                if let Some((mut turn, operation)) = unpublished {
+                    turn.come().await;
+                    self.publish(&operation, message.clone()).await?;
+                }
+                return self.original(message).await;
+            }
         };
         let early = mutation::on("publish_before_persist");
         if early {
             turn.come().await;
-            self.publish(Change::Created, message.clone()).await?;
+            self.publish(&operation, message.clone()).await?;
         }
         let message = match insertion.await {
             Ok(Inserted::New) => message,
@@ -307,14 +262,14 @@ impl Domain {
             }
             Err(error) => {
                 self.slow_mode.forget(message.channel_id, message.author_id);
-                self.settle(Change::Created, &message, error).await?
+                self.settle(&operation, error).await?
             }
         };
         metrics::counter!("chirm_messages_sent_total").increment(1);
         self.read_own(message.author_id, message.channel_id, message.id);
         turn.come().await;
         if !early {
-            self.publish(Change::Created, message.clone()).await?;
+            self.publish(&operation, message.clone()).await?;
         }
         drop(turn);
         self.mention(&message).await;
@@ -326,125 +281,6 @@ impl Domain {
         let answer = std::slice::from_mut(&mut message);
         self.mark_own(answer[0].author_id, answer).await?;
         Ok(message)
-    }
-
-    /// Publishes what happened to a message; retried, since it has happened.
-    pub(super) async fn publish(&self, change: Change, row: Message) -> Result<(), Error> {
-        let message_id = if change == Change::Created { row.id } else { 0 };
-        let channel = row.channel_id;
-        self.publish_to(channel, &change.body(row), message_id)
-            .await
-    }
-
-    /// Publishes an event to a channel's topic.
-    pub(super) async fn publish_to(
-        &self,
-        channel: Id,
-        body: &EventBody,
-        message_id: Id,
-    ) -> Result<(), Error> {
-        let draft = Draft {
-            topic: TopicKey::channel(channel),
-            payload: frames::encode_body(body),
-            signal: body.signal(),
-            message_id,
-        };
-        let mut tries = 0;
-        loop {
-            match self.bus.topics.publish(draft.clone()).await {
-                Ok(_) => return Ok(()),
-                Err(error) if tries == PUBLISH_TRIES => return Err(error.into()),
-                Err(_) => tokio::time::sleep(Duration::from_millis(10 << tries)).await,
-            }
-            tries += 1;
-        }
-    }
-
-    /// After a write of unknown outcome: the row as it now is, if that was written; else the
-    /// error.
-    pub(super) async fn settle(
-        self: &Arc<Self>,
-        change: Change,
-        wanted: &Message,
-        error: store::Error,
-    ) -> Result<Message, Error> {
-        if matches!(error, store::Error::Unavailable(_)) {
-            match self.store.get(wanted.channel_id, wanted.id).await {
-                Ok(Some(row)) if change.is_in(&row, wanted.revision) => return Ok(row),
-                Ok(_) => {}
-                Err(_) => {
-                    self.follow_up(change, wanted.clone());
-                    return Err(error.into());
-                }
-            }
-        }
-        self.give_back(change, wanted).await;
-        Err(error.into())
-    }
-
-    async fn give_back(&self, change: Change, wanted: &Message) {
-        if change == Change::Created && !wanted.nonce.is_empty() {
-            let reservations = &self.bus.reservations;
-            reservations
-                .release(wanted.channel_id, wanted.author_id, &wanted.nonce)
-                .await;
-        }
-    }
-
-    /// What was written is published when the store tells it.
-    fn follow_up(self: &Arc<Self>, change: Change, wanted: Message) {
-        self.follow_up_by(wanted.id, move |domain| {
-            let wanted = wanted.clone();
-            async move {
-                let (channel, id) = (wanted.channel_id, wanted.id);
-                domain.store.get(channel, id).await?;
-                // What stands on it is told in the order in which it was written.
-                let _turn = domain.take_turn(channel).await;
-                match domain.store.get(channel, id).await? {
-                    Some(row) if change.is_in(&row, wanted.revision) => {
-                        let _ = domain.publish(change, row).await;
-                    }
-                    _ => domain.give_back(change, &wanted).await,
-                }
-                Ok(())
-            }
-        });
-    }
-
-    /// A turn of a channel's that came: all that was queued in it before is published.
-    pub(super) async fn take_turn(&self, channel: Id) -> Turn {
-        let mut turn = Turn::after(&mut *self.turns.hold(channel).await);
-        turn.come().await;
-        turn
-    }
-
-    /// Asks the store about a message again, ever slower, until it answers and the fate of a change
-    /// is known.
-    pub(super) fn follow_up_by<F>(
-        self: &Arc<Self>,
-        id: Id,
-        ask: impl Fn(Arc<Self>) -> F + Send + 'static,
-    ) where
-        F: Future<Output = Result<(), store::Error>> + Send,
-    {
-        let Ok(permit) = self.follow_ups.clone().try_acquire_owned() else {
-            tracing::error!(id, "too many writes of unknown outcome to follow them up");
-            return;
-        };
-        let domain = self.clone();
-        tokio::spawn(async move {
-            let _permit = permit;
-            let (mut wait, mut waited) = (Duration::from_secs(1), Duration::ZERO);
-            while waited < FOLLOW_UP {
-                tokio::time::sleep(wait).await;
-                waited += wait;
-                wait = (wait * 2).min(Duration::from_secs(30));
-                if ask(domain.clone()).await.is_ok() {
-                    return;
-                }
-            }
-            tracing::error!(id, "the outcome of a write stays unknown");
-        });
     }
 
     /// Tells those who are mentioned and may see it, on their own topics. Best effort: the

@@ -12,6 +12,7 @@ mod accounts;
 mod marks;
 mod moderation;
 mod read_states;
+mod sends;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
@@ -21,6 +22,7 @@ pub use accounts::{Account, Departed, Join, Made, NewAccount, Sessions, Users};
 pub use marks::{Marks, ReactedTo, Reactor, Tally};
 pub use moderation::{AuditFilter, Deleted, Moderation, ReportBounds};
 pub use read_states::{ReadOf, ReadStates, Settings};
+pub use sends::{Sends, is_sealed};
 pub use webhooks::{Settlement, Webhooks};
 
 use crate::model::{
@@ -429,13 +431,13 @@ pub trait Upkeep: Send + Sync {
 pub trait Store:
     Messages + Marks + Servers + Channels + Users + Sessions + Outbox + Upkeep + 'static
 where
-    Self: ReadStates + Settings + Moderation + Webhooks,
+    Self: ReadStates + Settings + Moderation + Webhooks + Sends,
 {
 }
 impl<T> Store for T
 where
     T: Messages + Marks + Servers + Channels + Users + Sessions + Outbox + Upkeep + 'static,
-    T: ReadStates + Settings + Moderation + Webhooks,
+    T: ReadStates + Settings + Moderation + Webhooks + Sends,
 {
 }
 

@@ -25,9 +25,11 @@ use std::time::Duration;
 /// session that ended is shown as present for `grace` still.
 #[must_use]
 pub fn open(topics: LocalTopics, highest: Id, grace: Duration, clock: Arc<dyn Clock>) -> Handle {
+    let reservations = Arc::new(LocalReservations::new(highest, clock.clone()));
     Handle {
         topics: Arc::new(topics),
-        reservations: Arc::new(LocalReservations::new(highest, clock.clone())),
+        reservations: reservations.clone(),
+        pending: reservations,
         sessions: Arc::new(LocalSessions::new()),
         presences: Arc::new(LocalPresences::new(grace, clock)),
     }

@@ -1,6 +1,10 @@
-//! Ids and nonces, in process.
+//! Ids and nonces, in process. Nothing is pending: the node that began an operation sees it
+//! through, or is gone, and the bus with it.
 
-use crate::bus::{Error, Reservations, Reserve, Reserved};
+use crate::bus::{
+    Draft, Error, Operation, Overdue, Pending, Reservations, Reserve, Reserved, Revise, Revised,
+    Settled, Ticket,
+};
 use crate::clock::Clock;
 use crate::model::{Id, SNOWFLAKE_EPOCH_MS, UnixMs, id_time_ms};
 use async_trait::async_trait;
@@ -26,6 +30,16 @@ fn next_id(floor: Id, now: UnixMs) -> Id {
     } else {
         (stamp + 1) << 22
     }
+}
+
+/// It forgets nothing while it lives, and nobody holds a ticket of another life.
+const EPOCH: i64 = 1;
+
+/// The bits of an id below its millisecond.
+const BELOW_MS: Id = (1 << 22) - 1;
+
+fn ticket(id: Id) -> Ticket {
+    Ticket { id, epoch: EPOCH }
 }
 
 type NonceKey = (Id, Id, String);
@@ -92,9 +106,13 @@ fn millis(clock: &dyn Clock) -> i64 {
 
 #[async_trait]
 impl Reservations for LocalReservations {
+    fn heard(&self, _: Id) -> i64 {
+        EPOCH
+    }
+
     async fn reserve(&self, reserve: Reserve) -> Result<Reserved, Error> {
         if reserve.nonce.is_empty() || crate::mutation::on("nonce_forgotten") {
-            return self.mint(reserve.above).map(Reserved::New);
+            return self.mint(reserve.above).map(ticket).map(Reserved::New);
         }
         let now = self.now();
         let key = (reserve.channel, reserve.author, reserve.nonce);
@@ -104,17 +122,26 @@ impl Reservations for LocalReservations {
             return Ok(Reserved::Existing {
                 id: *id,
                 content_hash: *content_hash,
+                ticket: None,
+                published: false,
             });
         }
         let id = self.mint(reserve.above)?;
         nonces.held.insert(key.clone(), (id, reserve.content_hash));
         nonces.order.push_back((now, key, id));
-        Ok(Reserved::New(id))
+        Ok(Reserved::New(ticket(id)))
     }
 
-    async fn release(&self, channel: Id, author: Id, nonce: &str) {
+    async fn revise(&self, revise: Revise) -> Result<Revised, Error> {
+        self.mint(revise.above | BELOW_MS)
+            .map(ticket)
+            .map(Revised::New)
+    }
+
+    async fn release(&self, operation: &Operation) {
+        let key = (operation.channel, operation.author, operation.nonce.clone());
         let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
-        nonces.held.remove(&(channel, author, nonce.to_owned()));
+        nonces.held.remove(&key);
     }
 
     fn mint(&self, above: Id) -> Result<Id, Error> {
@@ -126,6 +153,25 @@ impl Reservations for LocalReservations {
 
     fn ahead_ms(&self) -> i64 {
         (id_time_ms(*self.last()) - self.now()).max(0)
+    }
+}
+
+#[async_trait]
+impl Pending for LocalReservations {
+    fn is_kept(&self) -> bool {
+        false
+    }
+
+    async fn overdue(&self, _: usize) -> Result<Vec<Overdue>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn settle(&self, _: &Overdue, _: Draft, _: Option<Id>) -> Result<Settled, Error> {
+        Ok(Settled::Forgotten)
+    }
+
+    async fn give_up(&self, _: &Overdue) -> Result<(), Error> {
+        Ok(())
     }
 }
 

@@ -273,6 +273,10 @@ impl Topics for LocalTopics {
         Ok(())
     }
 
+    async fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn subscriber(&self) -> (Arc<dyn Subscriber>, Feed) {
         let (feed, events) = mpsc::channel(FEED_EVENTS_MAX);
         let id = self.0.next_subscriber.fetch_add(1, Ordering::Relaxed);
@@ -308,6 +312,7 @@ impl Relay for LocalTopics {
                 payload,
                 signal,
                 message_id: 0,
+                operation: None,
             };
             state.accept(
                 publication(draft, position),

@@ -95,6 +95,7 @@ pub(crate) fn draft(topic: TopicKey) -> Draft {
         payload: Bytes::new(),
         signal: Signal::None,
         message_id: 0,
+        operation: None,
     }
 }
 
@@ -146,6 +147,7 @@ macro_rules! contract_suite {
                 of_many_at_once_each_has_its_own_id,
                 a_nonce_given_back_is_the_next_ones,
                 a_nonce_is_held_for_ten_minutes,
+                a_revision_is_above_its_message_and_the_one_before,
             ]
             sessions: [
                 a_session_is_believed_for_25_seconds,

@@ -1,7 +1,7 @@
 //! Ids and nonces.
 
 use super::*;
-use crate::bus::{Reserve, Reserved};
+use crate::bus::{Looked, Operation, OperationKind, Reserve, Reserved, Revise, Revised};
 use crate::model::id_time_ms;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -13,17 +13,59 @@ fn asked(nonce: &str) -> Reserve {
         nonce: nonce.into(),
         content_hash: 3,
         above: 0,
+        repeat: false,
+        heard: 0,
+        looked: None,
+    }
+}
+
+/// A send that was reserved, as `asked`.
+fn operation(nonce: &str, message: Id) -> Operation {
+    Operation {
+        kind: OperationKind::Create,
+        channel: 1,
+        message,
+        revision: 0,
+        author: 2,
+        nonce: nonce.into(),
+        epoch: 0,
+    }
+}
+
+fn nothing(epoch: i64) -> Looked {
+    Looked {
+        epoch,
+        nonce: None,
+        newest: 0,
     }
 }
 
 impl World {
-    async fn reserve(&self, reserve: Reserve) -> Reserved {
-        self.bus.reservations.reserve(reserve).await.unwrap()
+    /// Reserves; a bus that asks hears that the store has nothing.
+    async fn reserve(&self, mut reserve: Reserve) -> Reserved {
+        loop {
+            match self
+                .bus
+                .reservations
+                .reserve(reserve.clone())
+                .await
+                .unwrap()
+            {
+                Reserved::Look(epoch) => reserve.looked = Some(nothing(epoch)),
+                reserved => return reserved,
+            }
+        }
+    }
+
+    /// Whether the nonce is that of this message, sent as `asked`.
+    async fn is_taken_by(&self, reserve: Reserve, message: Id) -> bool {
+        let reserved = self.reserve(reserve).await;
+        matches!(reserved, Reserved::Existing { id, content_hash: 3, .. } if id == message)
     }
 
     async fn new_id(&self, reserve: Reserve) -> Id {
         match self.reserve(reserve).await {
-            Reserved::New(id) => id,
+            Reserved::New(ticket) => ticket.id,
             other => panic!("{other:?}"),
         }
     }
@@ -97,11 +139,7 @@ pub(crate) async fn a_nonce_has_one_id<P: Place>() {
         ..asked("n")
     };
     for again in [asked("n"), other] {
-        let existing = Reserved::Existing {
-            id,
-            content_hash: 3,
-        };
-        assert_eq!(world.reserve(again).await, existing);
+        assert!(world.is_taken_by(again, id).await);
     }
 }
 
@@ -128,19 +166,20 @@ pub(crate) async fn without_a_nonce_nothing_repeats<P: Place>() {
 }
 
 pub(crate) async fn of_many_at_once_with_one_nonce_one_is_new<P: Place>() {
-    let world = World::new::<P>().await;
+    let world = Arc::new(World::new::<P>().await);
     for round in 0..100 {
         let asking = (0..4).map(|_| {
-            let reservations = world.bus.reservations.clone();
+            let world = world.clone();
             let nonce = round.to_string();
-            tokio::spawn(async move { reservations.reserve(asked(&nonce)).await.unwrap() })
+            tokio::spawn(async move { world.reserve(asked(&nonce)).await })
         });
         let answers = futures::future::join_all(asking).await;
         let (mut new, mut existing) = (Vec::new(), Vec::new());
         for answer in answers {
             match answer.unwrap() {
-                Reserved::New(id) => new.push(id),
+                Reserved::New(ticket) => new.push(ticket.id),
                 Reserved::Existing { id, .. } => existing.push(id),
+                look @ Reserved::Look(_) => panic!("{look:?}"),
             }
         }
         assert_eq!(new.len(), 1);
@@ -172,23 +211,40 @@ pub(crate) async fn a_nonce_given_back_is_the_next_ones<P: Place>() {
     let world = World::new::<P>().await;
     let id = world.new_id(asked("n")).await;
     let kept = world.new_id(asked("kept")).await;
-    world.bus.reservations.release(1, 2, "n").await;
+    world.bus.reservations.release(&operation("n", id)).await;
     assert!(world.new_id(asked("n")).await > id);
-    let existing = Reserved::Existing {
-        id: kept,
-        content_hash: 3,
-    };
-    assert_eq!(world.reserve(asked("kept")).await, existing);
+    assert!(world.is_taken_by(asked("kept"), kept).await);
 }
 
 pub(crate) async fn a_nonce_is_held_for_ten_minutes<P: Place>() {
     let world = World::new::<P>().await;
     let id = world.new_id(asked("n")).await;
     world.advance(Duration::from_secs(599));
-    assert!(matches!(
-        world.reserve(asked("n")).await,
-        Reserved::Existing { .. }
-    ));
+    assert!(world.is_taken_by(asked("n"), id).await);
     world.advance(Duration::from_secs(2));
     assert!(world.new_id(asked("n")).await > id);
+}
+
+pub(crate) async fn a_revision_is_above_its_message_and_the_one_before<P: Place>() {
+    let world = World::new::<P>().await;
+    let message = world.new_id(asked("n")).await;
+    let mut above = message;
+    for kind in [OperationKind::Edit, OperationKind::Delete] {
+        let mut revise = Revise {
+            channel: 1,
+            message,
+            kind,
+            above,
+            looked: None,
+        };
+        let revision = loop {
+            match world.bus.reservations.revise(revise.clone()).await.unwrap() {
+                Revised::Look(epoch) => revise.looked = Some(nothing(epoch)),
+                Revised::New(ticket) => break ticket.id,
+            }
+        };
+        assert!(id_time_ms(revision) > id_time_ms(above));
+        above = revision;
+    }
+    assert!(world.new_id(asked("m")).await > above);
 }

@@ -1,6 +1,7 @@
-use super::send::Change;
+use super::places::send_of;
 use super::*;
-use crate::model::{ChannelType, Message};
+use crate::bus::{Operation, OperationKind, Reserve};
+use crate::model::ChannelType;
 use crate::store::Anchor;
 
 const NONCE: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
@@ -35,21 +36,13 @@ async fn a_nonce_makes_a_repeat_the_original() {
         .await;
     assert_eq!(why(other), Reason::NonceReused);
     // As after a restart, when only the store knows the nonce.
-    domain
-        .bus
-        .reservations
-        .release(general, owner.user_id, NONCE)
-        .await;
+    domain.bus.reservations.release(&send_of(&first, 0)).await;
     let again = domain
         .send_message(&owner, with_nonce(general, "one"))
         .await
         .unwrap();
     assert_eq!(again, first);
-    domain
-        .bus
-        .reservations
-        .release(general, owner.user_id, NONCE)
-        .await;
+    domain.bus.reservations.release(&send_of(&first, 0)).await;
     let other = domain
         .send_message(&owner, with_nonce(general, "two"))
         .await;
@@ -89,12 +82,15 @@ async fn a_repeat_of_what_was_never_stored_takes_its_place_after_what_came_since
     let world = World::new().await;
     let owner = world.user("owner").await;
     let (_, general) = world.server(&owner, &[]).await;
-    let reserve = crate::bus::Reserve {
+    let reserve = Reserve {
         channel: general,
         author: owner.user_id,
         nonce: NONCE.into(),
         content_hash: nonces::hash(&with_nonce(general, "lost")),
         above: 0,
+        repeat: false,
+        heard: 0,
+        looked: None,
     };
     world
         .domain
@@ -130,18 +126,26 @@ async fn a_change_of_unknown_outcome_ends_as_the_row_is() {
     let (_, general) = world.server(&owner, &[]).await;
     let domain = &world.domain;
     let id = world.send(&owner, general, "one").await.unwrap();
-    let wanted = Message {
-        content: "two".into(),
-        revision: domain.mint().unwrap(),
-        ..domain.get_message(&owner, general, id).await.unwrap()
+    let message = domain.get_message(&owner, general, id).await.unwrap();
+    let settle = async |kind| {
+        let operation = Operation {
+            kind,
+            revision: domain.mint().unwrap(),
+            ..send_of(&message, 0)
+        };
+        let unknown = store::Error::Unavailable("the disk is away".into());
+        domain.settle(&operation, unknown).await
     };
-    let unknown = || store::Error::Unavailable("the disk is away".into());
-    let settle = |change| domain.settle(change, &wanted, unknown());
-    assert_eq!(why(settle(Change::Updated).await), Reason::StoreUnavailable);
+    let edited = settle(OperationKind::Edit).await;
+    assert_eq!(why(edited), Reason::StoreUnavailable);
     domain.delete_message(&owner, general, id).await.unwrap();
-    for change in [Change::Created, Change::Updated, Change::Deleted] {
-        let row = settle(change).await.unwrap();
-        assert!(row.deleted && row.content.is_empty(), "{change:?}");
+    for kind in [
+        OperationKind::Create,
+        OperationKind::Edit,
+        OperationKind::Delete,
+    ] {
+        let row = settle(kind).await.unwrap();
+        assert!(row.deleted && row.content.is_empty(), "{kind:?}");
     }
 }
 

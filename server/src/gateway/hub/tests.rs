@@ -167,6 +167,7 @@ impl World {
             payload: frames::encode_body(body),
             signal,
             message_id: id,
+            operation: None,
         };
         self.topics.publish(draft).await.expect("publishes")
     }

@@ -18,6 +18,7 @@ mod reports;
 mod requests;
 mod rows;
 mod schema;
+mod sends;
 mod servers;
 mod sessions;
 mod settings;
