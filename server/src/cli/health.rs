@@ -45,6 +45,7 @@ async fn status(server: &str) -> anyhow::Result<ServingStatus> {
         .connect()
         .await
         .with_context(|| format!("{server} can't be reached"))?;
-    let asked = HealthClient::new(channel).check(HealthCheckRequest::default());
-    Ok(asked.await?.into_inner().status())
+    let mut health = HealthClient::new(channel);
+    let answer = health.check(HealthCheckRequest::default()).await?;
+    Ok(answer.into_inner().status())
 }
