@@ -9,6 +9,7 @@
 //! moderators may want to know of brings its audit entry: see [`Moderation`].
 
 mod accounts;
+pub mod cql;
 mod marks;
 mod moderation;
 mod read_states;
