@@ -18,6 +18,7 @@ mod schema;
 mod servers;
 mod sessions;
 mod settings;
+// mod tests; (under cfg(test)), mod moderation: when messages, marks, webhooks are there
 mod tx;
 mod upkeep;
 mod users;
