@@ -18,6 +18,7 @@ mod check;
 mod durations;
 mod hooks;
 mod lists;
+mod stack;
 #[cfg(test)]
 mod tests;
 mod webhooks;
@@ -25,6 +26,7 @@ mod webhooks;
 pub use hooks::{HookFailure, Hooks, PreSend};
 
 pub use chirm_net::{Net, Tls};
+pub use stack::{Cql, Postgres, Redis};
 pub use webhooks::Webhooks;
 
 use chirm_net::millis;
@@ -57,6 +59,15 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The folder of the embedded store.
     pub data: PathBuf,
+    /// What tells this cluster's state apart from others' in the same servers: a schema of
+    /// Postgres, a keyspace of CQL, a prefix of Redis's keys.
+    pub namespace: String,
+    /// Users, servers, channels, members.
+    pub postgres: Postgres,
+    /// Messages.
+    pub cql: Cql,
+    /// Topics, presence, reservations.
+    pub redis: Redis,
     /// Trying things out: [`Limits::enabled`] is false then, whatever else was said.
     pub dev: bool,
     /// Where AdminService listens; `chirm serve` has a default of its own. In cleartext on

@@ -1,5 +1,6 @@
 //! Lists that can stand in the environment, too.
 
+use super::Secret;
 use serde::{Deserialize, Deserializer};
 
 #[derive(Deserialize)]
@@ -23,4 +24,9 @@ pub(super) fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D
         }
         Given::List(list) => list,
     })
+}
+
+/// The same, of texts that are never printed.
+pub(super) fn secrets<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Secret>, D::Error> {
+    Ok(names(from)?.into_iter().map(Secret).collect())
 }

@@ -1,5 +1,5 @@
-//! What becomes of messages that were written: published, or, where the store or the bus can't tell,
-//! asked after until it is known.
+//! What becomes of messages that were written: published, or, where the store or the bus can't
+//! tell, asked after until it is known.
 
 use super::turns::Turn;
 use super::{Domain, Error};

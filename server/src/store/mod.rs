@@ -10,8 +10,10 @@
 
 mod accounts;
 pub mod cql;
+mod failure;
 mod marks;
 mod moderation;
+pub mod postgres;
 mod read_states;
 mod sends;
 pub mod sqlite;

@@ -1,5 +1,5 @@
-//! Ids and nonces, in process. Nothing is pending: the node that began an operation sees it through,
-//! or is gone, and the bus with it.
+//! Ids and nonces, in process. Nothing is pending: the node that began an operation sees it
+//! through, or is gone, and the bus with it.
 
 use crate::bus::{
     Draft, Error, Operation, Overdue, Pending, Reservations, Reserve, Reserved, Revise, Revised,

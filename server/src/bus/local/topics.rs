@@ -273,6 +273,10 @@ impl Topics for LocalTopics {
         Ok(())
     }
 
+    async fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn subscriber(&self) -> (Arc<dyn Subscriber>, Feed) {
         let (feed, events) = mpsc::channel(FEED_EVENTS_MAX);
         let id = self.0.next_subscriber.fetch_add(1, Ordering::Relaxed);
