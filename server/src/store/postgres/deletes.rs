@@ -12,7 +12,10 @@ pub(super) async fn newest_of_author(
     author: Id,
     after: Id,
 ) -> Result<Option<Id>, Error> {
-    store.messages.newest_of_author(channel, author, after).await
+    store
+        .messages
+        .newest_of_author(channel, author, after)
+        .await
 }
 
 /// See [`Moderation::by_nonce`](crate::store::Moderation::by_nonce).
@@ -56,10 +59,14 @@ pub(super) async fn delete_of_author(
     if !exists(&store.pool, channel).await? {
         return Ok(Deleted::default());
     }
-    let wrote = store.messages.of_author_in(channel, author, range, limit as usize);
+    let wrote = store
+        .messages
+        .of_author_in(channel, author, range, limit as usize);
     let wrote = wrote.await?;
     Ok(Deleted {
-        messages: Hands::of(store).delete_all(wrote.found, Some(audit)).await?,
+        messages: Hands::of(store)
+            .delete_all(wrote.found, Some(audit))
+            .await?,
         next: wrote.next.map(|(_, id)| id),
     })
 }

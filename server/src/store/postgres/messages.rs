@@ -260,9 +260,10 @@ pub(super) fn ties(pool: &PgPool, changes: &Changes, webhooks: &Arc<Wanted>) -> 
 #[async_trait]
 impl Ties for Around {
     async fn server_of(&self, channel: Id) -> Result<Option<Id>, Error> {
-        let server = sqlx::query_scalar("SELECT coalesce(server_id, 0) FROM channels WHERE id = $1")
-            .bind(channel)
-            .fetch_optional(&self.pool);
+        let server =
+            sqlx::query_scalar("SELECT coalesce(server_id, 0) FROM channels WHERE id = $1")
+                .bind(channel)
+                .fetch_optional(&self.pool);
         Ok(server.await?)
     }
 
@@ -282,11 +283,7 @@ impl Ties for Around {
 }
 
 /// Does what belongs to new messages.
-async fn created(
-    changes: &Changes,
-    webhooks: &Wanted,
-    messages: &[Message],
-) -> Result<(), Error> {
+async fn created(changes: &Changes, webhooks: &Wanted, messages: &[Message]) -> Result<(), Error> {
     let events = WebhookEvent::MessageCreated.bit() | WebhookEvent::RecipientOffline.bit();
     if !wants(webhooks, events) && !messages.iter().any(mentions_any) {
         return Ok(());
