@@ -4,10 +4,24 @@
 //! locks on rows, taken in one order: users, servers, channels, then the rest, each by ascending id.
 //! Nothing outside of this folder and of `cql` knows their statements.
 
+mod audit;
+mod channels;
+mod invites;
+mod members;
+mod mentions;
 mod outbox;
+mod read_states;
+mod reports;
+mod requests;
+mod rows;
 mod schema;
+mod servers;
+mod sessions;
+mod settings;
+// mod tests; (under cfg(test)), mod moderation: when messages, marks, webhooks are there
 mod tx;
-
+mod upkeep;
+mod users;
 mod webhook_queue;
 
 use super::cql::Cql;

@@ -90,15 +90,16 @@ impl Servers for Postgres {
         events: Vec<NewEvent>,
         audit: Option<AuditEntry>,
     ) -> Result<(), Error> {
-        let channels = self.change(move |tx| {
-            Box::pin(async move {
-                let channels = remove(tx, id).await?;
-                audit::write_some(tx, audit).await?;
-                tx.tell(events);
-                Ok(channels)
+        let channels = self
+            .change(move |tx| {
+                Box::pin(async move {
+                    let channels = remove(tx, id).await?;
+                    audit::write_some(tx, audit).await?;
+                    tx.tell(events);
+                    Ok(channels)
+                })
             })
-        })
-        .await?;
+            .await?;
         for channel in channels {
             self.messages.forget(channel);
         }
