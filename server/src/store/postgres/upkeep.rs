@@ -34,6 +34,8 @@ impl Upkeep for Postgres {
     }
 
     async fn close(&self) {
+        // Messages first: what belongs to them are changes.
+        self.messages.close().await;
         self.changes.close().await;
         self.pool.close().await;
     }
