@@ -6,15 +6,19 @@
 
 mod audit;
 mod channels;
+mod deletes;
 mod invites;
 mod members;
 mod mentions;
+mod messages;
+mod moderation;
 mod outbox;
 mod read_states;
 mod reports;
 mod requests;
 mod rows;
 mod schema;
+mod sends;
 mod servers;
 mod sessions;
 mod settings;
@@ -105,10 +109,12 @@ impl Postgres {
             clock,
             webhooks: webhooks.clone(),
         };
+        let changes = Changes::new(node, settings.max_connections);
+        messages.tie(messages::ties(&pool, &changes, &webhooks));
         Ok(Postgres {
             pool,
             epoch,
-            changes: Changes::new(node, settings.max_connections),
+            changes,
             messages,
             webhooks,
             purge: Arc::new(Notify::new()),

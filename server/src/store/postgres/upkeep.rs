@@ -8,6 +8,7 @@ use std::path::Path;
 #[async_trait]
 impl Upkeep for Postgres {
     async fn check(&self) -> Result<(), Error> {
+        self.messages.check().await?;
         let _: i64 = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'epoch'")
             .fetch_one(&self.pool)
             .await?;
@@ -34,7 +35,7 @@ impl Upkeep for Postgres {
     }
 
     async fn close(&self) {
-        // Messages first: what belongs to them are changes.
+        // What is written to messages makes changes here.
         self.messages.close().await;
         self.changes.close().await;
         self.pool.close().await;
