@@ -37,6 +37,10 @@ pub(super) async fn open(settings: &PostgresSettings) -> Result<(PgPool, i64), E
             ("idle_in_transaction_session_timeout", "20s"),
         ])
         .disable_statement_logging();
+    let options = match settings.schema.as_str() {
+        "" => options,
+        schema => options.options([("search_path", schema)]),
+    };
     let place = Place(&options);
     let connecting = timeout(settings.connect_timeout, options.connect());
     let Ok(connected) = connecting.await else {
@@ -45,6 +49,7 @@ pub(super) async fn open(settings: &PostgresSettings) -> Result<(PgPool, i64), E
     let mut connection = connected.map_err(|error| place.refusal(error))?;
     let prepared = async {
         place.check(&mut connection).await?;
+        place.make(&mut connection, &settings.schema).await?;
         place.migrate(&mut connection).await?;
         sqlx::query_scalar("SELECT value FROM meta WHERE name = 'epoch'")
             .fetch_one(&mut connection)
@@ -103,6 +108,20 @@ impl Place<'_> {
     /// The database's name; without one in the address it is the user's.
     fn database(&self) -> &str {
         self.0.get_database().unwrap_or(self.user())
+    }
+
+    /// Makes the schema where it is missing.
+    async fn make(&self, connection: &mut PgConnection, schema: &str) -> Result<(), Error> {
+        let find = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL").bind(schema);
+        let found = find.fetch_one(&mut *connection).await;
+        let found: bool = found.map_err(|error| self.refusal(error))?;
+        if found || schema.is_empty() {
+            return Ok(());
+        }
+        // Its name is checked with the settings: a word.
+        let make = format!("CREATE SCHEMA IF NOT EXISTS {schema}");
+        let made = connection.execute(sqlx::AssertSqlSafe(make)).await;
+        made.map(drop).map_err(|error| self.refusal(error))
     }
 
     fn away(&self, why: &str) -> Error {
