@@ -2,7 +2,7 @@
 
 use crate::bus::local::{self, LocalTopics, RingLimits};
 use crate::bus::redis::{self, RedisSettings};
-use crate::bus::{self};
+use crate::bus;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::cql::{Cql, CqlSettings, Replication};
@@ -10,6 +10,12 @@ use crate::store::postgres::{Postgres, PostgresSettings};
 use crate::store::{self, Messages as _, OutboxEvent, Relay, sqlite::STORE_FILE, sqlite::Sqlite};
 use anyhow::Context as _;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Between two tries to lease a worker's number.
+const LEASE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a node stands on.
 pub struct Backends {
@@ -17,8 +23,8 @@ pub struct Backends {
     pub store: store::Handle,
     /// What is shared and fast.
     pub bus: bus::Handle,
-    /// The bus's tasks, which end when this is dropped.
-    _running: Option<redis::Running>,
+    /// What keeps a cluster's bus and lease; it ends when this is dropped.
+    _running: Option<(redis::Running, JoinSet<()>)>,
 }
 
 impl Backends {
@@ -67,7 +73,8 @@ async fn embedded(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Back
 async fn cluster(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Backends> {
     let relay = Arc::new(Later::default());
     let store = Arc::new(open_store(config, relay.clone(), clock.clone()).await?);
-    let worker = store.lease_worker().await?;
+    let mut tasks = JoinSet::new();
+    let worker = worker(&store, clock.clone(), &mut tasks).await?;
     let node = redis::Node {
         ring: rings(config),
         highest: store.highest().await?,
@@ -86,8 +93,37 @@ async fn cluster(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Backe
     Ok(Backends {
         store,
         bus: opened.handle,
-        _running: Some(opened.running),
+        _running: Some((opened.running, tasks)),
     })
+}
+
+/// Leases a worker's number and keeps it; another one, should it be lost.
+async fn worker(
+    store: &Arc<Postgres>,
+    clock: Arc<dyn Clock>,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<redis::Worker> {
+    let lease = store.lease_worker(clock.clone()).await?;
+    let (leases, lease) = watch::channel(Arc::new(lease));
+    let store = store.clone();
+    tasks.spawn(async move {
+        loop {
+            let lease = leases.borrow().clone();
+            lease.keep().await;
+            tracing::warn!(worker = lease.worker(), "the worker's lease is lost");
+            match store.lease_worker(clock.clone()).await {
+                Ok(lease) => drop(leases.send(Arc::new(lease))),
+                Err(error) => {
+                    tracing::error!(%error, "no worker can be leased: no ids can be made");
+                    tokio::time::sleep(LEASE_AGAIN).await;
+                }
+            }
+        }
+    });
+    Ok(Arc::new(move || {
+        let lease = lease.borrow();
+        lease.usable().then(|| lease.worker())
+    }))
 }
 
 /// The store of a cluster by itself, for commands that change little.

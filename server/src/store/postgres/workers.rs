@@ -169,7 +169,7 @@ impl Lease {
         .map(drop)
     }
 
-    /// Takes the number that nobody used for the longest time; answers up to when it was used.
+    /// Takes one of the numbers that nobody used for the longest time; answers up to when it was used.
     async fn take(pool: PgPool, clock: Arc<dyn Clock>) -> Result<Option<(Lease, UnixMs)>, Error> {
         let (holder, asked) = (Uuid::new_v4(), clock.elapsed());
         let taken: Option<(i16, UnixMs, UnixMs)> = within(
@@ -177,7 +177,7 @@ impl Lease {
                 "UPDATE workers w SET holder = $1, until = clock_timestamp() + $2 * interval '1 ms',
                      high_water = greatest(free.high_water, now_ms + $3)
                  FROM (SELECT id, high_water FROM workers WHERE until <= clock_timestamp()
-                       ORDER BY high_water, id LIMIT 1 FOR UPDATE SKIP LOCKED) free,
+                       ORDER BY high_water, random() LIMIT 1 FOR UPDATE SKIP LOCKED) free,
                       (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms) now
                  WHERE w.id = free.id RETURNING w.id, free.high_water, now_ms",
             )
