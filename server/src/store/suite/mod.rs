@@ -221,10 +221,11 @@ pub(crate) fn event(topic: TopicKey, number: Id) -> NewEvent {
     }
 }
 
-/// Makes a test of each sentence for a backend.
+/// Makes a test of each sentence for a backend. Attributes before the place are put on each test:
+/// `#[ignore = "…"]`, for a backend that needs servers.
 macro_rules! contract_suite {
-    ($place:ty) => {
-        $crate::store::suite::contract_suite! { @tests $place;
+    ($(#[$attribute:meta])* $place:ty) => {
+        $crate::store::suite::contract_suite! { @tests [$(#[$attribute])*] $place;
             messages: [
                 a_message_is_read_as_it_was_written,
                 a_repeat_of_a_nonce_answers_the_earlier_message,
@@ -379,14 +380,18 @@ macro_rules! contract_suite {
             ]
         }
     };
-    (@tests $place:ty; $($part:ident: [$($name:ident,)*])*) => {
+    (@tests $attributes:tt $place:ty; $($part:ident: [$($name:ident,)*])*) => {
         $(mod $part {
             use super::*;
-            $(#[tokio::test]
-            async fn $name() {
-                $crate::store::suite::$part::$name::<$place>().await;
-            })*
+            $($crate::store::suite::contract_suite! { @test $attributes $place; $part $name })*
         })*
+    };
+    (@test [$(#[$attribute:meta])*] $place:ty; $part:ident $name:ident) => {
+        #[tokio::test]
+        $(#[$attribute])*
+        async fn $name() {
+            $crate::store::suite::$part::$name::<$place>().await;
+        }
     };
 }
 pub(crate) use contract_suite;
