@@ -18,11 +18,14 @@ mod reports;
 mod requests;
 mod rows;
 mod schema;
+#[cfg(test)]
+mod scratch;
 mod sends;
 mod servers;
 mod sessions;
 mod settings;
-// mod tests; (under cfg(test)), mod moderation: when messages, marks, webhooks are there
+#[cfg(test)]
+mod tests;
 mod tx;
 mod upkeep;
 mod users;
