@@ -8,6 +8,8 @@
 
 mod buckets;
 mod changes;
+#[cfg(test)]
+mod faults;
 mod insert;
 mod nonces;
 mod pages;

@@ -9,17 +9,17 @@ use std::collections::HashSet;
 use std::sync::Mutex as Lock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const CHANNEL: Id = 11;
+pub(super) const CHANNEL: Id = 11;
 const AUTHOR: Id = 2;
 const NONCE: &str = "01932c07-1e2a-7abc-8def-0123456789ab";
 const MS: Id = 1 << 22;
 const DAY: Id = 86_400_000 * MS;
 /// Some message, as of a real time.
-const ID: Id = 300 * DAY + 77;
+pub(super) const ID: Id = 300 * DAY + 77;
 
 /// The rest of the store, as far as messages see it.
 #[derive(Default)]
-struct Rest {
+pub(super) struct Rest {
     gone: Lock<HashSet<Id>>,
     asked: AtomicUsize,
     raised: Lock<Vec<Id>>,
@@ -45,7 +45,7 @@ impl Ties for Rest {
     }
 }
 
-fn settings() -> CqlSettings {
+pub(super) fn settings() -> CqlSettings {
     let address = std::env::var("CHIRM_TEST_CQL").expect("CHIRM_TEST_CQL names the server");
     CqlSettings {
         keyspace: "chirm_test".into(),
@@ -63,7 +63,7 @@ async fn open() -> (Cql, Arc<Rest>) {
     (cql, rest)
 }
 
-fn message(id: Id, nonce: &str) -> Message {
+pub(super) fn message(id: Id, nonce: &str) -> Message {
     Message {
         id,
         channel_id: CHANNEL,
