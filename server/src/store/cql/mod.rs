@@ -33,6 +33,7 @@ use buckets::Noted;
 use session::Link;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, OnceLock};
+use tokio::sync::Mutex;
 use writer::Queues;
 
 /// What messages have to do with the rest of the store.
@@ -61,8 +62,9 @@ struct Inner {
     ties: OnceLock<Arc<dyn Ties>>,
     queues: Queues,
     noted: Noted,
-    /// Up to which id `Ties::raise` was told.
+    /// Up to which id `Ties::raise` needn't be told again, and who is telling it.
     raised: AtomicI64,
+    raising: Mutex<()>,
 }
 
 /// Ids of channels and authors in keys: moved by the salt, in the same order.
@@ -95,6 +97,7 @@ impl Cql {
             queues: Queues::default(),
             noted: Noted::default(),
             raised: AtomicI64::new(0),
+            raising: Mutex::default(),
         };
         Ok(Cql {
             inner: Arc::new(inner),

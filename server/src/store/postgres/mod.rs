@@ -27,6 +27,7 @@ mod tx;
 mod upkeep;
 mod users;
 mod webhook_queue;
+mod workers;
 
 use super::cql::Cql;
 use crate::clock::Clock;
@@ -39,6 +40,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tx::{Changes, Tx};
 use webhook_queue::Wanted;
+pub use workers::{Lease, WORKERS};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 

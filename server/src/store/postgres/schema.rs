@@ -17,6 +17,10 @@ const OLDEST: i32 = 140_000;
 /// Whoever migrates holds the advisory lock of this number and the schema's hash: "Chrm".
 const MIGRATING: i32 = 0x4368_726d;
 
+/// A connection that wasn't used for so long is tried first, and has so long to answer.
+const UNTESTED: Duration = Duration::from_secs(1);
+const ANSWER: Duration = Duration::from_secs(2);
+
 /// Connects and brings the schema up to date; answers the epoch, too.
 pub(super) async fn open(settings: &PostgresSettings) -> Result<(PgPool, i64), Error> {
     let options = PgConnectOptions::from_str(&settings.url).map_err(|error| {
@@ -55,6 +59,28 @@ pub(super) async fn open(settings: &PostgresSettings) -> Result<(PgPool, i64), E
         .max_connections(settings.max_connections.max(2))
         .acquire_timeout(settings.acquire_timeout)
         .idle_timeout(Duration::from_secs(600))
+        // Not before each use, which would double every wait; and with a bound: a connection
+        // that broke off without a word would be waited for as long as TCP does.
+        .test_before_acquire(false)
+        .before_acquire(|connection, about| {
+            Box::pin(async move {
+                let ping = async {
+                    match about.idle_for > UNTESTED {
+                        true => connection.ping().await,
+                        false => Ok(()),
+                    }
+                };
+                Ok(matches!(timeout(ANSWER, ping).await, Ok(Ok(()))))
+            })
+        })
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                // An error: it is closed, without a goodbye.
+                let late = |_| sqlx::Error::Protocol("Postgres doesn't answer".into());
+                timeout(ANSWER, connection.ping()).await.map_err(late)??;
+                Ok(true)
+            })
+        })
         .connect_lazy_with(options.clone());
     Ok((pool, epoch))
 }
