@@ -254,6 +254,20 @@ impl Topics for RedisTopics {
         Ok(())
     }
 
+    async fn check(&self) -> Result<(), Error> {
+        for server in self.0.servers.all() {
+            for line in [&server.commands, &server.events] {
+                if line.live().is_none() {
+                    let address = &line.address;
+                    return Err(Error::Unavailable(format!(
+                        "Redis at {address} can't be reached"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn subscriber(&self) -> (Arc<dyn Subscriber>, Feed) {
         let (feed, events) = LocalSubscriber::new();
         let shared = self.0.clone();
