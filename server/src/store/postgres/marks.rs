@@ -5,8 +5,8 @@
 //! meanwhile, it removes again: the delete is written before whoever deletes removes what stands on
 //! the message, so one of the two sees the other's.
 
-use super::mark_changes::{add, clear, delete_pin, insert_pin, take_back};
 use super::Postgres;
+use super::mark_changes::{add, clear, delete_pin, insert_pin, take_back};
 use super::rows::Of;
 use super::tx::{Changes, Tx};
 use crate::model::{Id, Message, Pin, Reaction, User};
@@ -15,6 +15,7 @@ use crate::store::{Error, Marks, Queued, ReactedTo, Reactor, Tally};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::{StreamExt as _, TryStreamExt as _};
+use sqlx::PgPool;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
@@ -123,8 +124,9 @@ impl Marks for Postgres {
         let marker = self.marker();
         self.messages.in_turn(channel, id, async move {
             if present {
-                let change = |tx| -> BoxFuture<'_, _> { Box::pin(add(tx, reactor)) };
-                marker.add(channel, id, change).await
+                marker
+                    .add(channel, id, |tx| Box::pin(add(tx, reactor)))
+                    .await
             } else {
                 marker
                     .take(channel, id, |tx| Box::pin(take_back(tx, reactor)))
@@ -210,8 +212,11 @@ impl Marks for Postgres {
         self.messages.in_turn(channel, message, async move {
             let _turn = turn.come().await;
             let place = (channel, message);
-            let change = move |tx| -> BoxFuture<'_, _> { Box::pin(insert_pin(tx, place, user, pin)) };
-            marker.add(channel, message, change).await
+            marker
+                .add(channel, message, move |tx| {
+                    Box::pin(insert_pin(tx, place, user, pin))
+                })
+                .await
         })
     }
 
@@ -246,7 +251,7 @@ impl Marks for Postgres {
         let read: Vec<Option<((Id, Id), Message)>> = reads.try_collect().await?;
         let there = read.into_iter().flatten().filter(|(_, m)| !m.deleted);
         let (pins, mut messages): (Vec<_>, Vec<_>) = there.unzip();
-        join(self, &mut messages).await?;
+        join(&self.pool, &mut messages).await?;
         let pins = pins.into_iter().zip(messages);
         Ok(pins
             .map(|((id, user_id), message)| Pin {
@@ -273,7 +278,7 @@ impl Postgres {
 
 /// Fills in what stands on messages that were read from CQL, where their flags (`pinned`) say that
 /// something may.
-pub(super) async fn join(store: &Postgres, messages: &mut [Message]) -> Result<(), Error> {
+pub(super) async fn join(pool: &PgPool, messages: &mut [Message]) -> Result<(), Error> {
     let marked = messages.iter().filter(|message| message.pinned);
     let marked = marked.map(|message| (message.channel_id, message.id));
     let (channels, ids): (Vec<Id>, Vec<Id>) = marked.unzip();
@@ -291,7 +296,7 @@ pub(super) async fn join(store: &Postgres, messages: &mut [Message]) -> Result<(
     )
     .bind(channels)
     .bind(ids)
-    .fetch_all(&store.pool)
+    .fetch_all(pool)
     .await?;
     let mut pinned = HashSet::new();
     let mut kinds: HashMap<(Id, Id), Vec<Reaction>> = HashMap::new();
@@ -313,6 +318,21 @@ pub(super) async fn join(store: &Postgres, messages: &mut [Message]) -> Result<(
         message.reactions = kinds.remove(&place).unwrap_or_default();
     }
     Ok(())
+}
+
+/// Whether anything stands on one of these messages, by channel and id.
+pub(super) async fn any(pool: &PgPool, messages: &[(Id, Id)]) -> Result<bool, Error> {
+    let (channels, ids): (Vec<Id>, Vec<Id>) = messages.iter().copied().unzip();
+    Ok(sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM unnest($1::bigint[], $2::bigint[]) AS m (channel, id)
+         WHERE EXISTS (SELECT 1 FROM reaction_kinds
+                       WHERE channel_id = m.channel AND message_id = m.id AND NOT gone)
+         OR EXISTS (SELECT 1 FROM pins WHERE channel_id = m.channel AND message_id = m.id))",
+    )
+    .bind(channels)
+    .bind(ids)
+    .fetch_one(pool)
+    .await?)
 }
 
 /// Takes away all that stands on a message that is deleted. True: who reacted is to be removed in

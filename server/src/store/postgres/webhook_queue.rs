@@ -31,7 +31,8 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    fn any(&self, events: u32) -> bool {
+    /// Whether some webhook may ask for one of these events.
+    pub(super) fn any(&self, events: u32) -> bool {
         self.events.load(Ordering::Relaxed) & events != 0
     }
 
