@@ -135,7 +135,12 @@ async fn set_count(tx: &mut Tx, reaction: &Reaction) -> Result<(), Error> {
     Ok(())
 }
 
-pub(super) async fn clear(tx: &mut Tx, channel: Id, message: Id, emoji: String) -> Result<bool, Error> {
+pub(super) async fn clear(
+    tx: &mut Tx,
+    channel: Id,
+    message: Id,
+    emoji: String,
+) -> Result<bool, Error> {
     lock(tx, channel, REACTIONS, message).await?;
     let gone = sqlx::query(
         "UPDATE reaction_kinds SET gone = true

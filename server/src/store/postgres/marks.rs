@@ -5,8 +5,8 @@
 //! meanwhile, it removes again: the delete is written before whoever deletes removes what stands on
 //! the message, so one of the two sees the other's.
 
-use super::mark_changes::{add, clear, delete_pin, insert_pin, take_back};
 use super::Postgres;
+use super::mark_changes::{add, clear, delete_pin, insert_pin, take_back};
 use super::rows::Of;
 use super::tx::{Changes, Tx};
 use crate::model::{Id, Message, Pin, Reaction, User};
@@ -125,7 +125,7 @@ impl Marks for Postgres {
         self.messages.in_turn(channel, id, async move {
             if present {
                 marker
-                    .add(channel, id, move |tx| Box::pin(add(tx, reactor)))
+                    .add(channel, id, |tx| Box::pin(add(tx, reactor)))
                     .await
             } else {
                 marker

@@ -164,7 +164,12 @@ async fn retry(tx: &mut Tx, again: &[Failed]) -> Result<(), Error> {
     .bind(ids)
     .bind(webhooks)
     .bind(lanes)
-    .bind(again.iter().map(|(_, due, _)| *due).collect::<Vec<UnixMs>>())
+    .bind(
+        again
+            .iter()
+            .map(|(_, due, _)| *due)
+            .collect::<Vec<UnixMs>>(),
+    )
     .bind(texts(again))
     .execute(&mut *tx.connection)
     .await?;
@@ -250,11 +255,10 @@ pub(super) async fn requeue(
 
 /// One step of removing what waited for webhooks that are gone. False: nothing is left to do.
 pub(super) async fn purge(tx: &mut Tx) -> Result<bool, Error> {
-    let webhook: Option<Id> = sqlx::query_scalar(
-        "SELECT webhook_id FROM webhook_purges LIMIT 1 FOR UPDATE SKIP LOCKED",
-    )
-    .fetch_optional(&mut *tx.connection)
-    .await?;
+    let webhook: Option<Id> =
+        sqlx::query_scalar("SELECT webhook_id FROM webhook_purges LIMIT 1 FOR UPDATE SKIP LOCKED")
+            .fetch_optional(&mut *tx.connection)
+            .await?;
     let Some(webhook) = webhook else {
         return Ok(false);
     };
