@@ -1,7 +1,8 @@
 //! The store of a cluster: all but messages in Postgres, the messages in CQL.
 //!
-//! Any number of nodes work on it at once. What SQLite's single writer excludes is excluded here by
-//! locks on rows, taken in one order: users, servers, channels, then the rest, each by ascending id.
+//! Any number of nodes work on it at once. What SQLite's single writer excludes is excluded here
+//! by locks on rows, taken in one order: users, servers, channels, then the rest, each by
+//! ascending id.
 //! Nothing outside of this folder and of `cql` knows their statements.
 
 mod audit;
@@ -187,6 +188,8 @@ pub(super) fn failure(error: sqlx::Error) -> Error {
         sqlx::Error::Database(error) => match error.code().as_deref() {
             // serialization_failure, deadlock_detected
             Some("40001" | "40P01") => Error::Conflict(RACE),
+            // character_not_in_repertoire: a text with U+0000, which no row can have
+            Some("22021") => Error::NotFound("a text with U+0000"),
             // data_corrupted, index_corrupted
             Some("XX001" | "XX002") => Error::Unusable(format!("Postgres: {error}")),
             _ => Error::Unavailable(format!("Postgres: {error}")),
