@@ -22,7 +22,7 @@ mod sends;
 mod servers;
 mod sessions;
 mod settings;
-// mod tests; (under cfg(test)), mod moderation: when messages, marks, webhooks are there
+// #[cfg(test)] mod tests; when marks and webhooks are there
 mod tx;
 mod upkeep;
 mod users;

@@ -107,7 +107,8 @@ impl Place<'_> {
 
     fn away(&self, why: &str) -> Error {
         Error::Unavailable(format!(
-            "{} can't be reached: {why}; check that it runs, its address, and the firewalls between",
+            "{} can't be reached: {why}; check that it runs, its address, and the firewalls \
+             between",
             self.name()
         ))
     }
@@ -135,7 +136,8 @@ impl Place<'_> {
                  pg_hba.conf"
             )),
             Some("3D000") => self.unusable(&format!(
-                "there is no database {database}; make it by CREATE DATABASE {database} OWNER {user}"
+                "there is no database {database}; make it by CREATE DATABASE {database} OWNER \
+                 {user}"
             )),
             Some("3F000") => self.unusable(&format!(
                 "no schema of the search_path is there ({told}); make it, or change the search_path"

@@ -101,14 +101,10 @@ impl Drop for Schema {
 }
 
 async fn execute(statements: String) {
-    let options: sqlx::postgres::PgConnectOptions =
-        address("CHIRM_TEST_POSTGRES").parse().unwrap();
+    let options: sqlx::postgres::PgConnectOptions = address("CHIRM_TEST_POSTGRES").parse().unwrap();
     let mut connection = options.connect().await.unwrap();
     let statements = sqlx::AssertSqlSafe(statements);
-    connection
-        .execute(sqlx::raw_sql(statements))
-        .await
-        .unwrap();
+    connection.execute(sqlx::raw_sql(statements)).await.unwrap();
     connection.close().await.unwrap();
 }
 
@@ -147,7 +143,10 @@ async fn what_is_wrong_is_told_with_what_to_do() {
 
     let error = at(format!("{url}-none")).await;
     let says = |what| matches!(&error, Error::Unusable(text) if text.contains(what));
-    assert!(says(place) && says("CREATE DATABASE chirm-none"), "{error:?}");
+    assert!(
+        says(place) && says("CREATE DATABASE chirm-none"),
+        "{error:?}"
+    );
 
     let error = at(format!("{url}?options=-csearch_path%3Dnone")).await;
     let says = |what| matches!(&error, Error::Unusable(text) if text.contains(what));
@@ -155,7 +154,10 @@ async fn what_is_wrong_is_told_with_what_to_do() {
 
     let error = at(url.replace(place, "127.0.0.1:1")).await;
     let says = |what| matches!(&error, Error::Unavailable(text) if text.contains(what));
-    assert!(says("127.0.0.1:1") && says("check that it runs"), "{error:?}");
+    assert!(
+        says("127.0.0.1:1") && says("check that it runs"),
+        "{error:?}"
+    );
 
     // It takes connections, and never says a word.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -166,7 +168,10 @@ async fn what_is_wrong_is_told_with_what_to_do() {
     };
     let error = refusal(&impatient).await;
     let says = |what| matches!(&error, Error::Unavailable(text) if text.contains(what));
-    assert!(says(silent_at.as_str()) && says("doesn't answer"), "{error:?}");
+    assert!(
+        says(silent_at.as_str()) && says("doesn't answer"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -176,7 +181,11 @@ async fn a_newer_and_a_foreign_schema_are_refused_with_advice() {
     let clock = Arc::new(SystemClock::default());
     let store = newer.store(Arc::new(Recorder::default()), clock).await;
     store.close().await;
-    execute(format!("INSERT INTO {}.chirm_schema VALUES (77)", newer.name)).await;
+    execute(format!(
+        "INSERT INTO {}.chirm_schema VALUES (77)",
+        newer.name
+    ))
+    .await;
     let error = refusal(&newer.settings()).await;
     let says = |what| matches!(&error, Error::Unusable(text) if text.contains(what));
     assert!(says("version 77") && says("newer server"), "{error:?}");

@@ -113,10 +113,10 @@ impl Lease {
                 "UPDATE workers SET until = clock_timestamp() + $3 * interval '1 ms',
                      high_water = greatest(high_water, now_ms + $4)
                  FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms) now
-                 WHERE id = $1 AND holder = $2 RETURNING now_ms",
+                 WHERE id = $1 AND holder = $2::text::uuid RETURNING now_ms",
             )
             .bind(i16::try_from(self.worker).unwrap_or(i16::MAX))
-            .bind(self.holder)
+            .bind(self.holder.to_string())
             .bind(LEASE_MS)
             .bind(AHEAD_MS)
             .fetch_optional(&self.pool),
@@ -158,10 +158,10 @@ impl Lease {
         within(
             sqlx::query(
                 "UPDATE workers SET holder = NULL, until = clock_timestamp(), high_water = $3
-                 WHERE id = $1 AND holder = $2",
+                 WHERE id = $1 AND holder = $2::text::uuid",
             )
             .bind(i16::try_from(self.worker).unwrap_or(i16::MAX))
-            .bind(self.holder)
+            .bind(self.holder.to_string())
             .bind(highest)
             .execute(&self.pool),
         )
@@ -174,14 +174,15 @@ impl Lease {
         let (holder, asked) = (Uuid::new_v4(), clock.elapsed());
         let taken: Option<(i16, UnixMs, UnixMs)> = within(
             sqlx::query_as(
-                "UPDATE workers w SET holder = $1, until = clock_timestamp() + $2 * interval '1 ms',
+                "UPDATE workers w SET holder = $1::text::uuid,
+                     until = clock_timestamp() + $2 * interval '1 ms',
                      high_water = greatest(free.high_water, now_ms + $3)
                  FROM (SELECT id, high_water FROM workers WHERE until <= clock_timestamp()
                        ORDER BY high_water, id LIMIT 1 FOR UPDATE SKIP LOCKED) free,
                       (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms) now
                  WHERE w.id = free.id RETURNING w.id, free.high_water, now_ms",
             )
-            .bind(holder)
+            .bind(holder.to_string())
             .bind(LEASE_MS)
             .bind(AHEAD_MS)
             .fetch_optional(&pool),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{TopicKey, TopicKind};
-use crate::store::{NewEvent, OutboxEvent, Outbox};
+use crate::store::{NewEvent, Outbox, OutboxEvent};
 use futures::future::join_all;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -33,7 +33,11 @@ async fn no_two_nodes_have_one_number() {
 async fn a_lease_is_usable_for_half_of_its_time_and_over_with_the_next_one() {
     let schema = Schema::fresh();
     let store = store(&schema).await;
-    run(&store, "UPDATE workers SET until = 'infinity' WHERE id <> 7").await;
+    run(
+        &store,
+        "UPDATE workers SET until = 'infinity' WHERE id <> 7",
+    )
+    .await;
     let clock = Arc::new(ManualClock::new(0));
     let lease = store.lease_worker(clock.clone()).await.unwrap();
     assert_eq!(lease.worker(), 7);
@@ -55,7 +59,11 @@ async fn a_lease_is_usable_for_half_of_its_time_and_over_with_the_next_one() {
     // Over, and nobody came: it is still the holder's. Then somebody does.
     run(&store, "UPDATE workers SET until = 'epoch' WHERE id = 7").await;
     lease.renew().await.unwrap();
-    run(&store, "UPDATE workers SET until = 'epoch', high_water = 0 WHERE id = 7").await;
+    run(
+        &store,
+        "UPDATE workers SET until = 'epoch', high_water = 0 WHERE id = 7",
+    )
+    .await;
     let next = store.lease_worker(clock.clone()).await.unwrap();
     assert_eq!(next.worker(), 7);
     let lost = lease.renew().await;
@@ -74,7 +82,11 @@ async fn a_lease_is_usable_for_half_of_its_time_and_over_with_the_next_one() {
 async fn times_that_were_used_are_waited_out() {
     let schema = Schema::fresh();
     let store = store(&schema).await;
-    run(&store, "UPDATE workers SET until = 'infinity' WHERE id <> 7").await;
+    run(
+        &store,
+        "UPDATE workers SET until = 'infinity' WHERE id <> 7",
+    )
+    .await;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let lease = store.lease_worker(clock.clone()).await.unwrap();
     let used = lease.now_ms() + 1_500;
