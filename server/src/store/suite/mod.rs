@@ -323,6 +323,7 @@ macro_rules! contract_suite {
                 a_member_of_no_server_is_in_none_of_its_channels,
                 reports_made_at_once_keep_to_their_bounds,
                 what_is_read_at_once_goes_nowhere_back,
+                what_is_done_at_once_is_all_in_the_log,
             ]
             users: [
                 an_account_is_found_by_each_key,

@@ -1,8 +1,8 @@
 //! Sentences about changes that are made at once: what is bounded or counted stays right.
 
 use super::*;
-use crate::model::{Ban, Invite, Report, ReportState};
-use crate::store::{Error, ReadOf, ReportBounds};
+use crate::model::{AuditAction, AuditEntry, Ban, Invite, Report, ReportState};
+use crate::store::{AuditFilter, Error, ReadOf, ReportBounds};
 use futures::future::join_all;
 
 /// Calls that are made at once.
@@ -252,4 +252,40 @@ pub(crate) async fn what_is_read_at_once_goes_nowhere_back<P: Place>() {
     assert_eq!(read[0].last_read_id, last);
     let read = world.store.read_states(3, &[of]).await.unwrap();
     assert_eq!(read[0].last_read_id, 50 + 2 * (MANY - 1));
+}
+
+pub(crate) async fn what_is_done_at_once_is_all_in_the_log<P: Place>() {
+    let world = World::<P>::new().await;
+    let calls = (0..MANY).map(|n| {
+        let entry = AuditEntry {
+            id: 5_000 + n,
+            server_id: SERVER,
+            actor_id: OWNER,
+            action: AuditAction::ChannelUpdated,
+            target_id: CHANNEL,
+            channel_id: CHANNEL,
+            user_id: 0,
+            count: 1,
+            reason: String::new(),
+            changes: vec![],
+            created_at: 5,
+        };
+        let changed = Channel {
+            rank: n as i32,
+            ..channel(CHANNEL, SERVER, ChannelType::Text)
+        };
+        let events = vec![event(TopicKey::server(SERVER), n)];
+        world.store.update_channel(changed, events, Some(entry))
+    });
+    for end in join_all(calls).await {
+        end.unwrap();
+    }
+    let log = world
+        .store
+        .audit_log(SERVER, AuditFilter::default(), Id::MAX, 99);
+    let ids: Vec<Id> = log.await.unwrap().iter().map(|entry| entry.id).collect();
+    let all: Vec<Id> = (0..MANY).rev().map(|n| 5_000 + n).collect();
+    assert_eq!(ids, all);
+    let position = world.store.topic_position(TopicKey::server(SERVER)).await;
+    assert_eq!(position.unwrap().seq, MANY);
 }
