@@ -78,7 +78,7 @@ impl Keys {
         id.wrapping_add(self.0)
     }
 
-    fn from_key(self, key: i64) -> Id {
+    fn id_of(self, key: i64) -> Id {
         key.wrapping_sub(self.0)
     }
 }
