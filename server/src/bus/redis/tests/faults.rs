@@ -73,12 +73,18 @@ impl Watch {
             .await;
     }
 
-    /// The number of events after a position; None: gone.
+    /// The number of events after a position, as soon as that can be told; None: gone.
     async fn since(&self, position: Position) -> Option<usize> {
-        match self.topics().since(TOPIC, position).await.unwrap() {
-            Since::Events(events) => Some(events.len()),
-            Since::Gone => None,
-        }
+        let asking = async {
+            loop {
+                match self.topics().since(TOPIC, position).await {
+                    Ok(Since::Events(events)) => return Some(events.len()),
+                    Ok(Since::Gone) => return None,
+                    Err(_) => sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        timeout(DEADLINE, asking).await.expect("it can't be told")
     }
 }
 
