@@ -21,8 +21,12 @@ const BYTES_MAX: usize = 256 << 20;
 const UNUSED: Duration = Duration::from_secs(5);
 
 struct State {
-    /// That of the latest event here; None: unknown since events may have been lost.
+    /// That of the latest event that came, while none may be missing before it.
     position: Option<Position>,
+    /// Without one, the position that Redis had when this was subscribed to already.
+    base: Option<Position>,
+    /// The latest event that came.
+    last: Option<Position>,
     /// The furthest that somebody here was told of.
     told: Option<Position>,
     ring: Ring,
@@ -44,6 +48,24 @@ impl State {
         total.fetch_sub(self.ring.bytes, Ordering::Relaxed);
         self.ring.clear();
         self.position = None;
+        self.base = None;
+    }
+
+    /// As far as events came, or would have come.
+    fn at(&self) -> Option<Position> {
+        self.position.or(self.base)
+    }
+
+    fn told(&mut self, position: Position) {
+        if self.told.is_none_or(|told| !reaches(told, position)) {
+            self.told = Some(position);
+        }
+    }
+
+    /// Redis is so far: later events come, or are missing.
+    fn learn(&mut self, position: Position) {
+        self.told(position);
+        self.base.get_or_insert(position);
     }
 }
 
@@ -104,6 +126,8 @@ impl Hub {
         let mut shard = self.of(topic);
         let state = shard.entry(topic).or_insert_with(|| State {
             position: None,
+            base: None,
+            last: None,
             told: None,
             ring: Ring::default(),
             subscribers: Vec::new(),
@@ -189,7 +213,7 @@ impl Hub {
         let Some(state) = shard.get_mut(&topic) else {
             return;
         };
-        if state.position.is_some_and(|at| reaches(at, event.position)) {
+        if state.last.is_some_and(|last| reaches(last, event.position)) {
             return; // It came before, on another connection.
         }
         let before = state.ring.bytes;
@@ -233,23 +257,30 @@ impl Hub {
         }
     }
 
-    /// Somebody here is told that the topic is so far.
+    /// Somebody here was told that the topic is so far.
     pub(super) fn tell(&self, topic: TopicKey, position: Position) {
         if let Some(state) = self.of(topic).get_mut(&topic) {
-            learn(state, position);
+            state.told(position);
         }
     }
 
-    /// Whether the topic is behind where it was said to be.
+    /// Redis says that the topic is so far.
+    pub(super) fn learn(&self, topic: TopicKey, position: Position) {
+        if let Some(state) = self.of(topic).get_mut(&topic) {
+            state.learn(position);
+        }
+    }
+
+    /// Whether the topic is behind where Redis is.
     pub(super) fn is_behind(&self, topic: TopicKey, position: Position) -> bool {
         let mut shard = self.of(topic);
         let Some(state) = shard.get_mut(&topic) else {
             return false;
         };
-        match state.position {
+        match state.at() {
             Some(at) => !reaches(at, position),
             None => {
-                learn(state, position);
+                state.learn(position);
                 false
             }
         }
@@ -259,9 +290,12 @@ impl Hub {
     pub(super) fn since(&self, topic: TopicKey, from: Position) -> Option<Vec<Arc<Publication>>> {
         let mut shard = self.of(topic);
         let state = shard.get_mut(&topic).filter(|state| state.line != 0)?;
-        let at = state.position?;
+        let at = state.at()?;
         if !reaches(at, state.told?) || !reaches(at, from) || from.seq < 0 {
             return None;
+        }
+        if at == from {
+            return Some(Vec::new());
         }
         let before = state.ring.bytes;
         state.ring.trim(&self.limits, self.clock.elapsed());
@@ -301,14 +335,5 @@ impl Hub {
                 self.count(before, state.ring.bytes);
             }
         }
-    }
-}
-
-fn learn(state: &mut State, position: Position) {
-    if state.position.is_none() {
-        state.position = Some(position);
-    }
-    if state.told.is_none_or(|told| !reaches(told, position)) {
-        state.told = Some(position);
     }
 }

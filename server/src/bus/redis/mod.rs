@@ -56,6 +56,8 @@ const OPEN_WITHIN: Duration = Duration::from_secs(5);
 /// The least version that has sharded Pub/Sub.
 const VERSION: (u32, u32) = (7, 0);
 
+const SILENT: &str = "no answer; is it running, and is the address right?";
+
 /// How Redis is reached.
 #[derive(Clone, Debug)]
 pub struct RedisSettings {
@@ -218,11 +220,12 @@ async fn reach(settings: &RedisSettings) -> Result<(Client, MultiplexedConnectio
                 problem.map_err(|problem| failed(&problem))?;
                 return Ok((client, connection));
             }
+            Ok(Err(error)) if error.is_timeout() => last = failed(SILENT),
             Ok(Err(error)) => {
                 let hint = "; is it running, are address, user and password right?";
                 last = failed(&format!("{error}{hint}"));
             }
-            Err(_) => last = failed("no answer; is it running, and is the address right?"),
+            Err(_) => last = failed(SILENT),
         }
     }
     Err(last)

@@ -80,7 +80,7 @@ impl RedisReservations {
                     return Ok(Offered::Taken(Ticket { id, epoch }));
                 }
                 "low" => above = number()?,
-                "early" => above = id_before(number()?) | BELOW_MS,
+                "early" => above = id_before(number()? + 1),
                 "ahead" => {
                     let wait = u64::try_from(number()?).unwrap_or_default();
                     if wait > WAIT_MAX_MS {

@@ -236,7 +236,7 @@ impl Topics for RedisTopics {
                 None => return Ok(Since::Gone),
             }
         }
-        self.0.hub.tell(topic, now);
+        self.0.hub.learn(topic, now);
         Ok(Since::Events(events))
     }
 

@@ -80,6 +80,16 @@ impl World {
         self.clock.advance(time);
     }
 
+    /// What a bus does for some seconds after it may have lost its memory is over.
+    pub(crate) async fn settle(&self, id: Id) {
+        self.bus
+            .topics
+            .position(TopicKey::server(id))
+            .await
+            .unwrap();
+        self.advance(Duration::from_secs(11));
+    }
+
     pub(crate) fn now(&self) -> i64 {
         self.clock.wall_ms()
     }

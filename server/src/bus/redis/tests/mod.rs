@@ -1,9 +1,13 @@
-//! The contract suite, on a real server.
+//! The contract suite, on real servers, and what is this bus's alone.
 
-use super::{Node, RedisSettings, Running, open_at};
+mod faults;
+mod scheme;
+mod server;
+
+use super::{Node, OpenError, RedisSettings, Running, open, open_at};
 use crate::bus::local::RingLimits;
 use crate::bus::suite::{GRACE, Kept, Opened, Place};
-use crate::clock::{Clock as _, ManualClock};
+use crate::clock::{Clock as _, ManualClock, SystemClock};
 use crate::config::Secret;
 use crate::model::Id;
 use crate::store::{OutboxEvent, Relay};
@@ -12,8 +16,11 @@ use std::sync::Arc;
 /// The addresses that a variable of `make stack-up` names.
 fn urls(variable: &str) -> Vec<Secret> {
     let named = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} isn't set"));
-    let url = |url: &str| serde_json::from_value(serde_json::Value::from(url)).unwrap();
-    named.split(',').map(url).collect()
+    named.split(',').map(secret).collect()
+}
+
+fn secret(text: &str) -> Secret {
+    serde_json::from_value(text.into()).unwrap()
 }
 
 /// Keys that nobody else has.
@@ -39,7 +46,12 @@ impl Relay for Going {
 }
 
 /// A bus whose scripts are told the test's time.
-async fn place(variable: &str, kept: Kept, highest: Id, clock: Arc<ManualClock>) -> Opened {
+async fn place(
+    settings: &RedisSettings,
+    kept: Kept,
+    highest: Id,
+    clock: Arc<ManualClock>,
+) -> Opened {
     let Kept { events, bytes, age } = kept;
     let node = Node {
         ring: RingLimits {
@@ -60,7 +72,22 @@ async fn place(variable: &str, kept: Kept, highest: Id, clock: Arc<ManualClock>)
         let since = clock.elapsed().saturating_sub(passed);
         start + i64::try_from(since.as_millis()).unwrap()
     };
-    let opened = open_at(&settings(variable), node, Some(Arc::new(time))).await;
+    going(open_at(settings, node, Some(Arc::new(time))).await)
+}
+
+/// A bus as a node has it, of this worker.
+async fn node(settings: &RedisSettings, worker: u16) -> Opened {
+    let node = Node {
+        ring: RingLimits::default(),
+        highest: 0,
+        grace: GRACE,
+        clock: Arc::new(SystemClock::default()),
+        worker: Arc::new(move || Some(worker)),
+    };
+    going(open(settings, node).await)
+}
+
+fn going(opened: Result<super::Opened, OpenError>) -> Opened {
     let opened = opened.unwrap_or_else(|error| panic!("{error}"));
     Opened {
         handle: opened.handle,
@@ -75,7 +102,7 @@ struct Single;
 
 impl Place for Single {
     async fn open(kept: Kept, highest: Id, clock: Arc<ManualClock>) -> Opened {
-        place("CHIRM_TEST_REDIS", kept, highest, clock).await
+        place(&settings("CHIRM_TEST_REDIS"), kept, highest, clock).await
     }
 }
 
@@ -83,7 +110,7 @@ struct Cluster;
 
 impl Place for Cluster {
     async fn open(kept: Kept, highest: Id, clock: Arc<ManualClock>) -> Opened {
-        place("CHIRM_TEST_REDIS_CLUSTER", kept, highest, clock).await
+        place(&settings("CHIRM_TEST_REDIS_CLUSTER"), kept, highest, clock).await
     }
 }
 
