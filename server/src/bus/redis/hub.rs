@@ -182,7 +182,7 @@ impl Hub {
         let Some(state) = shard.get_mut(&topic) else {
             return;
         };
-        learn(state, position);
+        state.learn(position);
         if state
             .subscribers
             .iter()
