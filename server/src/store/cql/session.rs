@@ -187,7 +187,8 @@ async fn connect(settings: &CqlSettings) -> Result<Session, Error> {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     Err(Error::Unavailable(format!(
-        "CQL: {} can't be reached: {why}. Is the server running, and are address, user and password right?",
+        "CQL: {} can't be reached: {why}. Is the server running, and are address, user and \
+         password right?",
         settings.address()
     )))
 }
