@@ -188,15 +188,18 @@ impl Run<'_> {
     /// Has the highest id remembered.
     async fn raise(&self) -> Result<(), Error> {
         let highest = self.new().map(|(_, insert)| insert.message.id).max();
-        let raised = &self.cql.inner.raised;
-        match highest {
-            Some(id) if id > raised.load(Ordering::Relaxed) => {
-                let to = self.cql.ties()?.raise(id).await?;
-                raised.fetch_max(to, Ordering::Relaxed);
-                Ok(())
-            }
-            _ => Ok(()),
+        let highest = highest.unwrap_or_default();
+        let inner = &self.cql.inner;
+        let told = || inner.raised.load(Ordering::Relaxed) >= highest;
+        if told() {
+            return Ok(());
         }
+        let _raising = inner.raising.lock().await;
+        if !told() {
+            let to = self.cql.ties()?.raise(highest).await?;
+            inner.raised.fetch_max(to, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Writes the rows of nonces. A message whose nonce isn't stored isn't written.

@@ -63,6 +63,11 @@ impl Link {
         })
     }
 
+    #[cfg(test)]
+    pub(super) async fn run(&self, statement: &str) -> Result<(), Error> {
+        change(&self.session, statement).await
+    }
+
     fn admitted(&self) -> Result<SemaphorePermit<'_>, Error> {
         self.in_flight.try_acquire().map_err(|_| Error::Overloaded)
     }

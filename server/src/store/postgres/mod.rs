@@ -33,6 +33,7 @@ mod users;
 mod webhook_ends;
 mod webhook_queue;
 mod webhooks;
+mod workers;
 
 use super::cql::Cql;
 use crate::clock::Clock;
@@ -46,6 +47,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tx::{Changes, Tx};
 use webhook_queue::Wanted;
+pub use workers::{Lease, WORKERS};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -55,6 +57,9 @@ pub struct PostgresSettings {
     /// `postgres://user:password@host:port/database`, with the parameters of libpq behind it
     /// (`sslmode=verify-full`, for one). Secret.
     pub url: String,
+    /// The schema of the tables, made if it is missing: a to z, 0 to 9 and _. Empty: the first of
+    /// the address's search path.
+    pub schema: String,
     /// Connections of this node at most. A quarter of them is kept for reading.
     pub max_connections: u32,
     /// How long to connect may take.
@@ -69,6 +74,7 @@ impl PostgresSettings {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            schema: String::new(),
             max_connections: 16,
             connect_timeout: Duration::from_secs(5),
             acquire_timeout: Duration::from_secs(5),
@@ -79,6 +85,7 @@ impl PostgresSettings {
 impl fmt::Debug for PostgresSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresSettings")
+            .field("schema", &self.schema)
             .field("max_connections", &self.max_connections)
             .field("connect_timeout", &self.connect_timeout)
             .field("acquire_timeout", &self.acquire_timeout)

@@ -9,6 +9,9 @@ use sqlx::{ConnectOptions, Connection, Executor};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod faults;
+mod workers;
+
 /// An address of the environment, as `make stack-up` tells it.
 pub(super) fn address(name: &str) -> String {
     let hint = "; run make stack-up, and eval \"$(tools/stack.sh env)\"";

@@ -85,7 +85,8 @@ impl Users for Postgres {
         self.change(move |tx| {
             Box::pin(async move {
                 let done = sqlx::query(
-                    "UPDATE users SET display_name = $1, metadata = $2 WHERE id = $3 AND NOT deleted",
+                    "UPDATE users SET display_name = $1, metadata = $2
+                     WHERE id = $3 AND NOT deleted",
                 )
                 .bind(user.display_name)
                 .bind(metadata_json(&user.metadata))
