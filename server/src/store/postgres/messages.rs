@@ -1,9 +1,9 @@
 //! Messages: CQL has them, Postgres what belongs to them. CQL comes first; what Postgres does for a
 //! message may be done again and doubles nothing.
 
-use super::tx::{Changes, Tx};
-use super::webhook_queue::Wanted;
-use super::{Postgres, audit, mentions};
+use super::tx::Changes;
+use super::webhook_queue::{self, Wanted};
+use super::{Postgres, audit, marks, mentions};
 use crate::model::{AuditEntry, Id, Mentions, Message, UnixMs, WebhookEvent};
 use crate::store::cql::{Changed, Cql, Ties};
 use crate::store::{Anchor, Erased, Error, Inserted, Insertion, Messages, Page, Queued};
@@ -88,7 +88,7 @@ impl Messages for Postgres {
         if !there {
             return Ok(Page::default());
         }
-        join_marks(&self.pool, &mut page.messages).await?;
+        marks::join(&self.pool, &mut page.messages).await?;
         Ok(page)
     }
 
@@ -160,7 +160,7 @@ impl Hands {
 
     async fn edited(&self, changed: &Changed) -> Result<(), Error> {
         let Changed { before, now, .. } = changed.clone();
-        let wanted = wants(&self.webhooks, WebhookEvent::MessageUpdated.bit());
+        let wanted = self.webhooks.any(WebhookEvent::MessageUpdated.bit());
         if !wanted && !mentions_any(&before) && !mentions_any(&now) {
             return Ok(());
         }
@@ -168,7 +168,8 @@ impl Hands {
             Box::pin(async move {
                 mentions::remove(&mut tx.connection, &before).await?;
                 mentions::add(&mut tx.connection, &now).await?;
-                queue_changed(tx, WebhookEvent::MessageUpdated, now.channel_id, now.id).await
+                let edited = [(now.channel_id, now.id)];
+                webhook_queue::changed(tx, WebhookEvent::MessageUpdated, &edited).await
             })
         });
         edited.await
@@ -181,19 +182,24 @@ impl Hands {
         deleted: Vec<Changed>,
         audit: Option<AuditEntry>,
     ) -> Result<(), Error> {
-        let wanted = wants(&self.webhooks, WebhookEvent::MessageDeleted.bit());
-        let bare = |changed: &Changed| !mentions_any(&changed.before) && !changed.before.pinned;
-        if !wanted && audit.is_none() && deleted.iter().all(bare) {
+        let wanted = self.webhooks.any(WebhookEvent::MessageDeleted.bit());
+        let places = deleted.iter().map(|d| (d.now.channel_id, d.now.id));
+        let places: Vec<(Id, Id)> = places.collect();
+        let bare = |changed: &Changed| !mentions_any(&changed.before);
+        if !wanted
+            && audit.is_none()
+            && deleted.iter().all(bare)
+            && !marks::any(&self.pool, &places).await?
+        {
             return Ok(());
         }
         let gone = self.changes.run(move |tx| {
             Box::pin(async move {
                 for Changed { before, now, .. } in &deleted {
                     mentions::remove(&mut tx.connection, before).await?;
-                    remove_marks(tx, now.channel_id, now.id).await?;
-                    let event = WebhookEvent::MessageDeleted;
-                    queue_changed(tx, event, now.channel_id, now.id).await?;
+                    marks::remove(tx, now.channel_id, now.id).await?;
                 }
+                webhook_queue::changed(tx, WebhookEvent::MessageDeleted, &places).await?;
                 audit::write_some(tx, audit).await
             })
         });
@@ -285,7 +291,7 @@ impl Ties for Around {
 /// Does what belongs to new messages.
 async fn created(changes: &Changes, webhooks: &Wanted, messages: &[Message]) -> Result<(), Error> {
     let events = WebhookEvent::MessageCreated.bit() | WebhookEvent::RecipientOffline.bit();
-    if !wants(webhooks, events) && !messages.iter().any(mentions_any) {
+    if !webhooks.any(events) && !messages.iter().any(mentions_any) {
         return Ok(());
     }
     let messages = messages.to_vec();
@@ -294,7 +300,7 @@ async fn created(changes: &Changes, webhooks: &Wanted, messages: &[Message]) -> 
             for message in &messages {
                 mentions::add(&mut tx.connection, message).await?;
             }
-            queue_created(tx, &messages).await
+            webhook_queue::created(tx, &messages).await
         })
     });
     told.await
@@ -325,31 +331,6 @@ async fn those_there(pool: &PgPool, channels: &[Id]) -> Result<Vec<Id>, Error> {
 }
 
 pub(super) async fn marked(pool: &PgPool, mut message: Message) -> Result<Message, Error> {
-    join_marks(pool, std::slice::from_mut(&mut message)).await?;
+    marks::join(pool, std::slice::from_mut(&mut message)).await?;
     Ok(message)
-}
-
-// helper C: what follows goes to marks and webhook_queue.
-
-async fn join_marks(_: &PgPool, messages: &mut [Message]) -> Result<(), Error> {
-    for message in messages {
-        message.pinned = false;
-    }
-    Ok(())
-}
-
-async fn remove_marks(_: &mut Tx, _: Id, _: Id) -> Result<bool, Error> {
-    Ok(false)
-}
-
-fn wants(_: &Wanted, _: u32) -> bool {
-    false
-}
-
-async fn queue_created(_: &mut Tx, _: &[Message]) -> Result<(), Error> {
-    Ok(())
-}
-
-async fn queue_changed(_: &mut Tx, _: WebhookEvent, _: Id, _: Id) -> Result<(), Error> {
-    Ok(())
 }

@@ -9,11 +9,14 @@ mod audit;
 mod channels;
 mod deletes;
 mod invites;
+mod mark_changes;
+mod marks;
 mod members;
 mod mentions;
 mod messages;
 mod moderation;
 mod outbox;
+mod purge;
 mod read_states;
 mod reports;
 mod requests;
@@ -23,11 +26,14 @@ mod sends;
 mod servers;
 mod sessions;
 mod settings;
-// #[cfg(test)] mod tests; when marks and webhooks are there
+#[cfg(test)]
+mod tests;
 mod tx;
 mod upkeep;
 mod users;
+mod webhook_ends;
 mod webhook_queue;
+mod webhooks;
 mod workers;
 
 use super::cql::Cql;
@@ -39,6 +45,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tx::{Changes, Tx};
 use webhook_queue::Wanted;
 pub use workers::{Lease, WORKERS};
@@ -90,6 +97,8 @@ pub struct Postgres {
     messages: Cql,
     webhooks: Arc<Wanted>,
     purge: Arc<Notify>,
+    pins: marks::Pinnings,
+    background: Vec<AbortHandle>,
 }
 
 impl Postgres {
@@ -112,13 +121,26 @@ impl Postgres {
         };
         let changes = Changes::new(node, settings.max_connections);
         messages.tie(messages::ties(&pool, &changes, &webhooks));
+        let purge = Arc::new(Notify::new());
+        let purger = purge::Purger {
+            changes: changes.clone(),
+            messages: messages.clone(),
+            notice: purge.clone(),
+        };
+        webhooks.read(&pool).await?;
+        let background = [
+            tokio::spawn(purger.run()).abort_handle(),
+            tokio::spawn(webhooks.clone().keep(pool.clone())).abort_handle(),
+        ];
         Ok(Postgres {
+            background: background.into(),
             pool,
             epoch,
             changes,
             messages,
             webhooks,
-            purge: Arc::new(Notify::new()),
+            purge,
+            pins: marks::Pinnings::default(),
         })
     }
 
@@ -132,10 +154,23 @@ impl Postgres {
         self.changes.run(change).await
     }
 
+    /// Ends what runs in the background.
+    fn stop(&self) {
+        for task in &self.background {
+            task.abort();
+        }
+    }
+
     /// A reading transaction: all that is read in it is of one moment.
     async fn snapshot(&self) -> Result<Transaction<'static, Driver>, Error> {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         Ok(self.pool.begin_with(begin).await?)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -35,6 +35,7 @@ impl Upkeep for Postgres {
     }
 
     async fn close(&self) {
+        self.stop();
         // What is written to messages makes changes here.
         self.messages.close().await;
         self.changes.close().await;
