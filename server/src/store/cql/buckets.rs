@@ -135,7 +135,7 @@ impl Cql {
         let rows = link.read(&link.statements.of_author, values).await?;
         let rows = typed::<(Id, i32)>(&rows)?.into_iter();
         Ok(rows
-            .map(|(channel, bucket)| (keys.from_key(channel), bucket))
+            .map(|(channel, bucket)| (keys.id_of(channel), bucket))
             .collect())
     }
 

@@ -77,8 +77,8 @@ fn again(error: &Error) -> Error {
 }
 
 impl Run<'_> {
-    /// The messages that are to be written, with their places.
-    fn new(&self) -> impl Iterator<Item = (usize, &Insert)> {
+    /// The messages that are to be written, or are, with their places.
+    fn fresh(&self) -> impl Iterator<Item = (usize, &Insert)> {
         let all = self.inserts.iter().enumerate();
         all.filter(|(at, _)| matches!(self.fates[*at], Fate::New))
     }
@@ -117,7 +117,7 @@ impl Run<'_> {
             }
         }
         let mut authors = HashMap::new();
-        for (_, Insert { message, .. }) in self.new() {
+        for (_, Insert { message, .. }) in self.fresh() {
             authors
                 .entry((message.author_id, bucket_of(message.id)))
                 .or_insert(message.id);
@@ -143,7 +143,7 @@ impl Run<'_> {
 
     /// Finds out which of those that aren't reserved repeat a nonce or an id.
     async fn look(&mut self) -> Result<(), Error> {
-        let unsure = || self.new().filter(|(_, insert)| !insert.reserved);
+        let unsure = || self.fresh().filter(|(_, insert)| !insert.reserved);
         if unsure().next().is_none() {
             return Ok(());
         }
@@ -187,23 +187,26 @@ impl Run<'_> {
 
     /// Has the highest id remembered.
     async fn raise(&self) -> Result<(), Error> {
-        let highest = self.new().map(|(_, insert)| insert.message.id).max();
-        let raised = &self.cql.inner.raised;
-        match highest {
-            Some(id) if id > raised.load(Ordering::Relaxed) => {
-                let to = self.cql.ties()?.raise(id).await?;
-                raised.fetch_max(to, Ordering::Relaxed);
-                Ok(())
-            }
-            _ => Ok(()),
+        let highest = self.fresh().map(|(_, insert)| insert.message.id).max();
+        let highest = highest.unwrap_or_default();
+        let inner = &self.cql.inner;
+        let told = || inner.raised.load(Ordering::Relaxed) >= highest;
+        if told() {
+            return Ok(());
         }
+        let _raising = inner.raising.lock().await;
+        if !told() {
+            let to = self.cql.ties()?.raise(highest).await?;
+            inner.raised.fetch_max(to, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Writes the rows of nonces. A message whose nonce isn't stored isn't written.
     async fn name(&mut self) {
         let (cql, channel) = (self.cql, self.channel);
         let mut names = Vec::new();
-        for (at, Insert { message, .. }) in self.new() {
+        for (at, Insert { message, .. }) in self.fresh() {
             let Message {
                 author_id,
                 nonce,
@@ -226,7 +229,7 @@ impl Run<'_> {
 
     /// Writes the messages, in order: the next request only after the one before.
     async fn write(&mut self) {
-        let mut places: Vec<usize> = self.new().map(|(at, _)| at).collect();
+        let mut places: Vec<usize> = self.fresh().map(|(at, _)| at).collect();
         while !places.is_empty() {
             let rest = places.split_off(self.fitting(&places));
             let written = write(self.cql, places.iter().map(|at| &self.inserts[*at].message));
@@ -254,7 +257,7 @@ impl Run<'_> {
     /// Lets the rest of the store do what belongs to the new ones.
     async fn tell_ties(&mut self) {
         let new: Vec<Message> = self
-            .new()
+            .fresh()
             .map(|(_, insert)| insert.message.clone())
             .collect();
         if new.is_empty() {

@@ -8,6 +8,8 @@
 
 mod buckets;
 mod changes;
+#[cfg(test)]
+mod faults;
 mod insert;
 mod nonces;
 mod pages;
@@ -33,6 +35,7 @@ use buckets::Noted;
 use session::Link;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, OnceLock};
+use tokio::sync::Mutex;
 use writer::Queues;
 
 /// What messages have to do with the rest of the store.
@@ -61,8 +64,9 @@ struct Inner {
     ties: OnceLock<Arc<dyn Ties>>,
     queues: Queues,
     noted: Noted,
-    /// Up to which id `Ties::raise` was told.
+    /// Up to which id `Ties::raise` needn't be told again, and who is telling it.
     raised: AtomicI64,
+    raising: Mutex<()>,
 }
 
 /// Ids of channels and authors in keys: moved by the salt, in the same order.
@@ -74,7 +78,7 @@ impl Keys {
         id.wrapping_add(self.0)
     }
 
-    fn from_key(self, key: i64) -> Id {
+    fn id_of(self, key: i64) -> Id {
         key.wrapping_sub(self.0)
     }
 }
@@ -95,6 +99,7 @@ impl Cql {
             queues: Queues::default(),
             noted: Noted::default(),
             raised: AtomicI64::new(0),
+            raising: Mutex::default(),
         };
         Ok(Cql {
             inner: Arc::new(inner),

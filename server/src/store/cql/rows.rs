@@ -44,7 +44,7 @@ impl Row {
         let mut message = Message {
             id: self.message_id,
             channel_id: channel,
-            author_id: keys.from_key(author),
+            author_id: keys.id_of(author),
             reply_to: self.reply_to.unwrap_or_default(),
             nonce: self.nonce.unwrap_or_default(),
             revision: self.revision.unwrap_or_default(),

@@ -198,7 +198,7 @@ impl Cql {
         // Rows without an author stay, as nobody's: a walk goes on from the last.
         let briefs = rows.into_iter().map(|(id, author, deleted)| Brief {
             id,
-            author: author.map_or(0, |author| keys.from_key(author)),
+            author: author.map_or(0, |author| keys.id_of(author)),
             deleted: deleted.unwrap_or_default() || author.is_none(),
         });
         Ok((briefs.collect(), read))

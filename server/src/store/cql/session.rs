@@ -63,6 +63,11 @@ impl Link {
         })
     }
 
+    #[cfg(test)]
+    pub(super) async fn run(&self, statement: &str) -> Result<(), Error> {
+        change(&self.session, statement).await
+    }
+
     fn admitted(&self) -> Result<SemaphorePermit<'_>, Error> {
         self.in_flight.try_acquire().map_err(|_| Error::Overloaded)
     }
@@ -182,7 +187,8 @@ async fn connect(settings: &CqlSettings) -> Result<Session, Error> {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     Err(Error::Unavailable(format!(
-        "CQL: {} can't be reached: {why}. Is the server running, and are address, user and password right?",
+        "CQL: {} can't be reached: {why}. Is the server running, and are address, user and \
+         password right?",
         settings.address()
     )))
 }

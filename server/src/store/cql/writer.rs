@@ -190,7 +190,8 @@ impl Cql {
     }
 
     /// Runs a change of a message in its turn: after what was queued for its channel before. It is
-    /// queued when this returns, and runs even if the answer isn't waited for.
+    /// queued when this returns, and runs even if the answer isn't waited for. It must not wait for
+    /// another one of its channel, which comes after it.
     pub fn in_turn<T: Send + 'static>(
         &self,
         channel: Id,
