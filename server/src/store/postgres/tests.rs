@@ -42,7 +42,12 @@ impl Schema {
 
     /// Makes the schema if it isn't there.
     pub(super) async fn make(&self) {
-        execute(format!("CREATE SCHEMA IF NOT EXISTS {}", self.name)).await;
+        // One after the other: Postgres may refuse two that make one schema at once.
+        execute(format!(
+            "BEGIN; SELECT pg_advisory_xact_lock({}); CREATE SCHEMA IF NOT EXISTS {}; COMMIT",
+            self.salt, self.name
+        ))
+        .await;
     }
 
     pub(super) async fn messages(&self, clock: Arc<dyn Clock>) -> Cql {
@@ -59,11 +64,6 @@ impl Schema {
 
     pub(super) async fn store(&self, relay: Arc<dyn Relay>, clock: Arc<dyn Clock>) -> Postgres {
         self.make().await;
-        self.started(relay, clock).await
-    }
-
-    /// Of a schema that is there.
-    async fn started(&self, relay: Arc<dyn Relay>, clock: Arc<dyn Clock>) -> Postgres {
         let messages = self.messages(clock.clone()).await;
         let opened = Postgres::open(&self.settings(), messages, relay, clock).await;
         opened.unwrap()
@@ -209,8 +209,7 @@ async fn a_newer_and_a_foreign_schema_are_refused_with_advice() {
 async fn of_many_that_start_at_once_one_migrates() {
     let schema = Schema::fresh();
     let clock = Arc::new(SystemClock::default());
-    schema.make().await;
-    let open = || schema.started(Arc::new(Recorder::default()), clock.clone());
+    let open = || schema.store(Arc::new(Recorder::default()), clock.clone());
     let stores = tokio::join!(open(), open(), open());
     let epoch = stores.0.epoch;
     for store in [stores.0, stores.1, stores.2] {
