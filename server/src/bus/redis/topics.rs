@@ -77,6 +77,7 @@ impl Shared {
         if topic.kind == TopicKind::Channel {
             self.hub.hear(topic.id, position.epoch);
         }
+        self.hub.tell(topic, position);
         Ok(position)
     }
 
