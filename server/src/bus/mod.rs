@@ -116,6 +116,8 @@ pub trait Topics: Send + Sync + 'static {
     async fn announce(&self, transient: Transient) -> Result<(), Error>;
     /// Forgets what no ring need keep any more; to be called now and then.
     async fn trim(&self) -> Result<(), Error>;
+    /// Fails if the bus can't be reached.
+    async fn check(&self) -> Result<(), Error>;
     /// A new subscriber with no topics yet.
     fn subscriber(&self) -> (Arc<dyn Subscriber>, Feed);
 }

@@ -18,6 +18,7 @@ mod credentials;
 mod crowd;
 mod dm;
 mod folder;
+mod health;
 mod history;
 mod key;
 mod member;
@@ -58,6 +59,8 @@ struct Arguments {
 enum Command {
     /// Start a server.
     Serve(serve::Args),
+    /// Ask whether a server serves.
+    Health(health::Args),
     /// Print the settings that a server would start with.
     Config(config::Args),
     /// Make, list and end the keys of back ends and operators.
@@ -157,6 +160,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Pin(args) => react::pin(args).await,
             Command::Pins(args) => react::pins(args).await,
             Command::Tail(args) => Box::pin(tail::run(args)).await,
+            Command::Health(args) => Box::pin(health::run(args)).await,
             Command::Who(args) => Box::pin(who::run(args)).await,
             Command::History(args) => history::run(args).await,
             Command::Dm(args) => dm::run(args).await,

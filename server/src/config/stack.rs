@@ -28,6 +28,8 @@ pub struct Cql {
     pub user: String,
     /// The user's password.
     pub password: Option<Secret>,
+    /// The keyspace; empty: named as [`Config::namespace`] is.
+    pub keyspace: String,
     /// This node's data centre; empty: there is one.
     pub datacenter: String,
     /// Copies of each row, where the keyspace is made here.

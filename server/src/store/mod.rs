@@ -9,8 +9,11 @@
 //! moderators may want to know of brings its audit entry: see [`Moderation`].
 
 mod accounts;
+pub mod cql;
+mod failure;
 mod marks;
 mod moderation;
+pub mod postgres;
 mod read_states;
 mod sends;
 pub mod sqlite;

@@ -114,10 +114,43 @@ async fn connect(to: SocketAddr) -> Channel {
 }
 
 fn config(data: &Path, overrides: &[(&str, &str)]) -> Config {
+    let stack = stack_of(data);
     let data = data.display().to_string();
     let mut all = vec![("data", data.as_str())];
+    all.extend(stack.iter().map(|(key, value)| (*key, value.as_str())));
     all.extend_from_slice(overrides);
     Config::load(None, &all).expect("a configuration")
+}
+
+/// What makes a node keep its state in real servers, in place of a data folder: nothing, unless the
+/// tests were asked to run on them (`CHIRM_TEST_ON`: `redis` or `redis-cluster`). Each folder has a
+/// namespace of its own.
+pub(crate) fn stack_of(data: &Path) -> Vec<(&'static str, String)> {
+    let Ok(on) = std::env::var("CHIRM_TEST_ON") else {
+        return Vec::new();
+    };
+    let address = |of: &str| {
+        let name = format!("CHIRM_TEST_{of}");
+        std::env::var(&name).unwrap_or_else(|_| panic!("{name} isn't set: make stack-up"))
+    };
+    let redis = match on.as_str() {
+        "redis" => address("REDIS"),
+        "redis-cluster" => address("REDIS_CLUSTER"),
+        other => panic!("CHIRM_TEST_ON={other}: it is redis or redis-cluster"),
+    };
+    let mut hasher = std::hash::DefaultHasher::new();
+    std::hash::Hash::hash(&std::path::absolute(data).expect("a path"), &mut hasher);
+    vec![
+        (
+            "namespace",
+            format!("it_{:016x}", std::hash::Hasher::finish(&hasher)),
+        ),
+        ("postgres.url", address("POSTGRES")),
+        ("cql.nodes", address("CQL")),
+        ("cql.keyspace", "chirm_it".to_owned()),
+        ("redis.urls", redis),
+        ("redis.cluster", (on == "redis-cluster").to_string()),
+    ]
 }
 
 impl TestNode {

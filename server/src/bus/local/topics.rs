@@ -197,6 +197,10 @@ impl Topics for LocalTopics {
         Ok(())
     }
 
+    async fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn subscriber(&self) -> (Arc<dyn Subscriber>, Feed) {
         let (feed, events) = LocalSubscriber::new();
         let topics = self.0.clone();

@@ -69,6 +69,10 @@ impl Topics for LossyTopics {
         self.topics.trim().await
     }
 
+    async fn check(&self) -> Result<(), Error> {
+        self.topics.check().await
+    }
+
     fn subscriber(&self) -> (Arc<dyn Subscriber>, Feed) {
         let (subscriber, mut feed) = self.topics.subscriber();
         let (sender, out) = mpsc::channel(1_024);

@@ -137,7 +137,7 @@ impl Drop for Sqlite {
 }
 
 /// What a driver's error means to callers.
-fn failure(error: sqlx::Error) -> Error {
+pub(super) fn failure(error: sqlx::Error) -> Error {
     /// Primary result codes of SQLite.
     const CORRUPT: i32 = 11;
     const NOT_A_DATABASE: i32 = 26;

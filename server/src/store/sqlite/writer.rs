@@ -6,7 +6,7 @@
 //! events are relayed, and then everyone is answered.
 
 use super::webhook_queue::{self, Wanted};
-use super::{failure, insert, outbox, schema};
+use super::{insert, outbox, schema};
 use crate::clock::Clock;
 use crate::model::{Message, UnixMs};
 use crate::store::{Error, Inserted, Insertion, OutboxEvent, Queued, Relay};
@@ -353,11 +353,4 @@ fn group(batch: Vec<Write>) -> Vec<Done> {
         }
     }
     waiting
-}
-
-/// As `failure`, for the futures of changes.
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        failure(error)
-    }
 }

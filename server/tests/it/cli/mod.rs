@@ -21,6 +21,12 @@ const BINARY: &str = env!("CARGO_BIN_EXE_chirm");
 /// Far more than any command here takes, in seconds.
 const HANGS_AFTER_S: &str = "120";
 
+/// A setting as a variable of the environment.
+fn variable((key, value): &(&'static str, String)) -> (String, String) {
+    let name = key.replace('.', "__").to_uppercase();
+    (format!("CHIRM__{name}"), value.clone())
+}
+
 /// A user's machine: a home for credentials, a folder for data.
 struct Machine {
     home: TempDir,
@@ -61,6 +67,11 @@ impl Machine {
             .args(&words[1..])
             .env_clear()
             .env("HOME", self.home.path())
+            .envs(
+                crate::support::stack_of(&self.path("data"))
+                    .iter()
+                    .map(variable),
+            )
             .current_dir(self.home.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

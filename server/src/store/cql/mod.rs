@@ -1,0 +1,4 @@
+//! Messages in CQL.
+
+/// The messages of a cluster.
+pub struct Cql;

@@ -1,0 +1,150 @@
+//! The audit log.
+
+use super::rows::{Of, broken};
+use super::tx::Tx;
+use crate::model::{AUDIT_ENTRIES_MAX, AuditAction, AuditChange, AuditEntry, Id};
+use crate::store::{AuditFilter, Error};
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgConnection, Row};
+
+/// The row of `audit_numbers` is locked until the transaction ends, so that no two entries of a
+/// server get one number.
+const INSERT: &str = "
+WITH counted AS (
+    INSERT INTO audit_numbers AS n (server_id, number) VALUES ($1, 1)
+    ON CONFLICT (server_id) DO UPDATE SET number = n.number + 1 RETURNING number
+)
+INSERT INTO audit_log (server_id, id, number, actor_id, action, target_id, channel_id, user_id,
+    count, reason, changes, created_at)
+SELECT $1, $2, number, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM counted RETURNING number";
+
+/// Writes an entry of the change that the transaction makes, the last of its statements. One that
+/// is there already, of an earlier step of the same change, counts on.
+pub(super) async fn write(tx: &mut Tx, entry: &AuditEntry) -> Result<(), Error> {
+    let done =
+        sqlx::query("UPDATE audit_log SET count = count + $1 WHERE server_id = $2 AND id = $3")
+            .bind(entry.count)
+            .bind(entry.server_id)
+            .bind(entry.id)
+            .execute(&mut *tx.connection)
+            .await?;
+    if done.rows_affected() == 1 {
+        return Ok(());
+    }
+    let number: i64 = sqlx::query_scalar(INSERT)
+        .bind(entry.server_id)
+        .bind(entry.id)
+        .bind(entry.actor_id)
+        .bind(entry.action as i32)
+        .bind(entry.target_id)
+        .bind(entry.channel_id)
+        .bind(entry.user_id)
+        .bind(entry.count)
+        .bind(entry.reason.as_str())
+        .bind(changes_json(&entry.changes))
+        .bind(entry.created_at)
+        .fetch_one(&mut *tx.connection)
+        .await?;
+    if number > AUDIT_ENTRIES_MAX {
+        sqlx::query("DELETE FROM audit_log WHERE server_id = $1 AND number <= $2")
+            .bind(entry.server_id)
+            .bind(number - AUDIT_ENTRIES_MAX)
+            .execute(&mut *tx.connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// As [`write`], where there is one.
+pub(super) async fn write_some(tx: &mut Tx, entry: Option<AuditEntry>) -> Result<(), Error> {
+    match entry {
+        Some(entry) => write(tx, &entry).await,
+        None => Ok(()),
+    }
+}
+
+pub(super) async fn read(
+    connection: &mut PgConnection,
+    server: Id,
+    filter: AuditFilter,
+    before: Id,
+    limit: u32,
+) -> Result<Vec<AuditEntry>, sqlx::Error> {
+    // A text for each, so that each has the index that it needs.
+    let statement = match (filter.actor, filter.action) {
+        (None, None) => {
+            "SELECT * FROM audit_log WHERE server_id = $1 AND id < $2
+             ORDER BY id DESC LIMIT $3"
+        }
+        (Some(_), None) => {
+            "SELECT * FROM audit_log WHERE server_id = $1 AND id < $2 AND actor_id = $4
+             ORDER BY id DESC LIMIT $3"
+        }
+        (None, Some(_)) => {
+            "SELECT * FROM audit_log WHERE server_id = $1 AND id < $2 AND action = $4
+             ORDER BY id DESC LIMIT $3"
+        }
+        (Some(_), Some(_)) => {
+            "SELECT * FROM audit_log WHERE server_id = $1 AND id < $2 AND actor_id = $4
+             AND action = $5 ORDER BY id DESC LIMIT $3"
+        }
+    };
+    let mut query = sqlx::query_as::<_, Of<AuditEntry>>(statement)
+        .bind(server)
+        .bind(before)
+        .bind(i64::from(limit));
+    if let Some(actor) = filter.actor {
+        query = query.bind(actor);
+    }
+    if let Some(action) = filter.action {
+        query = query.bind(action as i32);
+    }
+    let rows = query.fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|row| row.0).collect())
+}
+
+/// Changes as stored; None for none.
+fn changes_json(changes: &[AuditChange]) -> Option<String> {
+    let fields = |change: &AuditChange| {
+        [
+            change.field.clone(),
+            change.before.clone(),
+            change.after.clone(),
+        ]
+    };
+    let lists: Vec<[String; 3]> = changes.iter().map(fields).collect();
+    let json = || serde_json::to_string(&lists).expect("a list of strings is always JSON");
+    (!lists.is_empty()).then(json)
+}
+
+fn changes(row: &PgRow) -> Result<Vec<AuditChange>, sqlx::Error> {
+    let Some(text) = row.try_get::<Option<&str>, _>("changes")? else {
+        return Ok(Vec::new());
+    };
+    let lists: Vec<[String; 3]> = serde_json::from_str(text).map_err(|_| broken("changes"))?;
+    let change = |[field, before, after]: [String; 3]| AuditChange {
+        field,
+        before,
+        after,
+    };
+    Ok(lists.into_iter().map(change).collect())
+}
+
+impl FromRow<'_, PgRow> for Of<AuditEntry> {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Of(AuditEntry {
+            id: row.try_get("id")?,
+            server_id: row.try_get("server_id")?,
+            actor_id: row.try_get("actor_id")?,
+            action: AuditAction::from_i32(row.try_get("action")?)
+                .ok_or_else(|| broken("an action"))?,
+            target_id: row.try_get("target_id")?,
+            channel_id: row.try_get("channel_id")?,
+            user_id: row.try_get("user_id")?,
+            count: row.try_get("count")?,
+            reason: row.try_get("reason")?,
+            changes: changes(row)?,
+            created_at: row.try_get("created_at")?,
+        }))
+    }
+}

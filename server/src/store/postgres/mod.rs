@@ -1,0 +1,139 @@
+//! The store of a cluster: all but messages in Postgres, the messages in CQL.
+//!
+//! Any number of nodes work on it at once. What SQLite's single writer excludes is excluded here by
+//! locks on rows, taken in one order: users, servers, channels, then the rest, each by ascending id.
+//! Nothing outside of this folder and of `cql` knows their statements.
+
+mod outbox;
+mod schema;
+mod tx;
+
+mod webhook_queue;
+
+use super::cql::Cql;
+use crate::clock::Clock;
+use crate::store::{Error, Relay};
+use futures::future::BoxFuture;
+use sqlx::{PgPool, Postgres as Driver, Transaction};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tx::{Changes, Tx};
+use webhook_queue::Wanted;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// How Postgres is reached.
+#[derive(Clone)]
+pub struct PostgresSettings {
+    /// `postgres://user:password@host:port/database`, with the parameters of libpq behind it
+    /// (`sslmode=verify-full`, for one). Secret.
+    pub url: String,
+    /// Connections of this node at most. A quarter of them is kept for reading.
+    pub max_connections: u32,
+    /// How long to connect may take.
+    pub connect_timeout: Duration,
+    /// How long a call waits for a connection.
+    pub acquire_timeout: Duration,
+}
+
+impl PostgresSettings {
+    /// The defaults: 16 connections, five seconds.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            max_connections: 16,
+            connect_timeout: Duration::from_secs(5),
+            acquire_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl fmt::Debug for PostgresSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresSettings")
+            .field("max_connections", &self.max_connections)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("acquire_timeout", &self.acquire_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The store of a cluster. See the traits in [`crate::store`] for what it keeps.
+pub struct Postgres {
+    pool: PgPool,
+    epoch: i64,
+    changes: Changes,
+    messages: Cql,
+    webhooks: Arc<Wanted>,
+    purge: Arc<Notify>,
+}
+
+impl Postgres {
+    /// Connects, and brings the schema up to date. What is wrong is told with Postgres's host and
+    /// port and what to do: `Unavailable` for what may pass, `Unusable` for what won't.
+    pub async fn open(
+        settings: &PostgresSettings,
+        messages: Cql,
+        relay: Arc<dyn Relay>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Postgres, Error> {
+        let (pool, epoch) = schema::open(settings).await?;
+        let webhooks = Arc::new(Wanted::default());
+        let node = tx::Node {
+            pool: pool.clone(),
+            epoch,
+            relay,
+            clock,
+            webhooks: webhooks.clone(),
+        };
+        Ok(Postgres {
+            pool,
+            epoch,
+            changes: Changes::new(node, settings.max_connections),
+            messages,
+            webhooks,
+            purge: Arc::new(Notify::new()),
+        })
+    }
+
+    /// Runs a change in a transaction of its own and answers when it is committed. It goes on if
+    /// the caller goes away. See [`tx`] for when it is run again.
+    async fn change<T, F>(&self, change: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Tx) -> BoxFuture<'a, Result<T, Error>> + Clone + Send + 'static,
+    {
+        self.changes.run(change).await
+    }
+
+    /// A reading transaction: all that is read in it is of one moment.
+    async fn snapshot(&self) -> Result<Transaction<'static, Driver>, Error> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        Ok(self.pool.begin_with(begin).await?)
+    }
+}
+
+/// Of a change that met another one: nothing was written, and it is run again.
+const RACE: &str = "a concurrent change";
+
+/// What a driver's error means to callers.
+pub(super) fn failure(error: sqlx::Error) -> Error {
+    match error {
+        sqlx::Error::Database(error) => match error.code().as_deref() {
+            // serialization_failure, deadlock_detected
+            Some("40001" | "40P01") => Error::Conflict(RACE),
+            // data_corrupted, index_corrupted
+            Some("XX001" | "XX002") => Error::Unusable(format!("Postgres: {error}")),
+            _ => Error::Unavailable(format!("Postgres: {error}")),
+        },
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+            Error::Unusable(format!("a stored row can't be read: {error}"))
+        }
+        sqlx::Error::PoolTimedOut => Error::Overloaded,
+        sqlx::Error::PoolClosed => Error::Unavailable("the store is closed".into()),
+        other => Error::Unavailable(format!("Postgres: {other}")),
+    }
+}
