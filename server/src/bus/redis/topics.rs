@@ -255,6 +255,10 @@ impl Topics for RedisTopics {
         Ok(())
     }
 
+    async fn check(&self) -> Result<(), Error> {
+        self.0.servers.check().await
+    }
+
     fn subscriber(&self) -> (Arc<dyn Subscriber>, Feed) {
         let (feed, events) = LocalSubscriber::new();
         let shared = self.0.clone();
