@@ -221,6 +221,24 @@ impl<R: Role> Servers<R> {
         }
     }
 
+    /// Whether any server answers: of a cluster, one that is down stops its own groups alone.
+    pub(super) async fn check(&self) -> Result<(), Error> {
+        let mut failed = Error::Unavailable("no Redis is known".into());
+        for server in self.all() {
+            let address = &server.commands.address;
+            failed = Error::Unavailable(format!("Redis at {address} can't be reached"));
+            let Some(mut live) = server.commands.live() else {
+                continue;
+            };
+            let ping = redis::cmd("PING");
+            let asked = ping.query_async::<()>(&mut live.connection);
+            if matches!(timeout(self.settings.time_out, asked).await, Ok(Ok(()))) {
+                return Ok(());
+            }
+        }
+        Err(failed)
+    }
+
     /// A connection for commands to the server of an id's group, if there is one now.
     pub(super) fn connection(&self, id: Id) -> Option<MultiplexedConnection> {
         let live = self.of(group_of(id)).ok()?.commands.live()?;

@@ -37,7 +37,7 @@ fn next_id(floor: Id, now: UnixMs, worker: u16) -> Id {
     } else if below < own + SEQUENCES - 1 {
         floor + 1
     } else {
-        stamp + BELOW_MS + 1 | own
+        (stamp + BELOW_MS + 1) | own
     }
 }
 

@@ -15,7 +15,7 @@ const VALID_MS: i64 = 25_000;
 /// How long an ended one is remembered as ended.
 const REVOKED_MS: i64 = 60_000;
 /// An answer that takes longer isn't waited for: the store has it, too.
-const WITHIN: Duration = Duration::from_millis(150);
+const WITHIN: Duration = Duration::from_millis(500);
 
 /// The cache of sessions over Redis.
 pub struct RedisSessions(pub(super) Arc<Shared>);

@@ -77,6 +77,7 @@ impl Shared {
         if topic.kind == TopicKind::Channel {
             self.hub.hear(topic.id, position.epoch);
         }
+        self.hub.tell(topic, position);
         Ok(position)
     }
 
@@ -255,17 +256,7 @@ impl Topics for RedisTopics {
     }
 
     async fn check(&self) -> Result<(), Error> {
-        for server in self.0.servers.all() {
-            for line in [&server.commands, &server.events] {
-                if line.live().is_none() {
-                    let address = &line.address;
-                    return Err(Error::Unavailable(format!(
-                        "Redis at {address} can't be reached"
-                    )));
-                }
-            }
-        }
-        Ok(())
+        self.0.servers.check().await
     }
 
     fn subscriber(&self) -> (Arc<dyn Subscriber>, Feed) {

@@ -134,6 +134,7 @@ async fn a_frozen_link_is_noticed() {
         }
     };
     timeout(DEADLINE, noticed).await.expect("not noticed");
+    assert!(watch.topics().check().await.is_err());
     link.set(Way::Open);
     watch.hears_dirty().await;
     let after = watch.publish().await;

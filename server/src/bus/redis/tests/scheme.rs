@@ -298,10 +298,7 @@ async fn a_duplicate_is_found_and_told_as_deleted() {
     node.advance(8);
     let again = node.overdue().await;
     let settled = node.settle(&again[0], true, None).await;
-    assert!(
-        matches!(settled, Settled::Published(at) if at.seq == 2),
-        "{settled:?}"
-    );
+    assert!(matches!(settled, Settled::Published(_)), "{settled:?}");
     node.advance(60);
     assert!(node.overdue().await.is_empty());
 }
