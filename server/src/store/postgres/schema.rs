@@ -112,10 +112,13 @@ impl Place<'_> {
 
     /// Makes the schema where it is missing.
     async fn make(&self, connection: &mut PgConnection, schema: &str) -> Result<(), Error> {
+        if schema.is_empty() {
+            return Ok(());
+        }
         let find = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL").bind(schema);
         let found = find.fetch_one(&mut *connection).await;
         let found: bool = found.map_err(|error| self.refusal(error))?;
-        if found || schema.is_empty() {
+        if found {
             return Ok(());
         }
         // Its name is checked with the settings: a word.
