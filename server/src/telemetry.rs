@@ -95,6 +95,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Events out of order, fetched again.",
     ),
     (
+        "chirm_sweeps_total",
+        "Looks at operations that stopped half-way, by how they ended.",
+    ),
+    (
         "chirm_redis_disconnects_total",
         "Connections to Redis that were lost.",
     ),
