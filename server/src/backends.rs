@@ -1,8 +1,8 @@
 //! Opens what a node stands on: one file, or the servers of a cluster.
 
+use crate::bus;
 use crate::bus::local::{self, LocalTopics, RingLimits};
 use crate::bus::redis::{self, RedisSettings};
-use crate::bus;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::cql::{Cql, CqlSettings, Replication};

@@ -43,7 +43,12 @@ pub(super) async fn open(data: &Path) -> anyhow::Result<(Arc<Domain>, store::Han
 
 async fn open_store(data: &Path) -> anyhow::Result<(Arc<Domain>, store::Handle)> {
     let store = Arc::new(Sqlite::open_beside(&data.join(STORE_FILE)).await?);
-    over(store, Config::load(None, &[])?, Arc::new(SystemClock::default())).await
+    over(
+        store,
+        Config::load(None, &[])?,
+        Arc::new(SystemClock::default()),
+    )
+    .await
 }
 
 /// The use cases over the servers of a cluster. What they tell of reaches its nodes by the store
