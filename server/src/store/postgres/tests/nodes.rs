@@ -213,7 +213,8 @@ async fn what_two_nodes_queue_is_taken_in_the_order_of_ids() {
                 .insert(message(CHANNEL, 1000 + 2 * id, OWNER, ""));
             let there = other.insert(message(CHANNEL, 1001 + 2 * id, OWNER, ""));
             let (here, there) = tokio::join!(here, there);
-            (here.unwrap(), there.unwrap());
+            here.unwrap();
+            there.unwrap();
         }
     };
     let taken = async {
