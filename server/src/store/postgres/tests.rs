@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod faults;
+mod nodes;
 mod workers;
 
 /// An address of the environment, as `make stack-up` tells it.
