@@ -13,7 +13,7 @@ DATA ?= ./chirm-data
 CHIRM := $(CARGO_TARGET_DIR)/quick/chirm
 
 .PHONY: help needs run build test fmt lint docs proto supply unit typescript readme replay conformance mutations wire model
-.PHONY: stack-up stack-down
+.PHONY: stack-up stack-down stack
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 18
@@ -74,6 +74,9 @@ model: ## The model of the send path at its larger bounds: some fifty million st
 mutations: ## The replay's checker, and the conformance suite, catch each of their deliberate bugs
 	bench/checker-fails.sh
 	conformance/mutations.sh
+
+stack: ## Suites, tests over sockets, replay and conformance on real Postgres, Redis and CQL servers
+	tools/stack-tests.sh
 
 stack-up: ## Start real Postgres, Redis (one, and a cluster of six), NATS and a CQL server for tests, on free ports
 	tools/stack.sh up

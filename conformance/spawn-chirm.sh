@@ -4,6 +4,11 @@
 set -eu
 chirm=${CHIRM:-chirm}
 data=$CONFORMANCE_DIR/data
+# On the servers of a cluster, if the environment names them, each server has a place of its own.
+if [ -n "${CHIRM__POSTGRES__URL:-}" ]; then
+  CHIRM__NAMESPACE=c_$(printf %s "$CONFORMANCE_DIR" | sha256sum | cut -c -24)
+  export CHIRM__NAMESPACE
+fi
 key() {
   if [ ! -f "$CONFORMANCE_DIR/$1" ]; then
     "$chirm" key create --data "$data" --scope "$2" --name "$1" --json |

@@ -1,6 +1,7 @@
 //! The Chirm server. Modules, outermost first:
 //!
-//! - [`cli`]: the commands; [`node`]: what wires the rest of this into a server.
+//! - [`cli`]: the commands; [`node`]: what wires the rest of this into a server; [`backends`]: what
+//!   it stands on.
 //! - [`rpc`]: the edge: translates, nothing else.
 //! - [`gateway`]: live sessions, and which topics they follow.
 //! - [`domain`]: the use cases: who may do what, and what it does.
@@ -18,6 +19,7 @@
 //! - [`clock`]: time, as an argument.
 //! - [`mutation`]: deliberate bugs, for the tests of the replay's checker alone.
 
+pub mod backends;
 pub mod bus;
 pub mod cli;
 pub mod clock;

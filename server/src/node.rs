@@ -3,14 +3,15 @@
 #[cfg(test)]
 mod visibility;
 
-use crate::bus::local::{self, LocalTopics, RingLimits};
+use crate::backends::Backends;
+use crate::bus;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::Domain;
 use crate::gateway::Gateway;
 use crate::outgoing::SystemResolver;
 use crate::rpc;
-use crate::store::{self, Messages, sqlite::STORE_FILE, sqlite::Sqlite};
+use crate::store;
 use crate::telemetry::Metrics;
 use crate::webhooks::Deliverer;
 use anyhow::Context as _;
@@ -26,10 +27,12 @@ use tower::ServiceExt as _;
 
 /// How often the store is trimmed and metrics are worked off.
 const UPKEEP: Duration = Duration::from_secs(30);
+/// How often it is looked for what should have ended.
+const SWEEP: Duration = Duration::from_secs(2);
 /// How long streams have to end after a drain, before their connections are closed.
 const DRAINED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Runs a whole node on its embedded default until `shutdown`: then clients are asked to go,
+/// Runs a whole node until `shutdown`: then clients are asked to go,
 /// streams are closed, and all that was accepted is made durable.
 ///
 /// # Errors
@@ -62,6 +65,7 @@ pub async fn run_announced(
     options.streams = &rpc::gateway::STREAMS;
     let node = Node::open(config.clone()).await?;
     let upkeep = tokio::spawn(upkeep(node.domain.clone(), metrics.clone()));
+    let sweeping = tokio::spawn(sweep(node.domain.clone()));
     let delivering = node.deliver(&config, &shutdown)?;
     let closed = CancellationToken::new();
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -115,6 +119,7 @@ pub async fn run_announced(
         admin.await.context("the admin port's task failed")??;
     }
     upkeep.abort();
+    sweeping.abort();
     reporting.abort();
     delivering.await.context("the webhooks' task failed")?;
     node.domain.flush_own_sends().await;
@@ -148,35 +153,21 @@ pub struct Node {
     pub store: store::Handle,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// What is shared and fast.
+    pub bus: bus::Handle,
+    _backends: Backends,
 }
 
 impl Node {
-    /// Opens the embedded store in the data folder and builds what stands on it.
+    /// Opens the embedded store in the data folder, or the servers of a cluster, and builds what
+    /// stands on it.
     ///
     /// # Errors
-    /// The folder or the file can't be used; the message says what to do.
+    /// One of them can't be used; the message says what to do.
     pub async fn open(config: Arc<Config>) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&config.data).with_context(|| {
-            format!(
-                "the data folder {} can't be made: choose another with --data",
-                config.data.display()
-            )
-        })?;
-        let limits = &config.limits;
-        let ring = RingLimits {
-            events: limits.ring_events,
-            bytes: limits.ring_bytes,
-            age: limits.ring_age,
-            ..RingLimits::default()
-        };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let topics = LocalTopics::new(ring, clock.clone());
-        let path = config.data.join(STORE_FILE);
-        let relay = Arc::new(topics.clone());
-        let store = Arc::new(Sqlite::open_with_clock(&path, relay, clock.clone()).await?);
-        let highest = store.highest().await?;
-        let store: store::Handle = store;
-        let bus = local::open(topics, highest, config.gateway.grace, clock.clone());
+        let backends = Backends::open(&config, clock.clone()).await?;
+        let (store, bus) = (backends.store.clone(), backends.bus.clone());
         let domain = Domain::new(store.clone(), bus.clone(), config.clone(), clock.clone());
         domain
             .check_keys()
@@ -196,6 +187,8 @@ impl Node {
             gateway,
             store,
             clock,
+            bus,
+            _backends: backends,
         })
     }
 
@@ -240,6 +233,16 @@ fn with_origin<B>(mut request: http::Request<B>) -> http::Request<B> {
         request.extensions_mut().insert(origin);
     }
     request
+}
+
+/// Ends what was left half-way, here or on another node.
+async fn sweep(domain: Arc<Domain>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        domain.end_overdue().await;
+    }
 }
 
 async fn upkeep(domain: Arc<Domain>, metrics: Metrics) {

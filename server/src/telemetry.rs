@@ -95,6 +95,22 @@ const COUNTERS: &[(&str, &str)] = &[
         "Events out of order, fetched again.",
     ),
     (
+        "chirm_sweeps_total",
+        "Looks at operations that stopped half-way, by how they ended.",
+    ),
+    (
+        "chirm_redis_disconnects_total",
+        "Connections to Redis that were lost.",
+    ),
+    (
+        "chirm_relay_lost_total",
+        "Events of the store that could not be carried, and are told as missing.",
+    ),
+    (
+        "chirm_topics_behind_total",
+        "Topics of which Redis had more than was heard here.",
+    ),
+    (
         "chirm_presence_changes_total",
         "Presences that changed, after coalescing.",
     ),

@@ -226,6 +226,12 @@ CREATE INDEX audit_by_actor ON audit_log (server_id, actor_id, id);
 CREATE INDEX audit_by_action ON audit_log (server_id, action, id);
 CREATE INDEX audit_by_age ON audit_log (created_at);
 
+-- The number of each server's latest entry; whoever writes one holds the row until it is committed.
+CREATE TABLE audit_numbers (
+    server_id BIGINT PRIMARY KEY,
+    number BIGINT NOT NULL
+);
+
 -- state: 1 open, 2 resolved, 3 dismissed.
 CREATE TABLE reports (
     id BIGINT PRIMARY KEY,

@@ -4,6 +4,7 @@
 //! backend to the contracts of the traits here.
 
 pub mod local;
+pub mod redis;
 mod reservations;
 #[cfg(test)]
 mod suite;

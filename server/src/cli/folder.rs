@@ -1,10 +1,12 @@
-//! A data folder, used by a command itself: beside a server that runs on it, or without one.
+//! A data folder, used by a command itself: beside a server that runs on it, or without one. Where
+//! the environment names the servers of a cluster, those are used, and no folder is looked at.
 
+use crate::backends;
 use crate::bus::local::{self, LocalTopics, RingLimits};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::Domain;
-use crate::store::{self, Messages as _, sqlite::STORE_FILE, sqlite::Sqlite};
+use crate::store::{self, sqlite::STORE_FILE, sqlite::Sqlite};
 use anyhow::{Context as _, ensure};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +14,10 @@ use std::sync::Arc;
 /// As [`open`], of a folder that may be new: then its server's data begin here, and it says so,
 /// for it may be a folder's name mistyped.
 pub(super) async fn open_or_begin(data: &Path) -> anyhow::Result<(Arc<Domain>, store::Handle)> {
+    let config = Config::load(None, &[])?;
+    if config.has_stack() {
+        return open_cluster(config).await;
+    }
     if !data.join(STORE_FILE).exists() {
         std::fs::create_dir_all(data)
             .with_context(|| format!("the data folder {} can't be made", data.display()))?;
@@ -23,6 +29,10 @@ pub(super) async fn open_or_begin(data: &Path) -> anyhow::Result<(Arc<Domain>, s
 
 /// The use cases over a data folder, for one short change; close the store afterwards.
 pub(super) async fn open(data: &Path) -> anyhow::Result<(Arc<Domain>, store::Handle)> {
+    let config = Config::load(None, &[])?;
+    if config.has_stack() {
+        return open_cluster(config).await;
+    }
     ensure!(
         data.join(STORE_FILE).exists(),
         "{} has no data of a server: name its folder with --data",
@@ -33,12 +43,31 @@ pub(super) async fn open(data: &Path) -> anyhow::Result<(Arc<Domain>, store::Han
 
 async fn open_store(data: &Path) -> anyhow::Result<(Arc<Domain>, store::Handle)> {
     let store = Arc::new(Sqlite::open_beside(&data.join(STORE_FILE)).await?);
-    let highest = store.highest().await?;
-    let store: store::Handle = store;
+    over(
+        store,
+        Config::load(None, &[])?,
+        Arc::new(SystemClock::default()),
+    )
+    .await
+}
+
+/// The use cases over the servers of a cluster. What they tell of reaches its nodes by the store
+/// alone, as it does from a data folder.
+async fn open_cluster(config: Config) -> anyhow::Result<(Arc<Domain>, store::Handle)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let topics = LocalTopics::new(RingLimits::default(), clock.clone());
+    let store = backends::open_store(&config, Arc::new(topics), clock.clone()).await?;
+    over(Arc::new(store), config, clock).await
+}
+
+async fn over(
+    store: store::Handle,
+    config: Config,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<(Arc<Domain>, store::Handle)> {
+    let highest = store.highest().await?;
+    let topics = LocalTopics::new(RingLimits::default(), clock.clone());
     let bus = local::open(topics, highest, std::time::Duration::ZERO, clock.clone());
-    let config = Arc::new(Config::load(None, &[])?);
-    let domain = Domain::new(store.clone(), bus, config, clock);
+    let domain = Domain::new(store.clone(), bus, Arc::new(config), clock);
     Ok((domain, store))
 }

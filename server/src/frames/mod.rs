@@ -21,6 +21,9 @@ pub const PREFIX_BYTES: usize = 5;
 /// The tag of `ServerFrame.event` (field 5, length-delimited).
 const EVENT_TAG: u8 = 5 << 3 | 2;
 
+/// The tag of `Event.message_deleted` (field 12, length-delimited).
+const MESSAGE_DELETED_TAG: u8 = 12 << 3 | 2;
+
 /// Encodes what happened, without topic and position: the fields of `Event` from 10 on.
 #[must_use]
 pub fn encode_body(body: &EventBody) -> Bytes {
@@ -50,6 +53,28 @@ pub fn event_frame(topic: TopicKey, position: Position, payload: &[u8]) -> Bytes
     head.encode_raw(&mut out);
     out.put_slice(payload);
     out.freeze()
+}
+
+/// The length of [`event_frame`], but for the few bytes by which positions differ.
+#[must_use]
+pub fn event_frame_len(topic: TopicKey, payload: &[u8]) -> usize {
+    let position = Position {
+        epoch: i64::MAX,
+        seq: 1,
+    };
+    event_frame(topic, position, &[]).len() + payload.len()
+}
+
+/// The message whose deletion a payload of [`encode_body`] tells of.
+#[must_use]
+pub fn deleted_message(payload: &[u8]) -> Option<Id> {
+    if payload.first() != Some(&MESSAGE_DELETED_TAG) {
+        return None;
+    }
+    match v1::Event::decode(payload).ok()?.event? {
+        v1::event::Event::MessageDeleted(deleted) => deleted.message.map(|message| message.id),
+        _ => None,
+    }
 }
 
 /// Encodes any other frame with its gRPC prefix.

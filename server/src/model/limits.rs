@@ -168,6 +168,9 @@ pub fn emoji(text: &str) -> Result<String, String> {
 
 /// A text that may be empty, of at most `max` characters, as it is.
 pub fn text(text: &str, max: usize) -> Result<(), String> {
+    if text.contains('\0') {
+        return Err("U+0000 is in it, which not every database can hold".into());
+    }
     if text.len() <= max {
         return Ok(());
     }
@@ -289,6 +292,14 @@ mod tests {
             assert_eq!(name_key(other), key, "{other}");
         }
         assert_ne!(name_key("anna"), name_key("hanna"));
+    }
+
+    #[test]
+    fn a_text_is_counted_in_characters_and_has_no_nul() {
+        assert_eq!(text("", 2), Ok(()));
+        assert_eq!(text("ä\n", 2), Ok(()));
+        assert!(text("äöü", 2).is_err_and(|problem| problem.starts_with("3 characters")));
+        assert!(text("a\0", 2).is_err_and(|problem| problem.contains("U+0000")));
     }
 
     #[test]

@@ -175,7 +175,8 @@ pub trait Messages: Send + Sync {
     async fn page(&self, channel: Id, anchor: Anchor, limit: u32) -> Result<Page, Error>;
     /// The newest id of each channel (deleted included), 0 for none.
     async fn newest(&self, channels: &[Id]) -> Result<Vec<Id>, Error>;
-    /// The highest message id of all, 0 for none: where minting may start.
+    /// At least the highest message id of all that were ever inserted, 0 for none: where minting
+    /// may start. No further above it than ids may be ahead of the time.
     async fn highest(&self) -> Result<Id, Error>;
     /// One step of removing the content of all messages of an author: of those behind a place
     /// (channel, id), which is (0, 0) at first. It is short, however many there are.

@@ -2,8 +2,10 @@
 //! every channel then has a new epoch. Servers' and users' topics are numbered by the store and
 //! only carried.
 
+pub(in crate::bus) mod feed;
 mod presences;
 mod reservations;
+pub(in crate::bus) mod ring;
 mod sessions;
 mod topics;
 
@@ -12,8 +14,9 @@ mod tests;
 
 pub use presences::LocalPresences;
 pub use reservations::LocalReservations;
+pub use ring::RingLimits;
 pub use sessions::LocalSessions;
-pub use topics::{LocalTopics, RingLimits};
+pub use topics::LocalTopics;
 
 use super::Handle;
 use crate::clock::Clock;

@@ -1,5 +1,7 @@
 //! Topics at positions, in process.
 
+use super::feed::LocalSubscriber;
+use super::ring::{Ring, RingLimits};
 use crate::bus::{Delivery, Draft, Error, Feed, Publication, Since, Subscriber, Topics, Transient};
 use crate::clock::Clock;
 use crate::frames;
@@ -8,85 +10,12 @@ use crate::mutation;
 use crate::store::{OutboxEvent, Relay};
 use async_trait::async_trait;
 use bytes::Bytes;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 const SHARDS: usize = 16;
-/// Events that wait for one subscriber; beyond them its topics are marked dirty.
-const FEED_EVENTS_MAX: usize = 65_536;
-
-/// What a topic's ring remembers: whichever bound is reached first.
-#[derive(Clone, Copy, Debug)]
-pub struct RingLimits {
-    /// Events.
-    pub events: usize,
-    /// Bytes of frames.
-    pub bytes: usize,
-    /// Age.
-    pub age: Duration,
-    /// Topics remembered in all. Beyond them the longest unused without subscribers are forgotten:
-    /// their epoch then is another.
-    pub topics: usize,
-}
-
-impl Default for RingLimits {
-    fn default() -> Self {
-        Self {
-            events: 1_000,
-            bytes: 1 << 20,
-            age: Duration::from_secs(600),
-            topics: 200_000,
-        }
-    }
-}
-
-#[derive(Default)]
-struct Ring {
-    events: VecDeque<(Duration, Arc<Publication>)>,
-    bytes: usize,
-}
-
-impl Ring {
-    fn push(&mut self, event: Arc<Publication>, limits: &RingLimits, now: Duration) {
-        self.bytes += event.frame.len();
-        self.events.push_back((now, event));
-        self.trim(limits, now);
-    }
-
-    fn trim(&mut self, limits: &RingLimits, now: Duration) {
-        while let Some((at, event)) = self.events.front() {
-            let fits = self.events.len() <= limits.events && self.bytes <= limits.bytes;
-            if fits && now.saturating_sub(*at) < limits.age {
-                break;
-            }
-            self.bytes -= event.frame.len();
-            self.events.pop_front();
-        }
-        if self.events.is_empty() {
-            self.clear();
-        }
-    }
-
-    /// The events above `seq`, or None if they aren't all there. Those that are follow each other.
-    fn above(&self, seq: i64, latest: i64) -> Option<Vec<Arc<Publication>>> {
-        let from = self
-            .events
-            .partition_point(|(_, event)| event.position.seq <= seq);
-        let first = self.events.get(from);
-        let first = first.map_or(latest + 1, |(_, event)| event.position.seq);
-        let complete = first == seq + 1 || mutation::on("ring_incomplete");
-        let events = || self.events.range(from..).map(|(_, event)| event.clone());
-        complete.then(|| events().collect())
-    }
-
-    fn clear(&mut self) {
-        *self = Self::default();
-    }
-}
 
 struct State {
     position: Position,
@@ -130,7 +59,6 @@ struct Inner {
     hasher: RandomState,
     limits: RingLimits,
     clock: Arc<dyn Clock>,
-    next_subscriber: AtomicU64,
 }
 
 impl LocalTopics {
@@ -142,7 +70,6 @@ impl LocalTopics {
             hasher: RandomState::new(),
             limits,
             clock,
-            next_subscriber: AtomicU64::new(1),
         }))
     }
 }
@@ -253,10 +180,7 @@ impl Topics for LocalTopics {
         let transient = Arc::new(transient);
         if let Some(state) = self.0.shard(topic).get(&topic) {
             for subscriber in &state.subscribers {
-                // Best effort: what finds the feed full is dropped and makes nothing dirty.
-                let _ = subscriber
-                    .feed
-                    .try_send(Delivery::Transient(transient.clone()));
+                subscriber.announce(transient.clone());
             }
         }
         Ok(())
@@ -278,21 +202,9 @@ impl Topics for LocalTopics {
     }
 
     fn subscriber(&self) -> (Arc<dyn Subscriber>, Feed) {
-        let (feed, events) = mpsc::channel(FEED_EVENTS_MAX);
-        let id = self.0.next_subscriber.fetch_add(1, Ordering::Relaxed);
-        let feed = LocalSubscriber {
-            id,
-            feed,
-            dirty: Arc::default(),
-            telling: Arc::default(),
-        };
-        (
-            Arc::new(Subscription {
-                topics: self.0.clone(),
-                feed: Arc::new(feed),
-            }),
-            events,
-        )
+        let (feed, events) = LocalSubscriber::new();
+        let topics = self.0.clone();
+        (Arc::new(Subscription { topics, feed }), events)
     }
 }
 
@@ -319,62 +231,6 @@ impl Relay for LocalTopics {
                 &self.0.limits,
                 self.0.clock.elapsed(),
             );
-        }
-    }
-}
-
-struct LocalSubscriber {
-    id: u64,
-    feed: mpsc::Sender<Delivery>,
-    /// Topics whose events found the feed full.
-    dirty: Arc<Mutex<Vec<TopicKey>>>,
-    telling: Arc<AtomicBool>,
-}
-
-impl LocalSubscriber {
-    fn deliver(&self, topic: TopicKey, delivery: Delivery) {
-        if self.feed.try_send(delivery).is_ok() {
-            return;
-        }
-        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
-        if !dirty.contains(&topic) {
-            dirty.push(topic);
-        }
-        drop(dirty);
-        if !self.telling.swap(true, Ordering::AcqRel) {
-            tokio::spawn(tell_dirty(
-                self.feed.clone(),
-                self.dirty.clone(),
-                self.telling.clone(),
-            ));
-        }
-    }
-}
-
-/// Waits for room in a feed that overflowed, then tells which topics are dirty.
-async fn tell_dirty(
-    feed: mpsc::Sender<Delivery>,
-    dirty: Arc<Mutex<Vec<TopicKey>>>,
-    telling: Arc<AtomicBool>,
-) {
-    loop {
-        let next = dirty.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        match next {
-            Some(topic) => {
-                if feed.send(Delivery::Dirty(topic)).await.is_err() {
-                    return;
-                }
-            }
-            None => {
-                telling.store(false, Ordering::Release);
-                let none = dirty
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .is_empty();
-                if none || telling.swap(true, Ordering::AcqRel) {
-                    return;
-                }
-            }
         }
     }
 }

@@ -66,6 +66,7 @@ pub(crate) async fn a_ring_keeps_so_many_bytes<P: Place>() {
 
 pub(crate) async fn a_ring_forgets_by_age<P: Place>() {
     let world = World::new::<P>().await;
+    world.settle(TOPIC.id).await;
     let epoch = world.publish(TOPIC).await.epoch;
     world.advance(Duration::from_secs(400));
     world.publish(TOPIC).await;
@@ -81,6 +82,7 @@ pub(crate) async fn a_ring_forgets_by_age<P: Place>() {
 
 pub(crate) async fn what_is_too_old_is_let_go_without_being_asked_for<P: Place>() {
     let world = World::new::<P>().await;
+    world.settle(TOPIC.id).await;
     let (subscriber, mut feed) = world.bus.topics.subscriber();
     subscriber.subscribe(TOPIC).await.unwrap();
     world.publish(TOPIC).await;

@@ -141,10 +141,16 @@ pub(crate) async fn what_a_full_feed_lost_is_told<P: Place>() {
         let at = subscriber.subscribe(topic).await.unwrap();
         last.insert(topic, at.seq);
     }
+    // Whoever subscribes later hears later.
+    let (witness, mut witnessed) = world.bus.topics.subscriber();
+    for topic in topics {
+        witness.subscribe(topic).await.unwrap();
+    }
     let mut published = 0;
     while feed.len() == published * topics.len() {
-        for topic in topics {
-            world.publish(topic).await;
+        futures::future::join_all(topics.map(|topic| world.publish(topic))).await;
+        for _ in topics {
+            next(&mut witnessed).await;
         }
         published += 1;
     }

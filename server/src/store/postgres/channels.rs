@@ -31,32 +31,12 @@ impl Channels for Postgres {
     ) -> Result<(Channel, bool), Error> {
         self.change(move |tx| {
             Box::pin(async move {
-                // Of two calls with one request the second waits here, and finds what was made.
-                let there = match channel.kind {
-                    ChannelType::Direct => members::hold_user(tx, creator).await?,
-                    _ => servers::hold(tx, channel.server_id).await?.is_some(),
-                };
                 if let Some(made) = requests::made(tx, Kind::Channel, &request).await? {
                     let earlier = get(&mut tx.connection, made.id).await?;
                     return Ok((earlier.ok_or(Error::NotFound("channel"))?, false));
                 }
-                if let Some(key) = direct_key(&channel)
-                    && let Some(earlier) = direct_channel(tx, &key).await?
-                {
+                if let Some(earlier) = create(tx, &channel, creator, max_channels).await? {
                     return Ok((earlier, false));
-                }
-                if !there && channel.kind != ChannelType::Direct {
-                    return Err(Error::NotFound("server"));
-                }
-                room(tx, &channel, creator, max_channels).await?;
-                match insert(tx, &channel, creator).await {
-                    Ok(()) => {}
-                    // It is taken: by the other of two users, at once with this call?
-                    Err(error @ Error::Conflict("channel")) => {
-                        let earlier = made_at_once(tx, &channel).await?;
-                        return earlier.map(|earlier| (earlier, false)).ok_or(error);
-                    }
-                    Err(error) => return Err(error),
                 }
                 let made = requests::Made::id(channel.id);
                 requests::remember(tx, Kind::Channel, request, made).await?;
@@ -210,6 +190,33 @@ async fn get(connection: &mut PgConnection, id: Id) -> Result<Option<Channel>, s
     Ok(row.map(|row| row.0))
 }
 
+/// Makes a channel, within the bounds; of two users that have a direct one already, answers that.
+async fn create(
+    tx: &mut Tx,
+    channel: &Channel,
+    creator: Id,
+    max_channels: u32,
+) -> Result<Option<Channel>, Error> {
+    if channel.kind == ChannelType::Direct {
+        members::hold_user(tx, creator).await?;
+    } else if servers::hold(tx, channel.server_id).await?.is_none() {
+        return Err(Error::NotFound("server"));
+    }
+    if let Some(earlier) = direct_channel(tx, channel).await? {
+        return Ok(Some(earlier));
+    }
+    room(tx, channel, creator, max_channels).await?;
+    match insert(tx, channel, creator).await {
+        Ok(()) => Ok(None),
+        // It is taken: by the other of two users, at once with this call?
+        Err(error @ Error::Conflict("channel")) => {
+            let earlier = direct_channel(tx, channel).await?;
+            earlier.map(Some).ok_or(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// What is unique about the direct channel of two.
 fn direct_key(channel: &Channel) -> Option<String> {
     match channel.member_ids.as_slice() {
@@ -218,21 +225,17 @@ fn direct_key(channel: &Channel) -> Option<String> {
     }
 }
 
-async fn direct_channel(tx: &mut Tx, key: &str) -> Result<Option<Channel>, sqlx::Error> {
+/// The direct channel of the same two users.
+async fn direct_channel(tx: &mut Tx, of: &Channel) -> Result<Option<Channel>, sqlx::Error> {
+    let Some(key) = direct_key(of) else {
+        return Ok(None);
+    };
     let id: Option<Id> = sqlx::query_scalar("SELECT id FROM channels WHERE direct_key = $1")
         .bind(key)
         .fetch_optional(&mut *tx.connection)
         .await?;
     match id {
         Some(id) => get(&mut tx.connection, id).await,
-        None => Ok(None),
-    }
-}
-
-/// The direct channel that the other of two users made at once with this call.
-async fn made_at_once(tx: &mut Tx, channel: &Channel) -> Result<Option<Channel>, sqlx::Error> {
-    match direct_key(channel) {
-        Some(key) => direct_channel(tx, &key).await,
         None => Ok(None),
     }
 }

@@ -1,14 +1,24 @@
 //! Positions and events of servers' and users' topics.
 
+use super::channels::CHANNELS_OF_SERVER;
+use super::rows::Of;
+use super::{DAY_MS, Postgres, members, settings};
 use crate::frames;
-use crate::model::{Position, Signal, TopicKey, UnixMs};
-use crate::store::{Error, NewEvent, OutboxEvent};
+use crate::model::{Channel, Id, Position, Server, Signal, TopicKey, UnixMs, User};
+use crate::store::{Error, NewEvent, Outbox, OutboxEvent, ServerSnapshot, UserSnapshot};
+use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::{PgConnection, PgPool};
 use std::collections::BTreeMap;
 
 /// Events kept a topic.
 const RING: i64 = 1000;
+
+/// How long an event is kept.
+const RING_MS: i64 = 10 * 60 * 1000;
+
+/// Rows trimmed in a statement.
+const TRIMMED: i64 = 5000;
 
 /// An event that waits for its number.
 pub(super) struct Draft {
@@ -180,4 +190,180 @@ pub(super) async fn stored(
     // Nothing was changed but rows of topics to which nothing ever happened.
     tx.rollback().await?;
     Ok(stored)
+}
+
+#[async_trait]
+impl Outbox for Postgres {
+    async fn topic_position(&self, topic: TopicKey) -> Result<Position, Error> {
+        let mut connection = self.pool.acquire().await?;
+        self.position(&mut connection, topic).await
+    }
+
+    async fn topic_since(
+        &self,
+        topic: TopicKey,
+        position: Position,
+    ) -> Result<Option<Vec<OutboxEvent>>, Error> {
+        let mut snapshot = self.snapshot().await?;
+        let now = self.position(&mut snapshot, topic).await?;
+        if position.epoch != now.epoch || position.seq < 0 || position.seq > now.seq {
+            return Ok(None);
+        }
+        let rows: Vec<(i64, i32, Id, Vec<u8>)> = sqlx::query_as(
+            "SELECT seq, signal, session_id, payload FROM outbox
+             WHERE kind = $1 AND topic_id = $2 AND seq > $3 ORDER BY seq",
+        )
+        .bind(topic.kind as i32)
+        .bind(topic.id)
+        .bind(position.seq)
+        .fetch_all(&mut *snapshot)
+        .await?;
+        if i64::try_from(rows.len()) != Ok(now.seq - position.seq) {
+            return Ok(None);
+        }
+        let event = |(seq, signal, session, payload): (i64, i32, Id, Vec<u8>)| OutboxEvent {
+            topic,
+            position: Position {
+                epoch: now.epoch,
+                seq,
+            },
+            payload: payload.into(),
+            signal: match signal {
+                0 => Signal::None,
+                2 => Signal::Revoked(session),
+                _ => Signal::Recheck,
+            },
+        };
+        Ok(Some(rows.into_iter().map(event).collect()))
+    }
+
+    async fn append(&self, events: Vec<NewEvent>) -> Result<(), Error> {
+        self.change(move |tx| {
+            Box::pin(async move {
+                tx.tell(events);
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn server_snapshot(&self, id: Id) -> Result<Option<ServerSnapshot>, Error> {
+        let mut snapshot = self.snapshot().await?;
+        let server: Option<Of<Server>> = sqlx::query_as("SELECT * FROM servers WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&mut *snapshot)
+            .await?;
+        let Some(Of(server)) = server else {
+            return Ok(None);
+        };
+        let channels: Vec<Of<Channel>> = sqlx::query_as(CHANNELS_OF_SERVER)
+            .bind(id)
+            .fetch_all(&mut *snapshot)
+            .await?;
+        Ok(Some(ServerSnapshot {
+            position: self.position(&mut snapshot, TopicKey::server(id)).await?,
+            server,
+            channels: channels.into_iter().map(|row| row.0).collect(),
+        }))
+    }
+
+    async fn user_snapshot(&self, id: Id) -> Result<Option<UserSnapshot>, Error> {
+        let mut snapshot = self.snapshot().await?;
+        let user: Option<Of<User>> = sqlx::query_as("SELECT * FROM users WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&mut *snapshot)
+            .await?;
+        let Some(Of(user)) = user else {
+            return Ok(None);
+        };
+        let servers = members::roles(&mut snapshot, id).await?;
+        let channels: Vec<Of<Channel>> = sqlx::query_as(
+            "SELECT c.*, ARRAY(SELECT user_id FROM channel_members m
+                          WHERE m.channel_id = c.id) AS member_ids
+             FROM channel_members me JOIN channels c ON c.id = me.channel_id
+             WHERE me.user_id = $1 ORDER BY c.id",
+        )
+        .bind(id)
+        .fetch_all(&mut *snapshot)
+        .await?;
+        Ok(Some(UserSnapshot {
+            position: self.position(&mut snapshot, TopicKey::user(id)).await?,
+            user,
+            servers,
+            channels: channels.into_iter().map(|row| row.0).collect(),
+            settings: settings::get(&mut snapshot, id).await?,
+        }))
+    }
+
+    async fn trim(&self, now: UnixMs) -> Result<(), Error> {
+        for (statement, before) in [
+            (
+                "DELETE FROM outbox WHERE (kind, topic_id, seq) IN
+                 (SELECT kind, topic_id, seq FROM outbox WHERE created_at < $1 LIMIT $2
+                  FOR UPDATE SKIP LOCKED)",
+                now - RING_MS,
+            ),
+            (
+                "DELETE FROM requests WHERE (kind, caller_id, request_id) IN
+                 (SELECT kind, caller_id, request_id FROM requests WHERE created_at < $1 LIMIT $2
+                  FOR UPDATE SKIP LOCKED)",
+                now - DAY_MS,
+            ),
+            (
+                "DELETE FROM invites WHERE code IN
+                 (SELECT code FROM invites WHERE expires_at > 0 AND expires_at <= $1 LIMIT $2
+                  FOR UPDATE SKIP LOCKED)",
+                now,
+            ),
+            (
+                "DELETE FROM sessions WHERE id IN
+                 (SELECT id FROM sessions
+                  WHERE kind = 1 AND refresh_expires_at < $1 AND access_expires_at < $1
+                  LIMIT $2
+                  FOR UPDATE SKIP LOCKED)",
+                now - DAY_MS,
+            ),
+        ] {
+            while self.trim_some(statement, before).await? {}
+        }
+        Ok(())
+    }
+}
+
+impl Postgres {
+    async fn position(
+        &self,
+        connection: &mut PgConnection,
+        topic: TopicKey,
+    ) -> Result<Position, Error> {
+        let seq: Option<i64> =
+            sqlx::query_scalar("SELECT seq FROM topics WHERE kind = $1 AND id = $2")
+                .bind(topic.kind as i32)
+                .bind(topic.id)
+                .fetch_optional(connection)
+                .await?;
+        Ok(Position {
+            epoch: self.epoch,
+            seq: seq.unwrap_or(0),
+        })
+    }
+
+    /// True: there may be more.
+    pub(super) async fn trim_some(
+        &self,
+        statement: &'static str,
+        before: i64,
+    ) -> Result<bool, Error> {
+        self.change(move |tx| {
+            Box::pin(async move {
+                let done = sqlx::query(statement)
+                    .bind(before)
+                    .bind(TRIMMED)
+                    .execute(&mut *tx.connection)
+                    .await?;
+                Ok(done.rows_affected() == TRIMMED as u64)
+            })
+        })
+        .await
+    }
 }

@@ -86,7 +86,7 @@ impl ReadStates for Postgres {
     }
 
     async fn acknowledge(&self, user: Id, of: ReadOf, message: Id) -> Result<ReadState, Error> {
-        let newest = self.newest(of.channel).await?;
+        let newest = self.newest_in(of.channel).await?;
         self.change(move |tx| {
             Box::pin(async move {
                 let before = state(tx, user, of, newest).await?;
@@ -116,7 +116,7 @@ impl ReadStates for Postgres {
     }
 
     async fn mute(&self, user: Id, of: ReadOf, until: UnixMs) -> Result<ReadState, Error> {
-        let newest = self.newest(of.channel).await?;
+        let newest = self.newest_in(of.channel).await?;
         self.change(move |tx| {
             Box::pin(async move {
                 let before = state(tx, user, of, newest).await?;
@@ -146,7 +146,7 @@ impl ReadStates for Postgres {
 
 impl Postgres {
     /// The newest message id of a channel, 0 for none.
-    async fn newest(&self, channel: Id) -> Result<Id, Error> {
+    async fn newest_in(&self, channel: Id) -> Result<Id, Error> {
         let newest = self.messages.newest(&[channel]).await?;
         Ok(newest.first().copied().unwrap_or(0))
     }

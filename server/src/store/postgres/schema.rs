@@ -17,6 +17,10 @@ const OLDEST: i32 = 140_000;
 /// Whoever migrates holds the advisory lock of this number and the schema's hash: "Chrm".
 const MIGRATING: i32 = 0x4368_726d;
 
+/// A connection that wasn't used for so long is tried first, and has so long to answer.
+const UNTESTED: Duration = Duration::from_secs(1);
+const ANSWER: Duration = Duration::from_secs(2);
+
 /// Connects and brings the schema up to date; answers the epoch, too.
 pub(super) async fn open(settings: &PostgresSettings) -> Result<(PgPool, i64), Error> {
     let options = PgConnectOptions::from_str(&settings.url).map_err(|error| {
@@ -33,6 +37,10 @@ pub(super) async fn open(settings: &PostgresSettings) -> Result<(PgPool, i64), E
             ("idle_in_transaction_session_timeout", "20s"),
         ])
         .disable_statement_logging();
+    let options = match settings.schema.as_str() {
+        "" => options,
+        schema => options.options([("search_path", schema)]),
+    };
     let place = Place(&options);
     let connecting = timeout(settings.connect_timeout, options.connect());
     let Ok(connected) = connecting.await else {
@@ -41,6 +49,7 @@ pub(super) async fn open(settings: &PostgresSettings) -> Result<(PgPool, i64), E
     let mut connection = connected.map_err(|error| place.refusal(error))?;
     let prepared = async {
         place.check(&mut connection).await?;
+        place.make(&mut connection, &settings.schema).await?;
         place.migrate(&mut connection).await?;
         sqlx::query_scalar("SELECT value FROM meta WHERE name = 'epoch'")
             .fetch_one(&mut connection)
@@ -55,6 +64,28 @@ pub(super) async fn open(settings: &PostgresSettings) -> Result<(PgPool, i64), E
         .max_connections(settings.max_connections.max(2))
         .acquire_timeout(settings.acquire_timeout)
         .idle_timeout(Duration::from_secs(600))
+        // Not before each use, which would double every wait; and with a bound: a connection
+        // that broke off without a word would be waited for as long as TCP does.
+        .test_before_acquire(false)
+        .before_acquire(|connection, about| {
+            Box::pin(async move {
+                let ping = async {
+                    match about.idle_for > UNTESTED {
+                        true => connection.ping().await,
+                        false => Ok(()),
+                    }
+                };
+                Ok(matches!(timeout(ANSWER, ping).await, Ok(Ok(()))))
+            })
+        })
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                // An error: it is closed, without a goodbye.
+                let late = |_| sqlx::Error::Protocol("Postgres doesn't answer".into());
+                timeout(ANSWER, connection.ping()).await.map_err(late)??;
+                Ok(true)
+            })
+        })
         .connect_lazy_with(options.clone());
     Ok((pool, epoch))
 }
@@ -79,9 +110,27 @@ impl Place<'_> {
         self.0.get_database().unwrap_or(self.user())
     }
 
+    /// Makes the schema where it is missing.
+    async fn make(&self, connection: &mut PgConnection, schema: &str) -> Result<(), Error> {
+        if schema.is_empty() {
+            return Ok(());
+        }
+        let find = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL").bind(schema);
+        let found = find.fetch_one(&mut *connection).await;
+        let found: bool = found.map_err(|error| self.refusal(error))?;
+        if found {
+            return Ok(());
+        }
+        // Its name is checked with the settings: a word.
+        let make = format!("CREATE SCHEMA IF NOT EXISTS {schema}");
+        let made = connection.execute(sqlx::AssertSqlSafe(make)).await;
+        made.map(drop).map_err(|error| self.refusal(error))
+    }
+
     fn away(&self, why: &str) -> Error {
         Error::Unavailable(format!(
-            "{} can't be reached: {why}; check that it runs, its address, and the firewalls between",
+            "{} can't be reached: {why}; check that it runs, its address, and the firewalls \
+             between",
             self.name()
         ))
     }
@@ -109,7 +158,8 @@ impl Place<'_> {
                  pg_hba.conf"
             )),
             Some("3D000") => self.unusable(&format!(
-                "there is no database {database}; make it by CREATE DATABASE {database} OWNER {user}"
+                "there is no database {database}; make it by CREATE DATABASE {database} OWNER \
+                 {user}"
             )),
             Some("3F000") => self.unusable(&format!(
                 "no schema of the search_path is there ({told}); make it, or change the search_path"

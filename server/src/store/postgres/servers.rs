@@ -22,13 +22,12 @@ impl Servers for Postgres {
     ) -> Result<(Server, Id), Error> {
         self.change(move |tx| {
             Box::pin(async move {
-                let there = members::hold_user(tx, server.owner_id).await?;
                 if let Some(made) = requests::made(tx, Kind::Server, &request).await? {
                     let earlier = get(&mut tx.connection, made.id).await?;
                     let earlier = earlier.ok_or(Error::NotFound("server"))?;
                     return Ok((earlier, made.first_channel));
                 }
-                if !there {
+                if !members::hold_user(tx, server.owner_id).await? {
                     return Err(Error::NotFound("user"));
                 }
                 if members::count(tx, server.owner_id).await? >= i64::from(max_servers) {
@@ -91,15 +90,16 @@ impl Servers for Postgres {
         events: Vec<NewEvent>,
         audit: Option<AuditEntry>,
     ) -> Result<(), Error> {
-        let channels = self.change(move |tx| {
-            Box::pin(async move {
-                let channels = remove(tx, id).await?;
-                audit::write_some(tx, audit).await?;
-                tx.tell(events);
-                Ok(channels)
+        let channels = self
+            .change(move |tx| {
+                Box::pin(async move {
+                    let channels = remove(tx, id).await?;
+                    audit::write_some(tx, audit).await?;
+                    tx.tell(events);
+                    Ok(channels)
+                })
             })
-        })
-        .await?;
+            .await?;
         for channel in channels {
             self.messages.forget(channel);
         }
@@ -276,14 +276,12 @@ impl Servers for Postgres {
     ) -> Result<Invite, Error> {
         self.change(move |tx| {
             Box::pin(async move {
-                // Of two calls with one request the second waits here, and finds what was made.
-                let there = hold(tx, invite.server_id).await?.is_some();
                 if let Some(made) = requests::made(tx, Kind::Invite, &request).await? {
                     let code = made.code.unwrap_or_default();
                     let earlier = invites::get(&mut tx.connection, &code).await?;
                     return earlier.ok_or(Error::NotFound("invite"));
                 }
-                if !there {
+                if hold(tx, invite.server_id).await?.is_none() {
                     return Err(Error::NotFound("server"));
                 }
                 invites::insert(tx, &invite).await?;

@@ -1,0 +1,178 @@
+//! Opens what a node stands on: one file, or the servers of a cluster.
+
+use crate::bus;
+use crate::bus::local::{self, LocalTopics, RingLimits};
+use crate::bus::redis::{self, RedisSettings};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::store::cql::{Cql, CqlSettings, Replication};
+use crate::store::postgres::{Postgres, PostgresSettings};
+use crate::store::{self, Messages as _, OutboxEvent, Relay, sqlite::STORE_FILE, sqlite::Sqlite};
+use anyhow::Context as _;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Between two tries to lease a worker's number.
+const LEASE_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a node stands on.
+pub struct Backends {
+    /// Durable state.
+    pub store: store::Handle,
+    /// What is shared and fast.
+    pub bus: bus::Handle,
+    /// What keeps a cluster's bus and lease; it ends when this is dropped.
+    _running: Option<(redis::Running, JoinSet<()>)>,
+}
+
+impl Backends {
+    /// Opens those that the settings name.
+    ///
+    /// # Errors
+    /// One of them can't be used; the message says which, and what to do.
+    pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        if config.has_stack() {
+            cluster(config, clock).await
+        } else {
+            embedded(config, clock).await
+        }
+    }
+}
+
+fn rings(config: &Config) -> RingLimits {
+    RingLimits {
+        events: config.limits.ring_events,
+        bytes: config.limits.ring_bytes,
+        age: config.limits.ring_age,
+        ..RingLimits::default()
+    }
+}
+
+async fn embedded(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Backends> {
+    std::fs::create_dir_all(&config.data).with_context(|| {
+        format!(
+            "the data folder {} can't be made: choose another with --data",
+            config.data.display()
+        )
+    })?;
+    let topics = LocalTopics::new(rings(config), clock.clone());
+    let path = config.data.join(STORE_FILE);
+    let relay = Arc::new(topics.clone());
+    let store = Arc::new(Sqlite::open_with_clock(&path, relay, clock.clone()).await?);
+    let highest = store.highest().await?;
+    let bus = local::open(topics, highest, config.gateway.grace, clock);
+    Ok(Backends {
+        store,
+        bus,
+        _running: None,
+    })
+}
+
+async fn cluster(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Backends> {
+    let relay = Arc::new(Later::default());
+    let store = Arc::new(open_store(config, relay.clone(), clock.clone()).await?);
+    let mut tasks = JoinSet::new();
+    let worker = worker(&store, clock.clone(), &mut tasks).await?;
+    let node = redis::Node {
+        ring: rings(config),
+        highest: store.highest().await?,
+        grace: config.gateway.grace,
+        clock,
+        worker,
+    };
+    let settings = RedisSettings {
+        urls: config.redis.urls.clone(),
+        cluster: config.redis.cluster,
+        prefix: format!("{}:", config.namespace),
+        ..RedisSettings::default()
+    };
+    let opened = redis::open(&settings, node).await?;
+    let _ = relay.0.set(opened.relay);
+    Ok(Backends {
+        store,
+        bus: opened.handle,
+        _running: Some((opened.running, tasks)),
+    })
+}
+
+/// Leases a worker's number and keeps it; another one, should it be lost.
+async fn worker(
+    store: &Arc<Postgres>,
+    clock: Arc<dyn Clock>,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<redis::Worker> {
+    let lease = store.lease_worker(clock.clone()).await?;
+    let (leases, lease) = watch::channel(Arc::new(lease));
+    let store = store.clone();
+    tasks.spawn(async move {
+        loop {
+            let lease = leases.borrow().clone();
+            lease.keep().await;
+            tracing::warn!(worker = lease.worker(), "the worker's lease is lost");
+            match store.lease_worker(clock.clone()).await {
+                Ok(lease) => drop(leases.send(Arc::new(lease))),
+                Err(error) => {
+                    tracing::error!(%error, "no worker can be leased: no ids can be made");
+                    tokio::time::sleep(LEASE_AGAIN).await;
+                }
+            }
+        }
+    });
+    Ok(Arc::new(move || {
+        let lease = lease.borrow();
+        lease.usable().then(|| lease.worker())
+    }))
+}
+
+/// The store of a cluster by itself, for commands that change little.
+///
+/// # Errors
+/// Postgres or the CQL servers can't be used.
+pub async fn open_store(
+    config: &Config,
+    relay: Arc<dyn Relay>,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Postgres> {
+    let url = config.postgres.url.as_ref();
+    let url = url.context("postgres.url isn't set")?.expose();
+    let (cql, copies) = (&config.cql, config.cql.replication_factor);
+    let copies = u8::try_from(copies).context("cql.replication_factor is above 255")?;
+    let password = cql.password.as_ref().map(|password| password.expose());
+    let settings = CqlSettings {
+        login: (!cql.user.is_empty())
+            .then(|| (cql.user.clone(), password.unwrap_or_default().to_owned())),
+        keyspace: if cql.keyspace.is_empty() {
+            config.namespace.clone()
+        } else {
+            cql.keyspace.clone()
+        },
+        replication: if cql.datacenter.is_empty() {
+            Replication::Simple(copies)
+        } else {
+            Replication::Datacenter(cql.datacenter.clone(), copies)
+        },
+        single: copies == 1,
+        ..CqlSettings::new(cql.nodes.clone())
+    };
+    let messages = Cql::open(&settings, clock.clone()).await?;
+    let settings = PostgresSettings {
+        max_connections: config.postgres.connections,
+        schema: config.namespace.clone(),
+        ..PostgresSettings::new(url)
+    };
+    Ok(Postgres::open(&settings, messages, relay, clock).await?)
+}
+
+/// Hands events on to a bus that is opened after the store: nothing happens before.
+#[derive(Default)]
+struct Later(OnceLock<Arc<dyn Relay>>);
+
+impl Relay for Later {
+    fn relay(&self, events: Vec<OutboxEvent>) {
+        if let Some(relay) = self.0.get() {
+            relay.relay(events);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The contract suite, on real servers, and what is this bus's alone.
+
+mod faults;
+mod scheme;
+mod server;
+
+use super::{Node, OpenError, RedisSettings, Running, open, open_at};
+use crate::bus::local::RingLimits;
+use crate::bus::suite::{GRACE, Kept, Opened, Place};
+use crate::clock::{Clock as _, ManualClock, SystemClock};
+use crate::config::Secret;
+use crate::model::Id;
+use crate::store::{OutboxEvent, Relay};
+use std::sync::Arc;
+
+/// The addresses that a variable of `make stack-up` names.
+fn urls(variable: &str) -> Vec<Secret> {
+    let named = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} isn't set"));
+    named.split(',').map(secret).collect()
+}
+
+fn secret(text: &str) -> Secret {
+    serde_json::from_value(text.into()).unwrap()
+}
+
+/// Keys that nobody else has.
+fn settings(variable: &str) -> RedisSettings {
+    RedisSettings {
+        urls: urls(variable),
+        cluster: variable.ends_with("CLUSTER"),
+        prefix: format!("test:{}:", uuid::Uuid::new_v4().simple()),
+        ..RedisSettings::default()
+    }
+}
+
+/// Keeps the bus going as long as its relay lives.
+struct Going {
+    relay: Arc<dyn Relay>,
+    _running: Running,
+}
+
+impl Relay for Going {
+    fn relay(&self, events: Vec<OutboxEvent>) {
+        self.relay.relay(events);
+    }
+}
+
+/// A bus whose scripts are told the test's time.
+async fn place(
+    settings: &RedisSettings,
+    kept: Kept,
+    highest: Id,
+    clock: Arc<ManualClock>,
+) -> Opened {
+    let Kept { events, bytes, age } = kept;
+    let node = Node {
+        ring: RingLimits {
+            events,
+            bytes,
+            age,
+            ..RingLimits::default()
+        },
+        highest,
+        grace: GRACE,
+        clock: clock.clone(),
+        worker: Arc::new(|| Some(5)),
+    };
+    // As Redis's own clock, it doesn't change when a node's is set.
+    let start = clock.wall_ms();
+    let passed = clock.elapsed();
+    let time = move || {
+        let since = clock.elapsed().saturating_sub(passed);
+        start + i64::try_from(since.as_millis()).unwrap()
+    };
+    going(open_at(settings, node, Some(Arc::new(time))).await)
+}
+
+/// A bus as a node has it, of this worker.
+async fn node(settings: &RedisSettings, worker: u16) -> Opened {
+    let node = Node {
+        ring: RingLimits::default(),
+        highest: 0,
+        grace: GRACE,
+        clock: Arc::new(SystemClock::default()),
+        worker: Arc::new(move || Some(worker)),
+    };
+    going(open(settings, node).await)
+}
+
+fn going(opened: Result<super::Opened, OpenError>) -> Opened {
+    let opened = opened.unwrap_or_else(|error| panic!("{error}"));
+    Opened {
+        handle: opened.handle,
+        relay: Arc::new(Going {
+            relay: opened.relay,
+            _running: opened.running,
+        }),
+    }
+}
+
+struct Single;
+
+impl Place for Single {
+    async fn open(kept: Kept, highest: Id, clock: Arc<ManualClock>) -> Opened {
+        place(&settings("CHIRM_TEST_REDIS"), kept, highest, clock).await
+    }
+}
+
+struct Cluster;
+
+impl Place for Cluster {
+    async fn open(kept: Kept, highest: Id, clock: Arc<ManualClock>) -> Opened {
+        place(&settings("CHIRM_TEST_REDIS_CLUSTER"), kept, highest, clock).await
+    }
+}
+
+mod suite {
+    use super::Single;
+    use crate::bus::suite::contract_suite;
+    contract_suite! { #[ignore = "needs the real servers: make stack-up"] shared Single }
+}
+
+mod cluster_suite {
+    use super::Cluster;
+    use crate::bus::suite::contract_suite;
+    contract_suite! { #[ignore = "needs the real servers: make stack-up"] shared Cluster }
+}

@@ -1,0 +1,430 @@
+//! The rules of ADR 17, step by step; the time is the test's.
+
+use super::{place, settings};
+use crate::bus::redis::RedisSettings;
+use crate::bus::suite::{Kept, START, draft};
+use crate::bus::{
+    Draft, Error, Handle, Looked, Operation, OperationKind, Overdue, Reserve, Reserved, Revise,
+    Revised, Settled, Since, Ticket,
+};
+use crate::clock::ManualClock;
+use crate::frames;
+use crate::model::{EventBody, Id, Message, Position, TopicKey};
+use crate::store::Relay;
+use std::sync::Arc;
+use std::time::Duration;
+
+const CHANNEL: Id = 1;
+const AUTHOR: Id = 2;
+const NONCE: &str = "n";
+const TOPIC: TopicKey = TopicKey {
+    kind: crate::model::TopicKind::Channel,
+    id: CHANNEL,
+};
+
+struct Node {
+    bus: Handle,
+    clock: Arc<ManualClock>,
+    _relay: Arc<dyn Relay>,
+}
+
+async fn node_at(settings: &RedisSettings) -> Node {
+    let clock = Arc::new(ManualClock::new(START));
+    let opened = place(settings, Kept::default(), 0, clock.clone()).await;
+    Node {
+        bus: opened.handle,
+        clock,
+        _relay: opened.relay,
+    }
+}
+
+async fn node() -> Node {
+    node_at(&settings("CHIRM_TEST_REDIS")).await
+}
+
+fn asked() -> Reserve {
+    Reserve {
+        channel: CHANNEL,
+        author: AUTHOR,
+        nonce: NONCE.into(),
+        content_hash: 3,
+        above: 0,
+        repeat: false,
+        heard: 0,
+        looked: None,
+    }
+}
+
+fn operation(kind: OperationKind, message: Id, revision: Id, epoch: i64) -> Operation {
+    let is_send = kind == OperationKind::Create;
+    Operation {
+        kind,
+        channel: CHANNEL,
+        message,
+        revision,
+        author: if is_send { AUTHOR } else { 0 },
+        nonce: if is_send { NONCE.into() } else { String::new() },
+        epoch,
+    }
+}
+
+fn send(ticket: Ticket) -> Operation {
+    operation(OperationKind::Create, ticket.id, 0, ticket.epoch)
+}
+
+fn telling(operation: &Operation, deleted: bool) -> Draft {
+    let message = Message {
+        id: operation.message,
+        channel_id: CHANNEL,
+        ..Message::default()
+    };
+    let body = match deleted {
+        true => EventBody::MessageDeleted(message),
+        false => EventBody::MessageCreated(message),
+    };
+    Draft {
+        payload: frames::encode_body(&body),
+        operation: Some(operation.clone()),
+        ..draft(TOPIC)
+    }
+}
+
+impl Node {
+    async fn reserve(&self, reserve: &Reserve) -> Reserved {
+        self.bus
+            .reservations
+            .reserve(reserve.clone())
+            .await
+            .unwrap()
+    }
+
+    /// Reserves; the store knows of this nonce.
+    async fn reserve_knowing(&self, mut reserve: Reserve, nonce: Option<Id>) -> Reserved {
+        let Reserved::Look(epoch) = self.reserve(&reserve).await else {
+            panic!("it didn't ask")
+        };
+        reserve.looked = Some(Looked {
+            epoch,
+            nonce,
+            newest: 0,
+        });
+        self.reserve(&reserve).await
+    }
+
+    async fn new_ticket(&self) -> Ticket {
+        match self.reserve_knowing(asked(), None).await {
+            Reserved::New(ticket) => ticket,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn revise(&self, kind: OperationKind, message: Id) -> Ticket {
+        let revise = Revise {
+            channel: CHANNEL,
+            message,
+            kind,
+            above: message,
+            looked: None,
+        };
+        match self.bus.reservations.revise(revise).await.unwrap() {
+            Revised::New(ticket) => ticket,
+            look @ Revised::Look(_) => panic!("{look:?}"),
+        }
+    }
+
+    async fn publish(&self, operation: &Operation) -> Result<Position, Error> {
+        self.bus.topics.publish(telling(operation, false)).await
+    }
+
+    async fn settle(&self, overdue: &Overdue, deleted: bool, named: Option<Id>) -> Settled {
+        let draft = telling(&overdue.operation, deleted);
+        self.bus
+            .pending
+            .settle(overdue, draft, named)
+            .await
+            .unwrap()
+    }
+
+    async fn overdue(&self) -> Vec<Overdue> {
+        self.bus.pending.overdue(100).await.unwrap()
+    }
+
+    fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// The memory is lost: the epoch's key is gone.
+    async fn forget(&self, settings: &RedisSettings) {
+        let url = settings.urls[0].expose();
+        let client = redis::Client::open(url).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let keys = crate::bus::redis::keys::Keys::new(&settings.prefix);
+        let mut delete = redis::cmd("DEL");
+        delete.arg(&keys.of_topic(TOPIC)[0]);
+        delete.query_async::<()>(&mut connection).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
+async fn nodes_share_nonces_and_events() {
+    let settings = settings("CHIRM_TEST_REDIS");
+    let (one, other) = (node_at(&settings).await, node_at(&settings).await);
+    let (subscriber, mut feed) = other.bus.topics.subscriber();
+    subscriber.subscribe(TOPIC).await.unwrap();
+    let ticket = one.new_ticket().await;
+    let existing = other.reserve(&asked()).await;
+    let Reserved::Existing {
+        id,
+        content_hash,
+        ticket: Some(again),
+        published,
+    } = existing
+    else {
+        panic!("{existing:?}")
+    };
+    assert_eq!(
+        (id, content_hash, again, published),
+        (ticket.id, 3, ticket, false)
+    );
+    let at = one.publish(&send(ticket)).await.unwrap();
+    assert_eq!(crate::bus::suite::next(&mut feed).await.position, at);
+    assert_eq!(
+        other.publish(&send(ticket)).await.unwrap(),
+        at,
+        "once is enough"
+    );
+    let Reserved::Existing { published, .. } = other.reserve(&asked()).await else {
+        panic!("it is forgotten")
+    };
+    assert!(published);
+    assert_eq!(other.bus.reservations.heard(CHANNEL), at.epoch);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
+async fn a_repeat_asks_the_store_and_keeps_its_id() {
+    let node = node().await;
+    let position = node.bus.topics.position(TOPIC).await.unwrap();
+    let repeat = Reserve {
+        repeat: true,
+        heard: position.epoch,
+        ..asked()
+    };
+    let existing = node.reserve_knowing(repeat, Some(77)).await;
+    let Reserved::Existing {
+        id: 77,
+        ticket: Some(ticket),
+        published: false,
+        ..
+    } = existing
+    else {
+        panic!("{existing:?}")
+    };
+    node.publish(&send(ticket)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
+async fn a_first_call_in_a_known_epoch_asks_nobody() {
+    let node = node().await;
+    let ticket = node.new_ticket().await;
+    let other = Reserve {
+        nonce: "m".into(),
+        heard: ticket.epoch,
+        ..asked()
+    };
+    let Reserved::New(next) = node.reserve(&other).await else {
+        panic!("it asked")
+    };
+    assert!(next.id > ticket.id);
+    let of_another = Reserve {
+        nonce: "o".into(),
+        heard: ticket.epoch ^ 1,
+        ..asked()
+    };
+    assert_eq!(
+        node.reserve(&of_another).await,
+        Reserved::Look(ticket.epoch)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
+async fn what_is_refused_is_pending_and_settled() {
+    let settings = settings("CHIRM_TEST_REDIS");
+    let node = node_at(&settings).await;
+    let ticket = node.new_ticket().await;
+    node.forget(&settings).await;
+    let refused = node.publish(&send(ticket)).await;
+    assert!(matches!(refused, Err(Error::Refused)), "{refused:?}");
+    assert!(node.overdue().await.is_empty(), "not yet");
+    node.advance(8);
+    let overdue = node.overdue().await;
+    assert_eq!(overdue.len(), 1);
+    assert_eq!(overdue[0].age, Duration::from_secs(8));
+    assert_eq!(overdue[0].operation.message, ticket.id);
+    assert_ne!(overdue[0].operation.epoch, ticket.epoch);
+    assert!(node.overdue().await.is_empty(), "it is lent");
+    let settled = node.settle(&overdue[0], false, Some(ticket.id)).await;
+    assert!(
+        matches!(settled, Settled::Published(at) if at.seq == 1),
+        "{settled:?}"
+    );
+    node.advance(60);
+    assert!(node.overdue().await.is_empty(), "it has ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
+async fn a_duplicate_is_found_and_told_as_deleted() {
+    let settings = settings("CHIRM_TEST_REDIS");
+    let node = node_at(&settings).await;
+    let first = node.new_ticket().await;
+    node.forget(&settings).await;
+    let second = node.new_ticket().await;
+    assert!(second.id > first.id);
+    assert!(node.publish(&send(first)).await.is_err());
+    node.publish(&send(second)).await.unwrap();
+    node.advance(8);
+    let overdue = node.overdue().await;
+    let [duplicate] = overdue.as_slice() else {
+        panic!("{overdue:?}")
+    };
+    assert_eq!(
+        node.settle(duplicate, false, Some(first.id)).await,
+        Settled::Taken(second.id)
+    );
+    node.advance(8);
+    let again = node.overdue().await;
+    let settled = node.settle(&again[0], true, None).await;
+    assert!(matches!(settled, Settled::Published(_)), "{settled:?}");
+    node.advance(60);
+    assert!(node.overdue().await.is_empty());
+}
+
+/// The bus knows nobody who has the nonce: the one that its row names has it, and is pending.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
+async fn the_nonces_row_says_who_has_it() {
+    let settings = settings("CHIRM_TEST_REDIS");
+    let node = node_at(&settings).await;
+    let ticket = node.new_ticket().await;
+    node.forget(&settings).await;
+    assert!(node.publish(&send(ticket)).await.is_err());
+    node.advance(8);
+    let overdue = node.overdue().await;
+    let named = node.settle(&overdue[0], false, Some(99)).await;
+    assert_eq!(named, Settled::Taken(99));
+    node.advance(8);
+    let overdue = node.overdue().await;
+    let ids: Vec<Id> = overdue
+        .iter()
+        .map(|overdue| overdue.operation.message)
+        .collect();
+    assert_eq!(ids.len(), 2);
+    assert!(ids.contains(&99));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
+async fn the_deleted_is_told_only_as_deleted() {
+    let node = node().await;
+    let ticket = node.new_ticket().await;
+    let edit = node.revise(OperationKind::Edit, ticket.id).await;
+    let delete = node.revise(OperationKind::Delete, ticket.id).await;
+    for late in [
+        send(ticket),
+        operation(OperationKind::Edit, ticket.id, edit.id, edit.epoch),
+    ] {
+        let told = node.publish(&late).await;
+        assert!(matches!(told, Err(Error::Deleted)), "{told:?}");
+    }
+    let delete = operation(OperationKind::Delete, ticket.id, delete.id, delete.epoch);
+    let told = node
+        .bus
+        .topics
+        .publish(telling(&delete, true))
+        .await
+        .unwrap();
+    assert_eq!(told.seq, 1);
+    node.advance(60);
+    assert!(node.overdue().await.is_empty());
+}
+
+/// Also what isn't reserved (a deletion of many) marks what it deletes.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
+async fn a_delete_marks_when_it_is_published() {
+    let settings = settings("CHIRM_TEST_REDIS");
+    let node = node_at(&settings).await;
+    let ticket = node.new_ticket().await;
+    let unreserved = Draft {
+        operation: None,
+        ..telling(&send(ticket), true)
+    };
+    node.bus.topics.publish(unreserved).await.unwrap();
+    let told = node.publish(&send(ticket)).await;
+    assert!(matches!(told, Err(Error::Deleted)), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
+async fn who_was_frozen_publishes_nothing() {
+    let node = node().await;
+    let ticket = node.new_ticket().await;
+    node.advance(11);
+    let told = node.publish(&send(ticket)).await;
+    assert!(matches!(told, Err(Error::Refused)), "{told:?}");
+    let overdue = node.overdue().await;
+    assert_eq!(overdue.len(), 1);
+    node.bus.pending.give_up(&overdue[0]).await.unwrap();
+    let told = node.publish(&send(ticket)).await;
+    assert!(matches!(told, Err(Error::Deleted)), "{told:?}");
+    let next = Reserve {
+        heard: ticket.epoch,
+        ..asked()
+    };
+    assert!(
+        matches!(node.reserve(&next).await, Reserved::New(_)),
+        "the nonce is given back"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
+async fn a_new_epoch_has_a_second_gap() {
+    let settings = settings("CHIRM_TEST_REDIS");
+    let node = node_at(&settings).await;
+    let (subscriber, mut feed) = node.bus.topics.subscriber();
+    subscriber.subscribe(TOPIC).await.unwrap();
+    let at = node.bus.topics.publish(draft(TOPIC)).await.unwrap();
+    node.advance(11);
+    let now = node.bus.topics.position(TOPIC).await.unwrap();
+    assert_eq!(now, at.next());
+    let since = node.bus.topics.since(TOPIC, at).await.unwrap();
+    assert!(matches!(since, Since::Gone));
+    while !matches!(feed.recv().await, Some(crate::bus::Delivery::Dirty(_))) {}
+    node.advance(60);
+    assert_eq!(node.bus.topics.position(TOPIC).await.unwrap(), now, "once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
+async fn ids_of_a_new_epoch_begin_above_all_of_before() {
+    let settings = settings("CHIRM_TEST_REDIS");
+    let node = node_at(&settings).await;
+    let before = node.new_ticket().await;
+    node.forget(&settings).await;
+    let other = node_at(&settings).await;
+    let after = other.new_ticket().await;
+    assert_ne!(before.epoch, after.epoch);
+    let answering = Reserve {
+        nonce: "far".into(),
+        heard: after.epoch,
+        above: after.id + (60_000 << 22),
+        ..asked()
+    };
+    let far = other.bus.reservations.reserve(answering).await;
+    assert!(matches!(far, Err(Error::Overloaded)), "{far:?}");
+}

@@ -1,0 +1,150 @@
+//! What goes through Pub/Sub and stands in rings: what an event asks of gateways beside its payload,
+//! events with their positions, and what has none.
+
+use crate::bus::{Draft, Publication, Transient, TransientKind};
+use crate::frames;
+use crate::model::{Id, Position, Signal, TopicKey};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What is heard on a topic's channel.
+pub(super) enum Heard {
+    Event(Arc<Publication>),
+    Transient(Arc<Transient>),
+    /// Events may be missing.
+    Dirty,
+}
+
+/// What stands beside a payload: `SIGNAL MESSAGE`.
+pub(super) fn meta(signal: Signal, message_id: Id) -> String {
+    match signal {
+        Signal::None => format!("- {message_id}"),
+        Signal::Recheck => format!("c {message_id}"),
+        Signal::Revoked(session) => format!("r{session} {message_id}"),
+    }
+}
+
+fn parse_meta(meta: &str) -> Option<(Signal, Id)> {
+    let (signal, message_id) = meta.split_once(' ')?;
+    let signal = match signal.split_at_checked(1)? {
+        ("-", "") => Signal::None,
+        ("c", "") => Signal::Recheck,
+        ("r", session) => Signal::Revoked(session.parse().ok()?),
+        _ => return None,
+    };
+    Some((signal, message_id.parse().ok()?))
+}
+
+/// An event as it was read; None if it isn't understood.
+pub(super) fn publication(
+    topic: TopicKey,
+    position: Position,
+    meta: &str,
+    payload: &[u8],
+) -> Option<Arc<Publication>> {
+    let (signal, message_id) = parse_meta(meta)?;
+    Some(Arc::new(Publication {
+        topic,
+        position,
+        frame: frames::event_frame(topic, position, payload),
+        signal,
+        message_id,
+    }))
+}
+
+/// What a script takes of an event: meta, payload and the frame's size.
+pub(super) fn event_args(draft: &Draft) -> [Vec<u8>; 3] {
+    let size = frames::event_frame_len(draft.topic, &draft.payload);
+    [
+        meta(draft.signal, draft.message_id).into_bytes(),
+        draft.payload.to_vec(),
+        size.to_string().into_bytes(),
+    ]
+}
+
+/// What is said once.
+pub(super) fn transient(transient: &Transient) -> Vec<u8> {
+    let kind = match transient.kind {
+        TransientKind::Typing => b't',
+        TransientKind::Custom => b'c',
+    };
+    [&[b'T', kind], transient.frame.as_ref()].concat()
+}
+
+/// Reads what came on a topic's channel.
+pub(super) fn parse(topic: TopicKey, said: &[u8]) -> Option<Heard> {
+    let (kind, rest) = said.split_first()?;
+    match kind {
+        b'D' => Some(Heard::Dirty),
+        b'T' => {
+            let (kind, frame) = rest.split_first()?;
+            let kind = match kind {
+                b't' => TransientKind::Typing,
+                b'c' => TransientKind::Custom,
+                _ => return None,
+            };
+            Some(Heard::Transient(Arc::new(Transient {
+                channel: topic.id,
+                kind,
+                frame: Bytes::copy_from_slice(frame),
+            })))
+        }
+        b'E' => {
+            let end = rest.iter().position(|byte| *byte == b'\n')?;
+            let head = std::str::from_utf8(&rest[..end]).ok()?;
+            let mut parts = head.splitn(3, ' ');
+            let position = Position {
+                epoch: parts.next()?.parse().ok()?,
+                seq: parts.next()?.parse().ok()?,
+            };
+            publication(topic, position, parts.next()?, &rest[end + 1..]).map(Heard::Event)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for signal in [Signal::None, Signal::Recheck, Signal::Revoked(i64::MAX)] {
+            let (read, id) = parse_meta(&meta(signal, 7)).unwrap();
+            assert_eq!((format!("{read:?}"), id), (format!("{signal:?}"), 7));
+        }
+        let topic = TopicKey::channel(3);
+        let Some(Heard::Event(event)) = parse(topic, b"E9 4 - 7\n\x01\n\x02") else {
+            panic!("not read")
+        };
+        let position = Position { epoch: 9, seq: 4 };
+        assert_eq!((event.position, event.message_id), (position, 7));
+        assert_eq!(
+            event.frame,
+            frames::event_frame(topic, position, b"\x01\n\x02")
+        );
+        let said = Transient {
+            channel: 3,
+            kind: TransientKind::Custom,
+            frame: Bytes::from_static(b"x\ny"),
+        };
+        let Some(Heard::Transient(heard)) = parse(topic, &transient(&said)) else {
+            panic!("not read")
+        };
+        assert_eq!((heard.kind, &heard.frame), (said.kind, &said.frame));
+        assert!(matches!(parse(topic, b"D"), Some(Heard::Dirty)));
+        for said in [
+            "",
+            "x",
+            "T",
+            "Tx",
+            "E",
+            "E1 2\n",
+            "E1 x - 1\n",
+            "E1 2 z 1\n",
+            "E1 2 r 1\n",
+        ] {
+            assert!(parse(topic, said.as_bytes()).is_none(), "{said}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Buckets: the stretches of ids that make a channel's partitions. Each is noted before its first
+//! message, so that no walk reads one that is empty, and an author's erasure finds it.
+
+use super::session::typed;
+use super::{Cql, stamp};
+use crate::model::Id;
+use crate::store::Error;
+use quick_cache::sync::Cache;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The width of a bucket. A row says it, too, so that hot channels can have narrower ones.
+const WIDTH_HOURS: i32 = 10 * 24;
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// Channels, and authors' buckets, that are known to be noted.
+const CHANNELS: usize = 100_000;
+const AUTHORS: usize = 200_000;
+
+/// The bucket of an id: hours from 2025-01-01T00:00Z to its start.
+pub(super) fn bucket_of(id: Id) -> i32 {
+    // 41 bits of milliseconds are 610,000 hours.
+    let hours = i32::try_from((id.max(0) >> 22) / HOUR_MS).unwrap_or(i32::MAX);
+    hours - hours % WIDTH_HOURS
+}
+
+/// What is known of a channel to which a message was written lately.
+#[derive(Clone, Copy)]
+struct Known {
+    /// 0 for a direct one.
+    server: Id,
+    /// The last bucket that was noted.
+    bucket: i32,
+}
+
+/// What was noted and needs no second time.
+pub(super) struct Noted {
+    channels: Cache<Id, Known>,
+    /// Raised whenever channels are forgotten.
+    forgotten: AtomicU64,
+    authors: Cache<(Id, Id, i32), ()>,
+}
+
+impl Default for Noted {
+    fn default() -> Noted {
+        Noted {
+            channels: Cache::new(CHANNELS),
+            forgotten: AtomicU64::new(0),
+            authors: Cache::new(AUTHORS),
+        }
+    }
+}
+
+impl Noted {
+    pub(super) fn forget(&self, channel: Id) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        self.channels.remove(&channel);
+    }
+}
+
+impl Cql {
+    /// Notes a channel's bucket before a message is written to it. `NotFound("channel")` if there
+    /// is no such channel.
+    pub(super) async fn note_bucket(&self, channel: Id, id: Id) -> Result<(), Error> {
+        let (noted, bucket) = (&self.inner.noted, bucket_of(id));
+        let known = noted.channels.get(&channel);
+        if known.is_some_and(|known| known.bucket == bucket) {
+            return Ok(());
+        }
+        let before = noted.forgotten.load(Ordering::SeqCst);
+        let server = match known {
+            Some(known) => known.server,
+            None => {
+                let server = self.ties()?.server_of(channel).await?;
+                server.ok_or(Error::NotFound("channel"))?
+            }
+        };
+        let values = (self.keys().key(channel), bucket, WIDTH_HOURS, stamp(id));
+        let link = self.link();
+        link.write(&link.statements.add_bucket, values).await?;
+        noted.channels.insert(channel, Known { server, bucket });
+        if noted.forgotten.load(Ordering::SeqCst) != before {
+            // It may be this one, and the deletion may have come before the insertion.
+            noted.channels.remove(&channel);
+        }
+        Ok(())
+    }
+
+    /// Notes where an author writes, before it does.
+    pub(super) async fn note_author(&self, author: Id, channel: Id, id: Id) -> Result<(), Error> {
+        let bucket = bucket_of(id);
+        let (noted, keys) = (&self.inner.noted, self.keys());
+        if noted.authors.get(&(author, channel, bucket)).is_some() {
+            return Ok(());
+        }
+        let values = (keys.key(author), keys.key(channel), bucket, stamp(id));
+        let link = self.link();
+        link.write(&link.statements.add_author, values).await?;
+        noted.authors.insert((author, channel, bucket), ());
+        Ok(())
+    }
+
+    /// Buckets of a channel from one on, itself included, in a direction; at most so many.
+    pub(super) async fn buckets(
+        &self,
+        channel: Id,
+        newer: bool,
+        from: i32,
+        limit: i32,
+    ) -> Result<Vec<i32>, Error> {
+        let link = self.link();
+        let statement = if newer {
+            &link.statements.buckets_newer
+        } else {
+            &link.statements.buckets_older
+        };
+        let rows = link
+            .read(statement, (self.keys().key(channel), from, limit))
+            .await?;
+        Ok(typed::<(i32,)>(&rows)?
+            .into_iter()
+            .map(|row| row.0)
+            .collect())
+    }
+
+    /// Where an author wrote: channels and buckets from one on, itself included, ascending.
+    pub(super) async fn author_buckets(
+        &self,
+        author: Id,
+        (channel, bucket): (Id, i32),
+        limit: i32,
+    ) -> Result<Vec<(Id, i32)>, Error> {
+        let (link, keys) = (self.link(), self.keys());
+        let values = (keys.key(author), keys.key(channel), bucket, limit);
+        let rows = link.read(&link.statements.of_author, values).await?;
+        let rows = typed::<(Id, i32)>(&rows)?.into_iter();
+        Ok(rows
+            .map(|(channel, bucket)| (keys.id_of(channel), bucket))
+            .collect())
+    }
+
+    /// Removes some of the buckets of a channel that is gone, with their messages: at most `limit`.
+    /// False: nothing is left.
+    ///
+    /// # Errors
+    /// `Unavailable`; what was removed stays removed.
+    pub async fn purge(&self, channel: Id, limit: u32) -> Result<bool, Error> {
+        // Above whatever was written, and may still come.
+        let at = self.now_us().saturating_add(60_000_000);
+        let limit = i32::try_from(limit.clamp(1, 100)).unwrap_or(100);
+        let (link, key) = (self.link(), self.keys().key(channel));
+        let buckets = self.buckets(channel, true, 0, limit).await?;
+        for bucket in &buckets {
+            link.write(&link.statements.purge, (at, key, bucket))
+                .await?;
+            link.write(&link.statements.remove_bucket, (at, key, bucket))
+                .await?;
+        }
+        Ok(buckets.len() == limit as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_begins_every_ten_days() {
+        let ten_days: Id = (240 * HOUR_MS) << 22;
+        assert_eq!(bucket_of(1), 0);
+        assert_eq!(bucket_of(ten_days - 1), 0);
+        assert_eq!(bucket_of(ten_days), 240);
+        assert_eq!(bucket_of(3 * ten_days + 5), 720);
+        assert!(bucket_of(Id::MAX) > 600_000);
+    }
+}

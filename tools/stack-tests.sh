@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# What is tried on real servers (docs/testing.md, "Real servers"): each backend's contract suite and faults, then,
+# with a node on Postgres, CQL and one Redis, the tests over sockets, the replay and the conformance suite.
+# Usage: tools/stack-tests.sh [suites|it|replay|conformance]…    none named: all of them
+# CHIRM_TEST_ON=redis-cluster: the last three with a Redis Cluster in place of one Redis.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tools/stack.sh up
+eval "$(tools/stack.sh env)"
+export CHIRM_TEST_ON=${CHIRM_TEST_ON:-redis}
+
+# settings NAMESPACE: what makes a node run on the servers.
+settings() {
+  export CHIRM__NAMESPACE=$1 CHIRM__POSTGRES__URL=$CHIRM_TEST_POSTGRES CHIRM__CQL__NODES=$CHIRM_TEST_CQL
+  export CHIRM__CQL__KEYSPACE=chirm_it CHIRM__REDIS__URLS=$CHIRM_TEST_REDIS CHIRM__REDIS__CLUSTER=false
+  if [ "$CHIRM_TEST_ON" = redis-cluster ]; then
+    export CHIRM__REDIS__URLS=$CHIRM_TEST_REDIS_CLUSTER CHIRM__REDIS__CLUSTER=true
+  fi
+}
+
+[ $# -gt 0 ] || set -- suites it replay conformance
+for part in "$@"; do
+  echo "on real servers: $part"
+  case $part in
+    suites) cargo test --package chirm-server --lib -- --ignored store::postgres store::cql bus::redis ;;
+    it) cargo test --package chirm-server --test it ;;
+    replay) (settings "replay_$$_$RANDOM" && tools/replay-sample.sh) ;;
+    conformance) (settings unused && conformance/run.sh) ;;
+    *) echo "tools/stack-tests.sh: no part $part" >&2 && exit 2 ;;
+  esac
+done
