@@ -15,7 +15,7 @@ const LINES_A_FILE_MAX: usize = 500;
 const COLUMNS_A_LINE_MAX: usize = 100;
 
 /// What builds the parts and wires them: it may import everything.
-const WIRING: &[&str] = &["lib", "main", "node"];
+const WIRING: &[&str] = &["lib", "main", "node", "backends"];
 
 /// Which modules of the server each of its modules may import. All may import `mutation`, which is
 /// empty but for tests of the checkers.
@@ -27,7 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("frames", &["model"]),
     ("store", &["model", "frames", "clock"]),
     // The store hands its numbered events on through a trait of its own, which the bus implements.
-    ("bus", &["store", "model", "frames", "clock"]),
+    ("bus", &["store", "model", "frames", "clock", "config"]),
     ("mutation", &[]),
     ("outgoing", &[]),
     (

@@ -1,5 +1,5 @@
-//! Compares, every few seconds, what this node heard with what Redis has: a message that Pub/Sub lost
-//! is found even if it was the last.
+//! Compares, every few seconds, what this node heard with what Redis has: a message that Pub/Sub
+//! lost is found even if it was the last.
 
 use super::connection::Call;
 use super::keys::{GROUPS, topic_of};

@@ -1,5 +1,5 @@
-//! The names of keys. All that one script touches is of one group, whose number stands in braces: on
-//! a cluster that makes it one slot.
+//! The names of keys. All that one script touches is of one group, whose number stands in braces:
+//! on a cluster that makes it one slot.
 
 use crate::model::{Id, TopicKey, TopicKind};
 

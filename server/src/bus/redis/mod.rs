@@ -3,8 +3,8 @@
 //! it isn't. ADR 17 says what a send does when that happens.
 //!
 //! Channels, servers and users are spread over 256 groups; all that one script touches is of one
-//! group, so that a cluster can hold them. The same connections serve a single server and a cluster:
-//! one for commands and one for events to each server, watched over by a supervisor of ours.
+//! group, so that a cluster can hold them. The same connections serve a single server and a
+//! cluster: one for commands and one for events to each server, watched over by a supervisor of ours.
 
 mod check;
 mod cluster;

@@ -1,5 +1,5 @@
-//! Carries the events that the store numbers. Whoever committed them doesn't wait: they go through a
-//! bounded queue. What couldn't be carried is told, when Redis can be reached again, as missing.
+//! Carries the events that the store numbers. Whoever committed them doesn't wait: they go through
+//! a bounded queue. What couldn't be carried is told, when Redis can be reached again, as missing.
 
 use super::topics::{Shared, flag};
 use super::wire;

@@ -9,7 +9,9 @@ macro_rules! scripts {
 
         impl Scripts {
             pub(super) fn new() -> Self {
-                Self { $($name: Script::new(concat!($(include_str!(concat!("scripts/", $file))),+)),)* }
+                Self { $($name: Script::new(
+                    concat!($(include_str!(concat!("scripts/", $file))),+)
+                ),)* }
             }
         }
     };

@@ -141,7 +141,7 @@ impl SessionCache for RedisSessions {
             .call::<i64>(id, Call { script, keys, args })
             .await
         {
-            tracing::warn!(id, %error, "a session's end isn't told; it is believed for 25 s at most");
+            tracing::warn!(id, %error, "a session's end isn't told; it is believed for 25 s");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What goes through Pub/Sub and stands in rings: what an event asks of gateways beside its payload,
-//! events with their positions, and what has none.
+//! What goes through Pub/Sub and stands in rings: what an event asks of gateways beside its
+//! payload, events with their positions, and what has none.
 
 use crate::bus::{Draft, Publication, Transient, TransientKind};
 use crate::frames;

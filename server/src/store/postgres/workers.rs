@@ -169,7 +169,8 @@ impl Lease {
         .map(drop)
     }
 
-    /// Takes one of the numbers that nobody used for the longest time; answers up to when it was used.
+    /// Takes one of the numbers that nobody used for the longest time; answers up to when it was
+    /// used.
     async fn take(pool: PgPool, clock: Arc<dyn Clock>) -> Result<Option<(Lease, UnixMs)>, Error> {
         let (holder, asked) = (Uuid::new_v4(), clock.elapsed());
         let taken: Option<(i16, UnixMs, UnixMs)> = within(
