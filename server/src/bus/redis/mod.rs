@@ -4,7 +4,8 @@
 //!
 //! Channels, servers and users are spread over 256 groups; all that one script touches is of one
 //! group, so that a cluster can hold them. The same connections serve a single server and a
-//! cluster: one for commands and one for events to each server, watched over by a supervisor of ours.
+//! cluster: one for commands and one for events to each server, watched over by a supervisor of
+//! ours.
 
 mod check;
 mod cluster;
