@@ -15,6 +15,8 @@ mod marks;
 mod moderation;
 pub mod postgres;
 mod read_states;
+mod requests;
+mod rows;
 mod sends;
 pub mod sqlite;
 #[cfg(test)]

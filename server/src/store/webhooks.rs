@@ -27,6 +27,14 @@ pub enum Settlement {
     },
 }
 
+/// Characters kept of what went wrong.
+const ERROR_CHARS: usize = 200;
+
+/// What is kept of an error.
+pub(super) fn short(error: &str) -> String {
+    error.chars().take(ERROR_CHARS).collect()
+}
+
 /// Webhooks, and the queue of each.
 ///
 /// An event is queued in the transaction of what it tells of, for each enabled webhook that asks

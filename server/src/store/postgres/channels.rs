@@ -1,7 +1,7 @@
 //! Channels and their members.
 
 use super::requests::{self, Kind};
-use super::rows::{Of, metadata_json};
+use super::rows::{Of, direct_key, metadata_json};
 use super::tx::Tx;
 use super::{Postgres, audit, members, read_states, servers};
 use crate::model::{AuditEntry, Channel, ChannelType, Id};
@@ -214,14 +214,6 @@ async fn create(
             earlier.map(Some).ok_or(error)
         }
         Err(error) => Err(error),
-    }
-}
-
-/// What is unique about the direct channel of two.
-fn direct_key(channel: &Channel) -> Option<String> {
-    match channel.member_ids.as_slice() {
-        [a, b] if channel.kind == ChannelType::Direct => Some(format!("{}:{}", a.min(b), a.max(b))),
-        _ => None,
     }
 }
 

@@ -1,12 +1,11 @@
 //! Reports of messages.
 
-use super::rows::{Of, broken};
+use super::rows::Of;
 use super::tx::Tx;
 use super::{audit, servers};
 use crate::model::{AuditEntry, Id, Report, ReportState};
 use crate::store::{Error, ReportBounds};
-use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgConnection, Row};
+use sqlx::PgConnection;
 
 pub(super) async fn get(
     connection: &mut PgConnection,
@@ -130,24 +129,4 @@ pub(super) async fn resolve(
     }
     let now = get(&mut tx.connection, report.server_id, report.id).await?;
     now.ok_or(Error::NotFound("report"))
-}
-
-impl FromRow<'_, PgRow> for Of<Report> {
-    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        Ok(Of(Report {
-            id: row.try_get("id")?,
-            server_id: row.try_get("server_id")?,
-            channel_id: row.try_get("channel_id")?,
-            message_id: row.try_get("message_id")?,
-            author_id: row.try_get("author_id")?,
-            reporter_id: row.try_get("reporter_id")?,
-            reason: row.try_get("reason")?,
-            state: ReportState::from_i32(row.try_get("state")?)
-                .ok_or_else(|| broken("a report's state"))?,
-            created_at: row.try_get("created_at")?,
-            resolved_by: row.try_get("resolved_by")?,
-            resolved_at: row.try_get("resolved_at")?,
-            note: row.try_get("note")?,
-        }))
-    }
 }

@@ -4,40 +4,10 @@ use super::DAY_MS;
 use super::tx::Tx;
 use crate::model::Id;
 use crate::store::Error;
+pub(super) use crate::store::requests::{Kind, Made};
 
 /// Keeps the locks of requests apart from others: "Requests".
 const REQUESTS: i64 = 0x5265_7175_6573_7473;
-
-/// What a request made.
-#[derive(Clone, Copy)]
-#[repr(i32)]
-pub(super) enum Kind {
-    Server = 1,
-    Channel = 2,
-    Bot = 3,
-    Key = 4,
-    Invite = 5,
-    Webhook = 6,
-}
-
-/// What a request made; of most kinds an id alone.
-#[derive(Default, sqlx::FromRow)]
-pub(super) struct Made {
-    #[sqlx(rename = "made_id")]
-    pub(super) id: Id,
-    #[sqlx(rename = "first_channel_id")]
-    pub(super) first_channel: Id,
-    pub(super) code: Option<String>,
-}
-
-impl Made {
-    pub(super) fn id(id: Id) -> Self {
-        Self {
-            id,
-            ..Self::default()
-        }
-    }
-}
 
 /// What the caller's request made in the last 24 hours. Of two calls with one request the second
 /// waits here for the first one's end.

@@ -1,7 +1,7 @@
 //! Users and credentials.
 
 use super::requests::{self, Kind};
-use super::rows::{Of, metadata_json};
+use super::rows::{Of, metadata_json, not_empty};
 use super::tx::Tx;
 use super::{Postgres, members, sessions, webhook_queue};
 use crate::model::{Id, Session, SessionKind, User, WebhookEvent, limits};
@@ -182,10 +182,6 @@ impl Users for Postgres {
         .fetch_one(&self.pool)
         .await?)
     }
-}
-
-fn not_empty(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
 }
 
 /// Refuses a user that isn't there (any more); answers its password's hash. The user's row is

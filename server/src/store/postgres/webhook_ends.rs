@@ -3,12 +3,11 @@
 use super::rows::Of;
 use super::tx::Tx;
 use crate::model::{Id, QueuedEvent, UnixMs};
+use crate::store::webhooks::short;
 use crate::store::{Error, Settlement};
 
 /// Rows given up, or queued anew, in a transaction.
 const STEP: i64 = 500;
-/// Characters kept of what went wrong.
-const ERROR_CHARS: usize = 200;
 
 /// Locks a webhook's queue; answers how many wait, or None if the webhook is gone.
 pub(super) async fn lock(tx: &mut Tx, webhook: Id) -> Result<Option<i64>, Error> {
@@ -283,8 +282,4 @@ pub(super) async fn purge(tx: &mut Tx) -> Result<bool, Error> {
             .await?;
     }
     Ok(true)
-}
-
-fn short(error: &str) -> String {
-    error.chars().take(ERROR_CHARS).collect()
 }

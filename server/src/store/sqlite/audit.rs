@@ -1,11 +1,10 @@
 //! The audit log.
 
-use super::rows::{Of, broken};
+use super::rows::{Of, changes_json};
 use super::writer::Tx;
-use crate::model::{AUDIT_ENTRIES_MAX, AuditAction, AuditChange, AuditEntry, Id};
+use crate::model::{AUDIT_ENTRIES_MAX, AuditEntry, Id};
 use crate::store::{AuditFilter, Error};
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{FromRow, Row};
+use sqlx::sqlite::SqliteConnection;
 
 /// Writes an entry of the change that the transaction makes. One that is there already, of an
 /// earlier step of the same change, counts on.
@@ -91,50 +90,4 @@ pub(super) async fn read(
     }
     let rows = query.fetch_all(connection).await?;
     Ok(rows.into_iter().map(|row| row.0).collect())
-}
-
-/// Changes as stored; None for none.
-fn changes_json(changes: &[AuditChange]) -> Option<String> {
-    let fields = |change: &AuditChange| {
-        [
-            change.field.clone(),
-            change.before.clone(),
-            change.after.clone(),
-        ]
-    };
-    let lists: Vec<[String; 3]> = changes.iter().map(fields).collect();
-    let json = || serde_json::to_string(&lists).expect("a list of strings is always JSON");
-    (!lists.is_empty()).then(json)
-}
-
-fn changes(row: &SqliteRow) -> Result<Vec<AuditChange>, sqlx::Error> {
-    let Some(text) = row.try_get::<Option<&str>, _>("changes")? else {
-        return Ok(Vec::new());
-    };
-    let lists: Vec<[String; 3]> = serde_json::from_str(text).map_err(|_| broken("changes"))?;
-    let change = |[field, before, after]: [String; 3]| AuditChange {
-        field,
-        before,
-        after,
-    };
-    Ok(lists.into_iter().map(change).collect())
-}
-
-impl FromRow<'_, SqliteRow> for Of<AuditEntry> {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        Ok(Of(AuditEntry {
-            id: row.try_get("id")?,
-            server_id: row.try_get("server_id")?,
-            actor_id: row.try_get("actor_id")?,
-            action: AuditAction::from_i32(row.try_get("action")?)
-                .ok_or_else(|| broken("an action"))?,
-            target_id: row.try_get("target_id")?,
-            channel_id: row.try_get("channel_id")?,
-            user_id: row.try_get("user_id")?,
-            count: row.try_get("count")?,
-            reason: row.try_get("reason")?,
-            changes: changes(row)?,
-            created_at: row.try_get("created_at")?,
-        }))
-    }
 }

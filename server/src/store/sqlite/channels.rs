@@ -1,7 +1,7 @@
 //! Channels and their members.
 
 use super::requests::{self, Kind};
-use super::rows::{Of, metadata_json};
+use super::rows::{Of, direct_key, metadata_json};
 use super::writer::Tx;
 use super::{Sqlite, audit, outbox, read_states};
 use crate::model::{AuditEntry, Channel, ChannelType, Id};
@@ -212,14 +212,6 @@ async fn get(connection: &mut SqliteConnection, id: Id) -> Result<Option<Channel
         .fetch_optional(connection)
         .await?;
     Ok(row.map(|row| row.0))
-}
-
-/// What is unique about the direct channel of two.
-fn direct_key(channel: &Channel) -> Option<String> {
-    match channel.member_ids.as_slice() {
-        [a, b] if channel.kind == ChannelType::Direct => Some(format!("{}:{}", a.min(b), a.max(b))),
-        _ => None,
-    }
 }
 
 async fn direct_channel(tx: &mut Tx, key: &str) -> Result<Option<Channel>, sqlx::Error> {

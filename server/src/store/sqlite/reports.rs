@@ -1,12 +1,11 @@
 //! Reports of messages.
 
 use super::audit;
-use super::rows::{Of, broken};
+use super::rows::Of;
 use super::writer::Tx;
 use crate::model::{AuditEntry, Id, Report, ReportState};
 use crate::store::{Error, ReportBounds};
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{FromRow, Row};
+use sqlx::sqlite::SqliteConnection;
 
 pub(super) async fn get(
     connection: &mut SqliteConnection,
@@ -127,24 +126,4 @@ pub(super) async fn resolve(
     }
     let now = get(&mut tx.connection, report.server_id, report.id).await?;
     now.ok_or(Error::NotFound("report"))
-}
-
-impl FromRow<'_, SqliteRow> for Of<Report> {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        Ok(Of(Report {
-            id: row.try_get("id")?,
-            server_id: row.try_get("server_id")?,
-            channel_id: row.try_get("channel_id")?,
-            message_id: row.try_get("message_id")?,
-            author_id: row.try_get("author_id")?,
-            reporter_id: row.try_get("reporter_id")?,
-            reason: row.try_get("reason")?,
-            state: ReportState::from_i32(row.try_get("state")?)
-                .ok_or_else(|| broken("a report's state"))?,
-            created_at: row.try_get("created_at")?,
-            resolved_by: row.try_get("resolved_by")?,
-            resolved_at: row.try_get("resolved_at")?,
-            note: row.try_get("note")?,
-        }))
-    }
 }

@@ -1,7 +1,7 @@
 //! Users and credentials.
 
 use super::requests::{self, Kind};
-use super::rows::{Of, metadata_json};
+use super::rows::{Of, metadata_json, not_empty};
 use super::writer::Tx;
 use super::{Sqlite, members, outbox, sessions, webhook_queue};
 use crate::model::{Id, Session, SessionKind, User, WebhookEvent, limits};
@@ -185,10 +185,6 @@ impl Users for Sqlite {
         .fetch_one(&self.read)
         .await?)
     }
-}
-
-fn not_empty(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
 }
 
 /// Refuses a user that isn't there (any more); answers its password's hash.

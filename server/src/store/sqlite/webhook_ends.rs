@@ -3,12 +3,11 @@
 use super::rows::Of;
 use super::writer::Tx;
 use crate::model::{Id, QueuedEvent, UnixMs};
+use crate::store::webhooks::short;
 use crate::store::{Error, Settlement};
 
 /// Rows given up, or queued anew, in a transaction.
 const STEP: i64 = 500;
-/// Characters kept of what went wrong.
-const ERROR_CHARS: usize = 200;
 
 /// Writes how an attempt ended.
 pub(super) async fn settle(
@@ -212,8 +211,4 @@ pub(super) async fn purge(tx: &mut Tx) -> Result<bool, Error> {
             .await?;
     }
     Ok(true)
-}
-
-fn short(error: &str) -> String {
-    error.chars().take(ERROR_CHARS).collect()
 }

@@ -4,59 +4,12 @@ use super::requests::{self, Kind, Made};
 use super::rows::Of;
 use super::writer::Tx;
 use super::{Sqlite, webhook_ends};
-use crate::model::{DeadLetter, Id, QueuedEvent, UnixMs, Webhook, WebhookEvent};
+use crate::model::{DeadLetter, Id, QueuedEvent, UnixMs, Webhook};
 use crate::store::{Error, Settlement, Webhooks};
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{FromRow, Row};
+use sqlx::sqlite::SqliteConnection;
 use std::sync::Arc;
 use tokio::sync::Notify;
-
-impl FromRow<'_, SqliteRow> for Of<Webhook> {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        Ok(Of(Webhook {
-            id: row.try_get("id")?,
-            server_id: row.try_get("server_id")?,
-            creator_id: row.try_get("creator_id")?,
-            url: row.try_get("url")?,
-            events: row.try_get("events")?,
-            enabled: row.try_get("enabled")?,
-            disabled_reason: row.try_get("disabled_reason")?,
-            key: row.try_get("key")?,
-            previous_key: row.try_get("previous_key")?,
-            rotated_at: row.try_get("rotated_at")?,
-            created_at: row.try_get("created_at")?,
-            queued: row.try_get("queued")?,
-            dropped: row.try_get("dropped")?,
-        }))
-    }
-}
-
-impl FromRow<'_, SqliteRow> for Of<QueuedEvent> {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        let event = WebhookEvent::from_bit(row.try_get("event")?);
-        let broken = || sqlx::Error::Decode("a webhook's event isn't valid".into());
-        Ok(Of(QueuedEvent {
-            id: row.try_get("id")?,
-            webhook_id: row.try_get("webhook_id")?,
-            event: event.ok_or_else(broken)?,
-            lane: row.try_get("lane")?,
-            subject_id: row.try_get("subject_id")?,
-            created_at: row.try_get("created_at")?,
-            attempts: row.try_get("attempts")?,
-        }))
-    }
-}
-
-impl FromRow<'_, SqliteRow> for Of<DeadLetter> {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        Ok(Of(DeadLetter {
-            event: Of::<QueuedEvent>::from_row(row)?.0,
-            died_at: row.try_get("died_at")?,
-            error: row.try_get("error")?,
-        }))
-    }
-}
 
 #[async_trait]
 impl Webhooks for Sqlite {
