@@ -3,6 +3,7 @@
 //! whenever its memory was, or may have been, lost. `local` is in process; `suite` holds every
 //! backend to the contracts of the traits here.
 
+mod ids;
 pub mod local;
 pub mod redis;
 mod reservations;

@@ -1,9 +1,10 @@
 //! Ids and nonces, settled by Redis; and what was reserved and didn't end.
 
 use super::connection::Call;
-use super::ids::{BELOW_MS, Ids};
+use super::ids::Ids;
 use super::keys::{GROUPS, group_of, padded};
 use super::topics::{Said, Shared, around, flag, member, operation_of, said, unread};
+use crate::bus::ids::BELOW_MS;
 use crate::bus::{
     Draft, Error, Operation, OperationKind, Overdue, Pending, Reservations, Reserve, Reserved,
     Revise, Revised, Settled, Ticket,
