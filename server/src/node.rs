@@ -4,7 +4,6 @@
 mod visibility;
 
 use crate::backends::Backends;
-use crate::bus;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::Domain;
@@ -153,8 +152,6 @@ pub struct Node {
     pub store: store::Handle,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// What is shared and fast.
-    pub bus: bus::Handle,
     _backends: Backends,
 }
 
@@ -187,7 +184,6 @@ impl Node {
             gateway,
             store,
             clock,
-            bus,
             _backends: backends,
         })
     }

@@ -15,58 +15,36 @@ use std::sync::Arc;
 /// for it may be a folder's name mistyped.
 pub(super) async fn open_or_begin(data: &Path) -> anyhow::Result<(Arc<Domain>, store::Handle)> {
     let config = Config::load(None, &[])?;
-    if config.has_stack() {
-        return open_cluster(config).await;
-    }
-    if !data.join(STORE_FILE).exists() {
+    if !config.has_stack() && !data.join(STORE_FILE).exists() {
         std::fs::create_dir_all(data)
             .with_context(|| format!("the data folder {} can't be made", data.display()))?;
         eprintln!("{} had no data of a server; it has now", data.display());
-        return open_store(data).await;
     }
-    open(data).await
+    open_store(config, data).await
 }
 
 /// The use cases over a data folder, for one short change; close the store afterwards.
 pub(super) async fn open(data: &Path) -> anyhow::Result<(Arc<Domain>, store::Handle)> {
     let config = Config::load(None, &[])?;
-    if config.has_stack() {
-        return open_cluster(config).await;
-    }
     ensure!(
-        data.join(STORE_FILE).exists(),
+        config.has_stack() || data.join(STORE_FILE).exists(),
         "{} has no data of a server: name its folder with --data",
         data.display()
     );
-    open_store(data).await
+    open_store(config, data).await
 }
 
-async fn open_store(data: &Path) -> anyhow::Result<(Arc<Domain>, store::Handle)> {
-    let store = Arc::new(Sqlite::open_beside(&data.join(STORE_FILE)).await?);
-    over(
-        store,
-        Config::load(None, &[])?,
-        Arc::new(SystemClock::default()),
-    )
-    .await
-}
-
-/// The use cases over the servers of a cluster. What they tell of reaches its nodes by the store
-/// alone, as it does from a data folder.
-async fn open_cluster(config: Config) -> anyhow::Result<(Arc<Domain>, store::Handle)> {
+/// What is told reaches the nodes of a cluster by the store alone, as it does from a data folder.
+async fn open_store(config: Config, data: &Path) -> anyhow::Result<(Arc<Domain>, store::Handle)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let topics = LocalTopics::new(RingLimits::default(), clock.clone());
-    let store = backends::open_store(&config, Arc::new(topics), clock.clone()).await?;
-    over(Arc::new(store), config, clock).await
-}
-
-async fn over(
-    store: store::Handle,
-    config: Config,
-    clock: Arc<dyn Clock>,
-) -> anyhow::Result<(Arc<Domain>, store::Handle)> {
+    let store: store::Handle = if config.has_stack() {
+        let relay = Arc::new(topics.clone());
+        Arc::new(backends::open_store(&config, relay, clock.clone()).await?)
+    } else {
+        Arc::new(Sqlite::open_beside(&data.join(STORE_FILE)).await?)
+    };
     let highest = store.highest().await?;
-    let topics = LocalTopics::new(RingLimits::default(), clock.clone());
     let bus = local::open(topics, highest, std::time::Duration::ZERO, clock.clone());
     let domain = Domain::new(store.clone(), bus, Arc::new(config), clock);
     Ok((domain, store))

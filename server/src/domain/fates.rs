@@ -34,17 +34,14 @@ fn body(kind: OperationKind, row: Message) -> EventBody {
 }
 
 /// What tells of the row, and ends an operation.
-pub(super) fn draft(
-    kind: OperationKind,
-    row: Message,
-    operation: Option<&Operation>,
-) -> (Id, Draft) {
+pub(super) fn draft(kind: OperationKind, row: Message, operation: Option<&Operation>) -> Draft {
     let is_new = kind == OperationKind::Create;
     let message_id = if is_new { row.id } else { 0 };
     let channel = row.channel_id;
-    let draft = draft_of(channel, &body(kind, row), message_id);
-    let operation = operation.cloned();
-    (channel, Draft { operation, ..draft })
+    Draft {
+        operation: operation.cloned(),
+        ..draft_of(channel, &body(kind, row), message_id)
+    }
 }
 
 fn draft_of(channel: Id, body: &EventBody, message_id: Id) -> Draft {
@@ -60,14 +57,14 @@ fn draft_of(channel: Id, body: &EventBody, message_id: Id) -> Draft {
 impl Domain {
     /// Publishes what an operation did to a message, which ends it.
     pub(super) async fn publish(&self, operation: &Operation, row: Message) -> Result<(), Error> {
-        let (_, draft) = draft(operation.kind, row, Some(operation));
+        let draft = draft(operation.kind, row, Some(operation));
         Ok(self.publish_draft(draft).await?)
     }
 
     /// Tells of messages that were deleted, in their order.
     pub(super) async fn tell_deleted(&self, rows: Vec<Message>) -> Result<(), Error> {
         for row in rows {
-            let (_, draft) = draft(OperationKind::Delete, row, None);
+            let draft = draft(OperationKind::Delete, row, None);
             self.publish_draft(draft).await?;
         }
         Ok(())

@@ -73,7 +73,7 @@ impl Domain {
         }
         // What is told of a channel comes in the order of what stands on its messages.
         let _turn = self.take_turn(operation.channel).await;
-        let (_, draft) = draft(operation.kind, row.clone(), Some(operation));
+        let draft = draft(operation.kind, row.clone(), Some(operation));
         match self.bus.pending.settle(overdue, draft, named).await? {
             Settled::Published(_) => Ok("published"),
             Settled::Deleted => Ok("deleted"),
