@@ -1,8 +1,9 @@
 //! What changes do when others get in their way, and when the connection goes.
 
 use super::*;
-use crate::model::{TopicKey, TopicKind};
+use crate::model::{Id, TopicKey, TopicKind};
 use crate::store::{NewEvent, Outbox, OutboxEvent};
+use bytes::Bytes;
 use futures::future::join_all;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -110,7 +111,7 @@ async fn a_change_that_is_broken_off_for_another_is_run_again() {
     assert_eq!(sum, 4, "what was broken off left nothing");
 }
 
-/// When the next COMMIT comes by: cut the connection, and whether it gets to Postgres before.
+/// When the COMMIT of an event comes by: cut the connection, and whether it gets to Postgres before.
 const PASS: u8 = 0;
 const CUT_BEFORE: u8 = 1;
 const CUT_AFTER: u8 = 2;
@@ -120,6 +121,15 @@ struct Proxy {
     address: String,
     next: Arc<AtomicU8>,
 }
+
+/// What a statement holds that stores the event of this number: what the store does in the
+/// background isn't cut.
+fn stored(number: Id) -> Bytes {
+    crate::frames::encode_body(&event(TOPIC, number).body)
+}
+
+/// The first events of the changes that are cut.
+const CUT: [Id; 2] = [1, 2];
 
 impl Proxy {
     async fn to(target: String) -> Proxy {
@@ -140,11 +150,15 @@ impl Proxy {
 /// Passes on until either side ends, or the armed cut comes.
 async fn pass(mut client: TcpStream, mut server: TcpStream, next: Arc<AtomicU8>) {
     let (mut asked, mut answered) = ([0; 65536], [0; 65536]);
+    let cut = CUT.map(stored);
+    let mut tells = false;
     loop {
         let passed = tokio::select! {
             read = client.read(&mut asked) => {
                 let Ok(read @ 1..) = read else { return };
-                let commits = asked[..read].windows(7).any(|bytes| bytes == b"COMMIT\0");
+                let has = |wanted: &[u8]| asked[..read].windows(wanted.len()).any(|b| b == wanted);
+                tells |= cut.iter().any(|event| has(event));
+                let commits = has(b"COMMIT\0") && std::mem::replace(&mut tells, false);
                 match if commits { next.swap(PASS, Ordering::SeqCst) } else { PASS } {
                     CUT_BEFORE => return,
                     CUT_AFTER => {
@@ -198,8 +212,7 @@ async fn what_was_committed_unanswered_is_relayed_all_the_same() {
     let told = relayed(&relay, 4).await;
     assert_eq!(seqs(&told), [1, 2, 3, 4]);
     for (number, told) in (1..).zip(&told) {
-        let body = crate::frames::encode_body(&event(TOPIC, number).body);
-        assert_eq!(told.payload, body);
+        assert_eq!(told.payload, stored(number));
     }
     assert_eq!(store.topic_position(TOPIC).await.unwrap().seq, 4);
 }
@@ -216,7 +229,6 @@ async fn what_was_never_committed_is_not_relayed() {
     store.append(events(3..=3)).await.unwrap();
     let told = relayed(&relay, 1).await;
     assert_eq!(seqs(&told), [1]);
-    let body = crate::frames::encode_body(&event(TOPIC, 3).body);
-    assert_eq!(told[0].payload, body);
+    assert_eq!(told[0].payload, stored(3));
     assert_eq!(store.topic_position(TOPIC).await.unwrap().seq, 1);
 }
