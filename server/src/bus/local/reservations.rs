@@ -49,7 +49,7 @@ impl Nonces {
     }
 }
 
-/// Reserves what [`Ids`] mints. Where the ids are ahead of the clock, they go on from where they
+/// Reserves Snowflakes, of worker 0. Where the ids are ahead of the clock, they go on from where they
 /// are: there is no other node to disagree with.
 pub struct LocalReservations {
     ids: Ids,
