@@ -49,8 +49,8 @@ impl Nonces {
     }
 }
 
-/// Reserves Snowflakes, of worker 0. Where the ids are ahead of the clock, they go on from where they
-/// are: there is no other node to disagree with.
+/// Reserves Snowflakes, of worker 0. Where the ids are ahead of the clock, they go on from where
+/// they are: there is no other node to disagree with.
 pub struct LocalReservations {
     ids: Ids,
     nonces: Mutex<Nonces>,

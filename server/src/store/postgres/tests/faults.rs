@@ -111,7 +111,7 @@ async fn a_change_that_is_broken_off_for_another_is_run_again() {
     assert_eq!(sum, 4, "what was broken off left nothing");
 }
 
-/// When the COMMIT of an event comes by: cut the connection, and whether it gets to Postgres before.
+/// When the COMMIT of an event comes by: cut the connection, before or after it gets to Postgres.
 const PASS: u8 = 0;
 const CUT_BEFORE: u8 = 1;
 const CUT_AFTER: u8 = 2;
