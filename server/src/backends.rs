@@ -5,9 +5,12 @@ use crate::bus::local::{self, LocalTopics, RingLimits};
 use crate::bus::redis::{self, RedisSettings};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::rpc::http::Part;
 use crate::store::cql::{Cql, CqlSettings, Replication};
-use crate::store::postgres::{Postgres, PostgresSettings};
-use crate::store::{self, Messages as _, OutboxEvent, Relay, sqlite::STORE_FILE, sqlite::Sqlite};
+use crate::store::postgres::{Postgres, PostgresSettings, Turn};
+use crate::store::{
+    self, Messages as _, OutboxEvent, Relay, Upkeep as _, sqlite::STORE_FILE, sqlite::Sqlite,
+};
 use anyhow::Context as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,6 +26,8 @@ pub struct Backends {
     pub store: store::Handle,
     /// What is shared and fast.
     pub bus: bus::Handle,
+    /// What is asked whether it is well, by name.
+    pub parts: Vec<Part>,
     /// What keeps a cluster's bus and lease; it ends when this is dropped.
     _running: Option<(redis::Running, JoinSet<()>)>,
 }
@@ -63,9 +68,15 @@ async fn embedded(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Back
     let store = Arc::new(Sqlite::open_with_clock(&path, relay, clock.clone()).await?);
     let highest = store.highest().await?;
     let bus = local::open(topics, highest, config.gateway.grace, clock);
+    let checked = store.clone();
+    let check = move || {
+        let store = checked.clone();
+        async move { store.check().await }
+    };
     Ok(Backends {
         store,
         bus,
+        parts: vec![Part::new("store", check)],
         _running: None,
     })
 }
@@ -91,10 +102,30 @@ async fn cluster(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Backe
     let opened = redis::open(&settings, node).await?;
     let _ = relay.0.set(opened.relay);
     Ok(Backends {
+        parts: parts(&store, &opened.handle),
         store,
         bus: opened.handle,
         _running: Some((opened.running, tasks)),
     })
+}
+
+/// The servers of a cluster, by the names of their settings.
+fn parts(store: &Arc<Postgres>, bus: &bus::Handle) -> Vec<Part> {
+    let (cql, postgres, topics) = (store.clone(), store.clone(), bus.topics.clone());
+    vec![
+        Part::new("postgres", move || {
+            let store = postgres.clone();
+            async move { store.check_postgres().await }
+        }),
+        Part::new("cql", move || {
+            let store = cql.clone();
+            async move { store.check_cql().await }
+        }),
+        Part::new("redis", move || {
+            let topics = topics.clone();
+            async move { topics.check().await }
+        }),
+    ]
 }
 
 /// Leases a worker's number and keeps it; another one, should it be lost.
@@ -156,13 +187,15 @@ pub async fn open_store(
         single: copies == 1,
         ..CqlSettings::new(cql.nodes.clone())
     };
-    let messages = Cql::open(&settings, clock.clone()).await?;
-    let settings = PostgresSettings {
+    let postgres = PostgresSettings {
         max_connections: config.postgres.connections,
         schema: config.namespace.clone(),
         ..PostgresSettings::new(url)
     };
-    Ok(Postgres::open(&settings, messages, relay, clock).await?)
+    // CQL has no lock of its own: of two nodes that make a table at once one may fail.
+    let _turn = Turn::take(&postgres).await?;
+    let messages = Cql::open(&settings, clock.clone()).await?;
+    Ok(Postgres::open(&postgres, messages, relay, clock).await?)
 }
 
 /// Hands events on to a bus that is opened after the store: nothing happens before.

@@ -62,7 +62,7 @@ pub async fn run_announced(
     let config = Arc::new(config);
     let mut options = config.listener(true)?;
     options.streams = &rpc::gateway::STREAMS;
-    let node = Node::open(config.clone()).await?;
+    let mut node = Node::open(config.clone()).await?;
     let upkeep = tokio::spawn(upkeep(node.domain.clone(), metrics.clone()));
     let sweeping = tokio::spawn(sweep(node.domain.clone()));
     let delivering = node.deliver(&config, &shutdown)?;
@@ -72,7 +72,7 @@ pub async fn run_announced(
     let grpc = rpc::routes(&node.domain, &config.limits, health.clone())?;
     let http = rpc::http::router(
         grpc.clone(),
-        node.store.clone(),
+        std::mem::take(&mut node.backends.parts),
         node.gateway.clone(),
         metrics.clone(),
         node.clock.clone(),
@@ -152,7 +152,7 @@ pub struct Node {
     pub store: store::Handle,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    _backends: Backends,
+    backends: Backends,
 }
 
 impl Node {
@@ -184,7 +184,7 @@ impl Node {
             gateway,
             store,
             clock,
-            _backends: backends,
+            backends,
         })
     }
 

@@ -3,45 +3,82 @@
 use super::{Grpc, page, rest};
 use crate::clock::Clock;
 use crate::gateway::Gateway;
-use crate::store;
 use crate::telemetry::Metrics;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use futures::future::{BoxFuture, join_all};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// How long the store may take to say that it is well.
+/// How long a part may take to say that it is well.
 const CHECK: Duration = Duration::from_secs(2);
-/// How long what it said holds: a check is a synced write, and anyone may ask.
+/// How long what they said holds: a check is a synced write, and anyone may ask.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// What a node can't do without: its name for operators, and how to ask it; an error says what is
+/// wrong, for the log alone.
+pub struct Part {
+    name: &'static str,
+    check: Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>,
+}
+
+impl Part {
+    /// A part that is well if what `check` makes says so.
+    pub fn new<E: std::fmt::Display, F: Future<Output = Result<(), E>> + Send + 'static>(
+        name: &'static str,
+        check: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self {
+        let check = move || -> BoxFuture<'static, Result<(), String>> {
+            let checking = check();
+            Box::pin(async move { checking.await.map_err(|error| error.to_string()) })
+        };
+        Self {
+            name,
+            check: Box::new(check),
+        }
+    }
+
+    /// Its name, if it isn't well.
+    async fn failing(&self) -> Option<&'static str> {
+        let checked = tokio::time::timeout(CHECK, (self.check)()).await;
+        let error = match checked {
+            Ok(Ok(())) => return None,
+            Ok(Err(error)) => error,
+            Err(_) => format!("no answer within {} s", CHECK.as_secs()),
+        };
+        tracing::warn!(part = self.name, error, "a part isn't well");
+        Some(self.name)
+    }
+}
 
 #[derive(Clone)]
 struct Health {
-    store: store::Handle,
+    parts: Arc<[Part]>,
     gateway: Gateway,
     checked: Arc<Checked>,
 }
 
-/// What a check said last. Those who ask while one is under way wait for it.
+/// Which parts weren't well at the last check. Those who ask while one is under way wait for it.
 struct Checked {
-    last: Mutex<Option<(Duration, bool)>>,
+    last: Mutex<Option<(Duration, Vec<&'static str>)>>,
     clock: Arc<dyn Clock>,
 }
 
 impl Checked {
-    async fn is_well(&self, check: impl Future<Output = bool>) -> bool {
+    async fn failing(&self, parts: &[Part]) -> Vec<&'static str> {
         let mut last = self.last.lock().await;
-        if let Some((at, well)) = *last
-            && self.clock.elapsed() - at < FRESH
+        if let Some((at, failing)) = last.as_ref()
+            && self.clock.elapsed() - *at < FRESH
         {
-            return well;
+            return failing.clone();
         }
-        let well = check.await;
-        *last = Some((self.clock.elapsed(), well));
-        well
+        let failing = join_all(parts.iter().map(Part::failing)).await;
+        let failing: Vec<_> = failing.into_iter().flatten().collect();
+        *last = Some((self.clock.elapsed(), failing.clone()));
+        failing
     }
 }
 
@@ -51,7 +88,7 @@ impl Checked {
 /// An HTTP annotation of the protocol can't be served; a defect of the build.
 pub fn router(
     grpc: Grpc,
-    store: store::Handle,
+    parts: Vec<Part>,
     gateway: Gateway,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
@@ -63,7 +100,7 @@ pub fn router(
         clock,
     });
     let health = Health {
-        store,
+        parts: parts.into(),
         gateway,
         checked,
     };
@@ -85,22 +122,17 @@ pub fn router(
     Ok(own.merge(rest::router(transcoder, grpc)))
 }
 
-/// Ready means: the store reads and writes, and the node isn't about to stop.
-async fn ready(State(health): State<Health>) -> (StatusCode, &'static str) {
+/// Ready means: each part answers, and the node isn't about to stop. Which don't is named.
+async fn ready(State(health): State<Health>) -> (StatusCode, String) {
     if health.gateway.figures().draining {
-        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".into());
     }
-    let check = async {
-        let checked = tokio::time::timeout(CHECK, health.store.check()).await;
-        matches!(checked, Ok(Ok(())))
-    };
-    if health.checked.is_well(check).await {
-        (StatusCode::OK, "ready\n")
+    let failing = health.checked.failing(&health.parts).await;
+    if failing.is_empty() {
+        (StatusCode::OK, "ready\n".into())
     } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the store is unavailable\n",
-        )
+        let failing = format!("unavailable: {}\n", failing.join(", "));
+        (StatusCode::SERVICE_UNAVAILABLE, failing)
     }
 }
 
@@ -108,6 +140,15 @@ async fn ready(State(health): State<Health>) -> (StatusCode, &'static str) {
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+    fn part(name: &'static str, well: Arc<AtomicBool>, checks: Arc<AtomicU32>) -> Part {
+        Part::new(name, move || {
+            checks.fetch_add(1, Ordering::SeqCst);
+            let well = well.load(Ordering::SeqCst);
+            async move { if well { Ok(()) } else { Err("broken") } }
+        })
+    }
 
     #[tokio::test]
     async fn who_asks_often_makes_one_check_a_second() {
@@ -116,20 +157,32 @@ mod tests {
             last: Mutex::new(None),
             clock: clock.clone(),
         };
-        let (mut checks, ask) = (0, async |well: bool, checks: &mut i32| {
-            let check = async {
-                *checks += 1;
-                well
-            };
-            checked.is_well(check).await
-        });
-        assert!(ask(true, &mut checks).await);
-        assert!(ask(false, &mut checks).await, "what was said holds");
+        let (checks, well) = (Arc::default(), Arc::new(AtomicBool::new(true)));
+        let parts = [part("store", Arc::clone(&well), Arc::clone(&checks))];
+        assert!(checked.failing(&parts).await.is_empty());
+        well.store(false, Ordering::SeqCst);
+        let held = checked.failing(&parts).await;
+        assert!(held.is_empty(), "what was said holds");
         clock.advance(FRESH);
-        assert!(!ask(false, &mut checks).await);
-        assert!(!ask(true, &mut checks).await);
+        assert_eq!(checked.failing(&parts).await, ["store"]);
+        well.store(true, Ordering::SeqCst);
+        assert_eq!(checked.failing(&parts).await, ["store"]);
         clock.advance(FRESH);
-        assert!(ask(true, &mut checks).await);
-        assert_eq!(checks, 3);
+        assert!(checked.failing(&parts).await.is_empty());
+        assert_eq!(checks.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn parts_that_fail_or_are_silent_are_named() {
+        let checked = Checked {
+            last: Mutex::new(None),
+            clock: Arc::new(ManualClock::new(0)),
+        };
+        let parts = [
+            Part::new("silent", std::future::pending::<Result<(), &str>>),
+            Part::new("well", || async { Ok::<_, &str>(()) }),
+            Part::new("broken", || async { Err("broken") }),
+        ];
+        assert_eq!(checked.failing(&parts).await, ["silent", "broken"]);
     }
 }

@@ -40,6 +40,7 @@ use super::cql::Cql;
 use crate::clock::Clock;
 use crate::store::{Error, Relay};
 use futures::future::BoxFuture;
+pub use schema::Turn;
 use sqlx::{PgPool, Postgres as Driver, Transaction};
 use std::fmt;
 use std::sync::Arc;

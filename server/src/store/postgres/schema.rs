@@ -21,8 +21,42 @@ const MIGRATING: i32 = 0x4368_726d;
 const UNTESTED: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Connects and brings the schema up to date; answers the epoch, too.
-pub(super) async fn open(settings: &PostgresSettings) -> Result<(PgPool, i64), Error> {
+/// Others may wait so long while a node makes what is missing.
+const TURN: &str = "120s";
+
+/// The turn to make what is missing, in Postgres and elsewhere: one node at a time has it. It ends
+/// when this is dropped.
+pub struct Turn(#[expect(dead_code, reason = "its end is the lock's")] PgConnection);
+
+impl Turn {
+    /// Waits for it, at most two minutes.
+    ///
+    /// # Errors
+    /// As [`super::Postgres::open`].
+    pub async fn take(settings: &PostgresSettings) -> Result<Turn, Error> {
+        let options = options(settings)?;
+        let place = Place(&options);
+        let mut connection = place.connect(settings.connect_timeout).await?;
+        place.check(&mut connection).await?;
+        let take = format!(
+            "SET statement_timeout = 0; SET lock_timeout = '{TURN}';
+             SELECT pg_advisory_lock({MIGRATING})"
+        );
+        let taken = connection.execute(sqlx::AssertSqlSafe(take)).await;
+        taken.map_err(|error| match &error {
+            sqlx::Error::Database(told) if told.code().as_deref() == Some("55P03") => {
+                let name = place.name();
+                Error::Unavailable(format!(
+                    "{name}: another node has been making the tables for {TURN}; look at its log"
+                ))
+            }
+            _ => place.refusal(error),
+        })?;
+        Ok(Turn(connection))
+    }
+}
+
+fn options(settings: &PostgresSettings) -> Result<PgConnectOptions, Error> {
     let options = PgConnectOptions::from_str(&settings.url).map_err(|error| {
         Error::Unusable(format!(
             "the address of Postgres can't be read ({error}); it is \
@@ -37,16 +71,17 @@ pub(super) async fn open(settings: &PostgresSettings) -> Result<(PgPool, i64), E
             ("idle_in_transaction_session_timeout", "20s"),
         ])
         .disable_statement_logging();
-    let options = match settings.schema.as_str() {
+    Ok(match settings.schema.as_str() {
         "" => options,
         schema => options.options([("search_path", schema)]),
-    };
+    })
+}
+
+/// Connects and brings the schema up to date; answers the epoch, too.
+pub(super) async fn open(settings: &PostgresSettings) -> Result<(PgPool, i64), Error> {
+    let options = options(settings)?;
     let place = Place(&options);
-    let connecting = timeout(settings.connect_timeout, options.connect());
-    let Ok(connected) = connecting.await else {
-        return Err(place.away("it doesn't answer"));
-    };
-    let mut connection = connected.map_err(|error| place.refusal(error))?;
+    let mut connection = place.connect(settings.connect_timeout).await?;
     let prepared = async {
         place.check(&mut connection).await?;
         place.make(&mut connection, &settings.schema).await?;
@@ -94,6 +129,13 @@ pub(super) async fn open(settings: &PostgresSettings) -> Result<(PgPool, i64), E
 struct Place<'a>(&'a PgConnectOptions);
 
 impl Place<'_> {
+    async fn connect(&self, within: Duration) -> Result<PgConnection, Error> {
+        match timeout(within, self.0.connect()).await {
+            Ok(connected) => connected.map_err(|error| self.refusal(error)),
+            Err(_) => Err(self.away("it doesn't answer")),
+        }
+    }
+
     fn name(&self) -> String {
         match self.0.get_socket() {
             Some(socket) => format!("Postgres at {}", socket.display()),

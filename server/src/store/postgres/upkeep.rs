@@ -5,10 +5,20 @@ use crate::store::{Error, Upkeep};
 use async_trait::async_trait;
 use std::path::Path;
 
-#[async_trait]
-impl Upkeep for Postgres {
-    async fn check(&self) -> Result<(), Error> {
-        self.messages.check().await?;
+impl Postgres {
+    /// Fails if the CQL servers can't be read.
+    ///
+    /// # Errors
+    /// They can't.
+    pub async fn check_cql(&self) -> Result<(), Error> {
+        self.messages.check().await
+    }
+
+    /// Fails if Postgres can't be read and written.
+    ///
+    /// # Errors
+    /// It can't.
+    pub async fn check_postgres(&self) -> Result<(), Error> {
         let _: i64 = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'epoch'")
             .fetch_one(&self.pool)
             .await?;
@@ -24,6 +34,14 @@ impl Upkeep for Postgres {
             })
         })
         .await
+    }
+}
+
+#[async_trait]
+impl Upkeep for Postgres {
+    async fn check(&self) -> Result<(), Error> {
+        self.check_cql().await?;
+        self.check_postgres().await
     }
 
     async fn backup(&self, _: &Path, _: &(dyn Fn(u64) + Send + Sync)) -> Result<(), Error> {

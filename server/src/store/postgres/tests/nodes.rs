@@ -2,7 +2,7 @@
 
 use super::Schema;
 use crate::model::{Id, Message, Webhook, WebhookEvent};
-use crate::store::postgres::Postgres;
+use crate::store::postgres::{Postgres, Turn};
 use crate::store::suite::*;
 use crate::store::{Error, Marks, Messages, Reactor, Upkeep, Webhooks};
 use futures::future::join_all;
@@ -38,6 +38,20 @@ fn reactor(message_id: Id, user_id: Id, emoji: &str) -> Reactor {
 async fn number(store: &Postgres, statement: &'static str) -> i64 {
     let number = sqlx::query_scalar(statement).fetch_one(&store.pool);
     number.await.unwrap()
+}
+
+#[tokio::test]
+#[ignore = "needs the real servers: make stack-up"]
+async fn nodes_make_what_is_missing_one_after_the_other() {
+    let schema = Schema::fresh();
+    let first = Turn::take(&schema.settings()).await.unwrap();
+    let settings = schema.settings();
+    let second = tokio::spawn(async move { Turn::take(&settings).await });
+    sleep(Duration::from_millis(300)).await;
+    assert!(!second.is_finished(), "two have the turn");
+    drop(first);
+    let second = timeout(DEADLINE, second).await;
+    second.expect("nobody gets the turn").unwrap().unwrap();
 }
 
 #[tokio::test]
