@@ -122,6 +122,11 @@ fn config(data: &Path, overrides: &[(&str, &str)]) -> Config {
     Config::load(None, &all).expect("a configuration")
 }
 
+/// Whether nodes keep their state in real servers.
+pub(crate) fn on_servers() -> bool {
+    std::env::var_os("CHIRM_TEST_ON").is_some()
+}
+
 /// What makes a node keep its state in real servers, in place of a data folder: nothing, unless the
 /// tests were asked to run on them (`CHIRM_TEST_ON`: `redis` or `redis-cluster`). Each folder has a
 /// namespace of its own.

@@ -1,6 +1,7 @@
 //! Errors that say what to do.
 
 use super::{Machine, utf8};
+use crate::support::on_servers;
 use std::net::TcpListener;
 
 #[test]
@@ -107,4 +108,63 @@ fn a_server_that_is_not_there_is_said_so() {
     let url = format!("http://{free}");
     let error = machine.error(&["send", "1", "hello", "--server", &url, "--token", "k1.1.x"]);
     assert!(error.contains("no server answers"), "{error}");
+}
+
+/// The error of a server of a cluster of which one setting is another.
+fn error_of_a_part(machine: &Machine, name: &str, value: &str) -> String {
+    let mut serve = machine.bounded(&["serve", "--listen", "127.0.0.1:0"]);
+    let output = serve.env(name, value).output().expect("the binary runs");
+    let text = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{name}: {text}");
+    text
+}
+
+#[test]
+#[ignore = "needs the real servers: make stack"]
+fn each_part_of_a_cluster_that_cannot_be_used_is_named() {
+    assert!(on_servers(), "CHIRM_TEST_ON isn't set");
+    let machine = Machine::new();
+    // Nobody listens there, and somebody who never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap().to_string();
+    for place in ["127.0.0.1:1", &silent] {
+        let postgres = format!("postgres://chirm:sesame-7@{place}/chirm");
+        let redis = format!("redis://chirm:sesame-7@{place}");
+        for (part, variable, value) in [
+            ("Postgres at", "CHIRM__POSTGRES__URL", postgres.as_str()),
+            ("CQL: ", "CHIRM__CQL__NODES", place),
+            ("Redis at", "CHIRM__REDIS__URLS", &redis),
+        ] {
+            let error = error_of_a_part(&machine, variable, value);
+            let told = error.lines().filter(|line| line.contains(part));
+            assert!(told.clone().any(|line| line.contains(place)), "{error}");
+            assert!(!error.contains("sesame-7"), "a secret is shown: {error}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs the real servers: make stack"]
+fn a_wrong_password_is_named_and_not_shown() {
+    assert!(on_servers(), "CHIRM_TEST_ON isn't set");
+    let machine = Machine::new();
+    for part in ["POSTGRES", "REDIS"] {
+        let right = std::env::var(format!("CHIRM_TEST_{part}")).unwrap();
+        let (start, end) = right.split_once('@').expect("a password");
+        let (start, _) = start.rsplit_once(':').expect("a password");
+        let wrong = format!("{start}:sesame-7@{end}");
+        let setting = if part == "REDIS" { "URLS" } else { "URL" };
+        let name = format!("CHIRM__{part}__{setting}");
+        let error = error_of_a_part(&machine, &name, &wrong);
+        let word = if part == "REDIS" {
+            "Redis at"
+        } else {
+            "Postgres at"
+        };
+        assert!(
+            error.contains(word) && error.contains("password"),
+            "{error}"
+        );
+        assert!(!error.contains("sesame-7"), "a secret is shown: {error}");
+    }
 }
