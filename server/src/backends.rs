@@ -89,6 +89,7 @@ async fn cluster(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Backe
     let node = redis::Node {
         ring: rings(config),
         highest: store.highest().await?,
+        is_new: store.is_new(),
         grace: config.gateway.grace,
         clock,
         worker,

@@ -11,6 +11,7 @@ mod check;
 mod cluster;
 mod connection;
 mod events;
+mod found;
 mod hub;
 mod ids;
 mod keys;
@@ -110,6 +111,8 @@ pub struct Node {
     pub ring: RingLimits,
     /// The highest id that the store has.
     pub highest: Id,
+    /// The deployment is new: the store was made just now, and nobody used it.
+    pub is_new: bool,
     /// A session that ended is shown as present for so long still.
     pub grace: Duration,
     /// The time.
@@ -153,6 +156,7 @@ async fn open_at(settings: &RedisSettings, node: Node, time: Time) -> Result<Ope
         grace,
         clock,
         worker,
+        is_new,
     } = node;
     let hub = Arc::new(Hub::new(ring, clock.clone()));
     let keys = Keys::new(&settings.prefix);
@@ -174,6 +178,10 @@ async fn open_at(settings: &RedisSettings, node: Node, time: Time) -> Result<Ope
         keys,
         scripts: Scripts::new(),
     });
+    if is_new {
+        let founded = found::found(&shared).await;
+        founded.map_err(|error| OpenError::new(&address, &error.to_string()))?;
+    }
     let mut tasks = JoinSet::new();
     if settings.cluster {
         tasks.spawn(servers.follow());

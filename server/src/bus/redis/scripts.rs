@@ -26,6 +26,8 @@ scripts! {
     publish: "enter.lua" "publish.lua";
     /// An event that the store numbered.
     relay: "enter.lua" "relay.lua";
+    /// The first epoch of a group.
+    found: "found.lua";
     /// What changed in a group.
     check: "check.lua";
     /// A new message's id.

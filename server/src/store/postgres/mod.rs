@@ -99,6 +99,7 @@ impl fmt::Debug for PostgresSettings {
 pub struct Postgres {
     pool: PgPool,
     epoch: i64,
+    is_new: bool,
     changes: Changes,
     messages: Cql,
     webhooks: Arc<Wanted>,
@@ -116,7 +117,11 @@ impl Postgres {
         relay: Arc<dyn Relay>,
         clock: Arc<dyn Clock>,
     ) -> Result<Postgres, Error> {
-        let (pool, epoch) = schema::open(settings).await?;
+        let schema::Opened {
+            pool,
+            epoch,
+            is_new,
+        } = schema::open(settings).await?;
         let webhooks = Arc::new(Wanted::default());
         let node = tx::Node {
             pool: pool.clone(),
@@ -142,12 +147,19 @@ impl Postgres {
             background: background.into(),
             pool,
             epoch,
+            is_new,
             changes,
             messages,
             webhooks,
             purge,
             pins: marks::Pinnings::default(),
         })
+    }
+
+    /// Whether opening it made its tables: nobody used it yet.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Runs a change in a transaction of its own and answers when it is committed. It goes on if

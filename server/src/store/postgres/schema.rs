@@ -77,21 +77,31 @@ fn options(settings: &PostgresSettings) -> Result<PgConnectOptions, Error> {
     })
 }
 
-/// Connects and brings the schema up to date; answers the epoch, too.
-pub(super) async fn open(settings: &PostgresSettings) -> Result<(PgPool, i64), Error> {
+/// What was opened.
+pub(super) struct Opened {
+    pub(super) pool: PgPool,
+    pub(super) epoch: i64,
+    /// The schema was made by this.
+    pub(super) is_new: bool,
+}
+
+/// Connects and brings the schema up to date.
+pub(super) async fn open(settings: &PostgresSettings) -> Result<Opened, Error> {
     let options = options(settings)?;
     let place = Place(&options);
     let mut connection = place.connect(settings.connect_timeout).await?;
     let prepared = async {
         place.check(&mut connection).await?;
         place.make(&mut connection, &settings.schema).await?;
+        let is_new = place.version(&mut connection).await? == 0;
         place.migrate(&mut connection).await?;
-        sqlx::query_scalar("SELECT value FROM meta WHERE name = 'epoch'")
+        let epoch = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'epoch'")
             .fetch_one(&mut connection)
             .await
-            .map_err(|error| place.refusal(error))
+            .map_err(|error| place.refusal(error))?;
+        Ok::<_, Error>((epoch, is_new))
     };
-    let epoch = prepared.await?;
+    let (epoch, is_new) = prepared.await?;
     if let Err(error) = connection.close().await {
         tracing::debug!(%error, "a store connection closed with an error");
     }
@@ -122,7 +132,11 @@ pub(super) async fn open(settings: &PostgresSettings) -> Result<(PgPool, i64), E
             })
         })
         .connect_lazy_with(options.clone());
-    Ok((pool, epoch))
+    Ok(Opened {
+        pool,
+        epoch,
+        is_new,
+    })
 }
 
 /// Which Postgres it is about, for messages; never with the password.

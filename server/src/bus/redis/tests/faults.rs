@@ -230,6 +230,7 @@ async fn refused(settings: &RedisSettings) -> String {
     let node = Node {
         ring: crate::bus::local::RingLimits::default(),
         highest: 0,
+        is_new: false,
         grace: GRACE,
         clock: Arc::new(SystemClock::default()),
         worker: Arc::new(|| Some(1)),

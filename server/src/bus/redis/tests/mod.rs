@@ -45,11 +45,21 @@ impl Relay for Going {
     }
 }
 
-/// A bus whose scripts are told the test's time.
 async fn place(
     settings: &RedisSettings,
     kept: Kept,
     highest: Id,
+    clock: Arc<ManualClock>,
+) -> Opened {
+    place_of(settings, kept, (highest, false), clock).await
+}
+
+/// A bus whose scripts are told the test's time, of a deployment with this highest id that may be
+/// new.
+async fn place_of(
+    settings: &RedisSettings,
+    kept: Kept,
+    (highest, is_new): (Id, bool),
     clock: Arc<ManualClock>,
 ) -> Opened {
     let Kept { events, bytes, age } = kept;
@@ -61,6 +71,7 @@ async fn place(
             ..RingLimits::default()
         },
         highest,
+        is_new,
         grace: GRACE,
         clock: clock.clone(),
         worker: Arc::new(|| Some(5)),
@@ -80,6 +91,7 @@ async fn node(settings: &RedisSettings, worker: u16) -> Opened {
     let node = Node {
         ring: RingLimits::default(),
         highest: 0,
+        is_new: false,
         grace: GRACE,
         clock: Arc::new(SystemClock::default()),
         worker: Arc::new(move || Some(worker)),

@@ -1,6 +1,6 @@
 //! The rules of ADR 17, step by step; the time is the test's.
 
-use super::{place, settings};
+use super::{place_of, settings};
 use crate::bus::redis::RedisSettings;
 use crate::bus::suite::{Kept, START, draft};
 use crate::bus::{
@@ -9,7 +9,7 @@ use crate::bus::{
 };
 use crate::clock::ManualClock;
 use crate::frames;
-use crate::model::{EventBody, Id, Message, Position, TopicKey};
+use crate::model::{EventBody, Id, Message, Position, TopicKey, id_time_ms};
 use crate::store::Relay;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +29,12 @@ struct Node {
 }
 
 async fn node_at(settings: &RedisSettings) -> Node {
+    node_of(settings, false).await
+}
+
+async fn node_of(settings: &RedisSettings, is_new: bool) -> Node {
     let clock = Arc::new(ManualClock::new(START));
-    let opened = place(settings, Kept::default(), 0, clock.clone()).await;
+    let opened = place_of(settings, Kept::default(), (0, is_new), clock.clone()).await;
     Node {
         bus: opened.handle,
         clock,
@@ -407,6 +411,26 @@ async fn a_new_epoch_has_a_second_gap() {
     while !matches!(feed.recv().await, Some(crate::bus::Delivery::Dirty(_))) {}
     node.advance(60);
     assert_eq!(node.bus.topics.position(TOPIC).await.unwrap(), now, "once");
+}
+
+/// Its ids keep no distance from the clock either: there is nothing that they could meet.
+async fn begins_without_waiting(settings: &RedisSettings) {
+    let node = node_of(settings, true).await;
+    let first = node.new_ticket().await;
+    assert_eq!(id_time_ms(first.id), START);
+    let at = node.bus.topics.publish(draft(TOPIC)).await.unwrap();
+    node.advance(11);
+    assert_eq!(node.bus.topics.position(TOPIC).await.unwrap(), at);
+    // Whoever finds a deployment that is there leaves it.
+    let other = node_of(settings, true).await;
+    assert_eq!(other.bus.topics.position(TOPIC).await.unwrap(), at);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
+async fn a_new_deployment_waits_for_nothing() {
+    begins_without_waiting(&settings("CHIRM_TEST_REDIS")).await;
+    begins_without_waiting(&settings("CHIRM_TEST_REDIS_CLUSTER")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
