@@ -31,7 +31,7 @@ for part in "$@"; do
     suites) cargo test --package chirm-server --lib -- --ignored store::postgres store::cql bus::redis ;;
     it) cargo test --package chirm-server --test it -- --include-ignored "${skips[@]}" ;;
     replay) (settings "replay_$$_$RANDOM" && tools/replay-sample.sh) ;;
-    conformance) (settings unused && conformance/run.sh) ;;
+    conformance) (settings unused && conformance/run.sh --profile cluster) ;;
     *) echo "tools/stack-tests.sh: no part $part" >&2 && exit 2 ;;
   esac
 done
