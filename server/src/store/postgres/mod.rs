@@ -15,6 +15,7 @@ mod members;
 mod mentions;
 mod messages;
 mod moderation;
+mod moving;
 mod outbox;
 mod purge;
 mod read_states;
@@ -116,6 +117,7 @@ impl Postgres {
         clock: Arc<dyn Clock>,
     ) -> Result<Postgres, Error> {
         let (pool, epoch) = schema::open(settings).await?;
+        schema::check_finished(&pool).await?;
         let webhooks = Arc::new(Wanted::default());
         let node = tx::Node {
             pool: pool.clone(),
