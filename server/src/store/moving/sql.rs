@@ -37,6 +37,18 @@ pub(in crate::store) fn select(table: &Table, dialect: Dialect) -> String {
     )
 }
 
+/// A column that doesn't move and must have something, with what it begins with.
+pub(in crate::store) fn beginning(
+    table: &Table,
+    dialect: Dialect,
+) -> Option<(&'static str, &'static str)> {
+    match (table.name, dialect) {
+        ("reaction_kinds", Dialect::Sqlite) => Some(("gone", "0")),
+        ("reaction_kinds", Dialect::Postgres) => Some(("count", "0")),
+        _ => None,
+    }
+}
+
 /// Reads a row of [`select`].
 pub(in crate::store) fn read<R: Cells>(row: &R, table: &Table) -> Result<Row, sqlx::Error> {
     let cell = |(name, kind): &(&'static str, Kind)| {

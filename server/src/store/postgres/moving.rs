@@ -6,7 +6,7 @@ use crate::model::{Id, id_time_ms};
 use crate::store::Error;
 use crate::store::cql::Cql;
 use crate::store::moving::row::{Row, Value, counter, counters_of, of_message, to_message};
-use crate::store::moving::sql::{Dialect, HIGHEST_OTHER, read, select};
+use crate::store::moving::sql::{Dialect, HIGHEST_OTHER, beginning, read, select};
 use crate::store::moving::{Kind, MARKS, Mark, Place, Table};
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
@@ -266,7 +266,12 @@ async fn insert(
     table: &Table,
     rows: &[Row],
 ) -> Result<(), sqlx::Error> {
-    let columns: Vec<&str> = table.names().collect();
+    let mut columns: Vec<&str> = table.names().collect();
+    let mut values = "*".to_owned();
+    if let Some((column, value)) = beginning(table, Dialect::Postgres) {
+        columns.push(column);
+        values = format!("*, {value}");
+    }
     let arrays = table.columns.iter().enumerate().map(|(at, (_, kind))| {
         let kind = match kind {
             Kind::Int => "bigint",
@@ -277,7 +282,7 @@ async fn insert(
         format!("${}::{kind}[]", at + 1)
     });
     let text = format!(
-        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT * FROM unnest({})
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {values} FROM unnest({})
          ON CONFLICT DO NOTHING",
         table.name,
         columns.join(", "),

@@ -5,7 +5,7 @@ use super::{Sqlite, failure, schema};
 use crate::model::Message;
 use crate::store::Error;
 use crate::store::moving::row::{Row, Value, counter, counters_of, of_message};
-use crate::store::moving::sql::{Dialect, HIGHEST_OTHER, read, select};
+use crate::store::moving::sql::{Dialect, HIGHEST_OTHER, beginning, read, select};
 use crate::store::moving::{MARKS, Mark, Place, Table};
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
@@ -211,8 +211,13 @@ async fn insert(
     table: &Table,
     rows: &[Row],
 ) -> Result<u64, sqlx::Error> {
-    let columns: Vec<&str> = table.names().collect();
-    let marks = format!("({})", vec!["?"; columns.len()].join(","));
+    let mut columns: Vec<&str> = table.names().collect();
+    let mut marks = vec!["?"; columns.len()];
+    if let Some((column, value)) = beginning(table, Dialect::Sqlite) {
+        columns.push(column);
+        marks.push(value);
+    }
+    let marks = format!("({})", marks.join(","));
     let mut inserted = 0;
     for rows in rows.chunks(ROWS) {
         let text = format!(
