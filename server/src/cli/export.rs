@@ -14,11 +14,7 @@ use tokio::io::{AsyncWrite, BufWriter};
 /// Written at once: bytes.
 const BUFFER: usize = 256 * 1024;
 
-/// Write all that a deployment has to a file, for `chirm import` to move it elsewhere.
-///
-/// Nothing may run on it: stop its server, or all nodes of its cluster, first. The file has the
-/// hashes of passwords and tokens, the keys of webhooks and everyone's messages: keep it as the
-/// data themselves.
+/// Its arguments.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

@@ -10,12 +10,7 @@ use tokio::io::{AsyncRead, BufReader};
 /// Read at once: bytes.
 const BUFFER: usize = 256 * 1024;
 
-/// Take in what `chirm export` wrote, into an empty data folder or cluster.
-///
-/// If it breaks off, the same command goes on where it stopped; until it has ended nothing can be
-/// started on the target. At the end the target is read again, and its counts and hashes are held
-/// against the file's. Ids stay as they are. Clients that come with the positions that they held
-/// are sent what is there now.
+/// Its arguments.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

@@ -110,8 +110,17 @@ enum Command {
     /// Put a backup in place as a data folder.
     Restore(restore::Args),
     /// Write all that a deployment has to a file, to move it to another kind of store.
+    ///
+    /// Nothing may run on it: stop its server, or all nodes of its cluster, first. The file has the
+    /// hashes of passwords and tokens, the keys of webhooks and everyone's messages: keep it as the
+    /// data themselves.
     Export(export::Args),
-    /// Take in what `chirm export` wrote.
+    /// Take in what `chirm export` wrote, into an empty data folder or cluster.
+    ///
+    /// If it breaks off, the same command goes on where it stopped; until it has ended nothing starts
+    /// on the target. At the end the target is read again, and its counts and hashes are held
+    /// against the file's. Ids stay as they are. Clients that come with the positions that they held
+    /// are sent what is there now.
     Import(import::Args),
     /// Replay a log of a real conversation, and check that nothing was lost.
     Replay(chirm_bench::ReplayArgs),

@@ -17,8 +17,6 @@ pub use export::export;
 pub use format::{FORMAT, Header};
 pub use import::import;
 pub use row::{Row, Value};
-#[cfg(test)]
-pub(in crate::store) use tables::LEFT_OUT;
 pub use tables::{COUNTERS, Kind, MESSAGES, META, TABLES, Table};
 
 use async_trait::async_trait;

@@ -386,7 +386,7 @@ pub static TABLES: &[Table] = &[
 
 /// Tables, and columns as `table.column`, that don't move, and why.
 #[cfg(test)]
-pub(in crate::store) const LEFT_OUT: &[(&str, &str)] = &[
+pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     (
         "topics",
         "the target begins a new epoch, in which its positions begin anew",

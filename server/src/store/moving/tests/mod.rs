@@ -11,7 +11,7 @@ use super::{Error, Mark, Place, Progress, Sum, export, import};
 use crate::clock::{Clock as _, ManualClock, SystemClock};
 use crate::model::{Id, Message, Position, TopicKey};
 use crate::store::suite::Recorder;
-use crate::store::{Handle, Messages as _, Upkeep as _, sqlite::Sqlite};
+use crate::store::{Handle, Upkeep as _, sqlite::Sqlite};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -117,8 +117,7 @@ async fn what_moves_is_as_it_was_and_goes_on() {
     let (source, old) = Folder::filled(now).await;
     let (file, sums) = source.exported().await;
     for (table, sum) in TABLES.iter().zip(&sums) {
-        let empty = table.name == "channel_members" && sum.rows == 0;
-        assert!(sum.rows > 0 && !empty, "nothing is in {}", table.name);
+        assert!(sum.rows > 0, "nothing is in {}", table.name);
     }
     let target = Folder::fresh();
     assert_eq!(target.import(&file).await.unwrap(), sums);

@@ -36,7 +36,7 @@ pub(in crate::store) fn sent(now: UnixMs, number: i64) -> Message {
         7 => sent.metadata = crate::store::suite::metadata(),
         8 => sent.reply_to = id(now, number - 1),
         9 => {
-            let Mentions { users, groups } = Mentions::of("<@3> <@1> @everyone");
+            let Mentions { users, groups } = Mentions::of("<@3> <@1> <@everyone>");
             (sent.mentions, sent.groups) = (users, groups);
             assert!(sent.groups != Groups::default() && !sent.mentions.is_empty());
         }
@@ -340,7 +340,7 @@ pub(in crate::store) async fn goes_on(store: &Handle, now: UnixMs, old: Position
         emoji: "new".into(),
     };
     let tally = store.react(reactor, true).await.unwrap();
-    // Five were made, of which one is gone.
+    // Four were made, of which one is gone.
     assert!(tally.reaction.kind > kinds.iter().map(|kind| kind.kind).max().unwrap() + 2);
     let changed = store.edit(
         CHANNEL,
