@@ -87,6 +87,22 @@ impl Cql {
         Ok((walk.rows, next))
     }
 
+    /// Refuses channels that have messages here, before any of them moves.
+    pub(in crate::store) async fn refuse_known(&self, channels: Vec<Id>) -> Result<(), Error> {
+        let known = channels.into_iter().map(|channel| async move {
+            let buckets = trying(|| self.buckets(channel, true, 0, 1)).await?;
+            match buckets.is_empty() {
+                true => Ok(()),
+                false => Err(Error::Unusable(format!(
+                    "the CQL keyspace has messages of the channel {channel} from before; name an \
+                     empty keyspace"
+                ))),
+            }
+        });
+        let known = stream::iter(known.collect::<Vec<_>>());
+        known.buffer_unordered(AT_ONCE).try_collect().await
+    }
+
     /// Writes messages that weren't sent here, or writes them again. Flags are set apart.
     pub(in crate::store) async fn import(&self, messages: &[Message]) -> Result<(), Error> {
         self.note(messages).await?;

@@ -157,7 +157,8 @@ async fn verify(
         if found != *expected {
             return Err(Error::Refused(format!(
                 "{} isn't as it was in the file: {} rows with the hash {}, where {} with {} should \
-                 be. Something else wrote to the store; begin again with an empty one",
+                 be. The store wasn't empty, or something else wrote to it; begin again with an \
+                 empty one",
                 table.name, found.rows, found.sha256, expected.rows, expected.sha256
             )));
         }

@@ -103,7 +103,7 @@ pub trait Place: Send {
     async fn derive(&mut self) -> Result<(), super::Error>;
     /// Takes the mark away: it may be served now.
     async fn finish(&mut self) -> Result<(), super::Error>;
-    /// Ends it. An export fails here if the store was changed meanwhile.
+    /// Ends it, finished or not.
     async fn close(self: Box<Self>) -> Result<(), super::Error>;
 }
 

@@ -155,6 +155,14 @@ impl Place for Moving {
             let messages: Vec<_> = messages.collect::<Result<_, _>>()?;
             self.messages.import(&messages).await?;
         }
+        if table.name == "channels" {
+            let id = |row: &Row| match row.first() {
+                Some(Value::Int(id)) => Some(*id),
+                _ => None,
+            };
+            let channels = rows.iter().filter_map(id).collect();
+            self.messages.refuse_known(channels).await?;
+        }
         let mut tx = self.connection().begin().await?;
         if table.is_meta() {
             set_counters(&mut tx, rows).await?;

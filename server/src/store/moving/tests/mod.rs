@@ -251,7 +251,7 @@ async fn what_is_read_again_is_held_against_the_file() {
     let row = vec![super::Value::Int(1), super::Value::Int(2)];
     let target = Folder::fresh();
     let sums = target
-        .import(&file_of("blocks", &[row.clone()]).await)
+        .import(&file_of("blocks", std::slice::from_ref(&row)).await)
         .await;
     assert_eq!(sums.unwrap().iter().map(|sum| sum.rows).sum::<u64>(), 5);
     let twice = file_of("blocks", &[row.clone(), row]).await;

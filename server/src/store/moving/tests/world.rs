@@ -151,13 +151,20 @@ async fn write(store: &Handle, now: UnixMs) {
         let sent = message(channel, id(now, 5) + channel, 1, "");
         store.insert(sent).await.unwrap();
     }
-    // What belongs to a channel that is gone doesn't move.
-    let read = ReadOf {
-        channel: GONE,
-        role: Role::Owner,
+    let read = |channel| ReadOf {
+        channel,
+        role: Role::Member,
         at_least: 0,
     };
-    store.acknowledge(1, read, id(now, 5) + GONE).await.unwrap();
+    let read_to = id(now, 900);
+    let state = store.acknowledge(3, read(CHANNEL), read_to).await;
+    assert_eq!(state.unwrap().last_read_id, read_to);
+    store.mute(2, read(CHANNEL), now * 2).await.unwrap();
+    // What belongs to a channel that is gone doesn't move.
+    store
+        .acknowledge(1, read(GONE), id(now, 5) + GONE)
+        .await
+        .unwrap();
     store.delete_channel(GONE, vec![], entry(23)).await.unwrap();
 }
 

@@ -48,6 +48,13 @@ async fn what_moves_to_servers_and_back_is_as_it_was() {
     let error = again.unwrap_err().to_string();
     assert!(error.contains("data of its own"), "{error}");
 
+    // Another deployment in Postgres over the same keyspace.
+    let mut beside = Schema::fresh();
+    beside.salt = servers.salt;
+    let mixed = imported(beside.open_to_import().await.unwrap(), &file).await;
+    let error = mixed.unwrap_err().to_string();
+    assert!(error.contains("name an empty keyspace"), "{error}");
+
     let back = Folder::fresh();
     let place = Sqlite::open_to_import(&back.file()).await.unwrap();
     assert_eq!(imported(place, &moved).await.unwrap(), sums);
