@@ -3,10 +3,11 @@
 use crate::bus;
 use crate::bus::local::{self, LocalTopics, RingLimits};
 use crate::bus::redis::{self, RedisSettings};
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::rpc::http::Part;
 use crate::store::cql::{Cql, CqlSettings, Replication};
+use crate::store::moving::Place;
 use crate::store::postgres::{Postgres, PostgresSettings, Turn};
 use crate::store::{
     self, Messages as _, OutboxEvent, Relay, Upkeep as _, sqlite::STORE_FILE, sqlite::Sqlite,
@@ -19,6 +20,9 @@ use tokio::task::JoinSet;
 
 /// Between two tries to lease a worker's number.
 const LEASE_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a request of an export or an import may take.
+const MOVING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a node stands on.
 pub struct Backends {
@@ -167,12 +171,50 @@ pub async fn open_store(
     relay: Arc<dyn Relay>,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Postgres> {
+    let (settings, messages) = servers(config)?;
+    // CQL has no lock of its own: of two nodes that make a table at once one may fail.
+    let _turn = Turn::take(&settings).await?;
+    let messages = Cql::open(&messages, clock.clone()).await?;
+    Ok(Postgres::open(&settings, messages, relay, clock).await?)
+}
+
+/// The store of a cluster, to read all of it; no node may run.
+///
+/// # Errors
+/// Postgres or the CQL servers can't be used, or nodes run.
+pub async fn open_to_export(config: &Config) -> anyhow::Result<Box<dyn Place>> {
+    let (settings, messages) = unhurried(config).await?;
+    Ok(Postgres::open_to_export(&settings, messages).await?)
+}
+
+/// The store of a cluster, to write what moves into it; no node may run.
+///
+/// # Errors
+/// As of [`open_to_export`].
+pub async fn open_to_import(config: &Config) -> anyhow::Result<Box<dyn Place>> {
+    let (settings, messages) = unhurried(config).await?;
+    Ok(Postgres::open_to_import(&settings, messages).await?)
+}
+
+/// For what moves: nobody waits for a single request.
+async fn unhurried(config: &Config) -> anyhow::Result<(PostgresSettings, Cql)> {
+    let (settings, messages) = servers(config)?;
+    let messages = CqlSettings {
+        timeout: MOVING_TIMEOUT,
+        ..messages
+    };
+    let messages = Cql::open(&messages, Arc::new(SystemClock::default())).await?;
+    Ok((settings, messages))
+}
+
+/// How the servers of a cluster's store are reached.
+fn servers(config: &Config) -> anyhow::Result<(PostgresSettings, CqlSettings)> {
     let url = config.postgres.url.as_ref();
     let url = url.context("postgres.url isn't set")?.expose();
     let (cql, copies) = (&config.cql, config.cql.replication_factor);
     let copies = u8::try_from(copies).context("cql.replication_factor is above 255")?;
     let password = cql.password.as_ref().map(|password| password.expose());
-    let settings = CqlSettings {
+    let messages = CqlSettings {
         login: (!cql.user.is_empty())
             .then(|| (cql.user.clone(), password.unwrap_or_default().to_owned())),
         keyspace: if cql.keyspace.is_empty() {
@@ -188,15 +230,12 @@ pub async fn open_store(
         single: copies == 1,
         ..CqlSettings::new(cql.nodes.clone())
     };
-    let postgres = PostgresSettings {
+    let settings = PostgresSettings {
         max_connections: config.postgres.connections,
         schema: config.namespace.clone(),
         ..PostgresSettings::new(url)
     };
-    // CQL has no lock of its own: of two nodes that make a table at once one may fail.
-    let _turn = Turn::take(&postgres).await?;
-    let messages = Cql::open(&settings, clock.clone()).await?;
-    Ok(Postgres::open(&postgres, messages, relay, clock).await?)
+    Ok((settings, messages))
 }
 
 /// Hands events on to a bus that is opened after the store: nothing happens before.

@@ -1,12 +1,13 @@
 //! The command line. One file a command; each has its arguments and `run`.
 //!
-//! - `serve`, `config`: the server itself. `key`, `backup`, `restore`: its operation.
+//! - `serve`, `config`: the server itself. `key`, `backup`, `restore`, `export`,
+//!   `import`: its operation.
 //! - `user`, `bot`, `server` (`crowd`: many members), `channel`, `send`, `react` (pins, too),
 //!   `tail`, `history`, `who`, `dm`, `unread`, `webhook`: a client like any other.
 //! - `member`, `report`, `audit`: moderation.
 //! - `replay`, `bench`: proof and figures, from the crate chirm-bench.
 //! - `connection`, `credentials`, `output`, `prompt`: what client commands share; `operator`,
-//!   `folder`, `progress`: what those of operators do.
+//!   `folder`, `moving`, `progress`: what those of operators do.
 
 mod audit;
 mod backup;
@@ -17,11 +18,14 @@ mod connection;
 mod credentials;
 mod crowd;
 mod dm;
+mod export;
 mod folder;
 mod health;
 mod history;
+mod import;
 mod key;
 mod member;
+mod moving;
 mod operator;
 mod output;
 mod progress;
@@ -105,6 +109,19 @@ enum Command {
     Backup(backup::Args),
     /// Put a backup in place as a data folder.
     Restore(restore::Args),
+    /// Write all that a deployment has to a file, to move it to another kind of store.
+    ///
+    /// Nothing may run on it: stop its server, or all nodes of its cluster, first. The file has the
+    /// hashes of passwords and tokens, the keys of webhooks and everyone's messages: keep it as the
+    /// data themselves.
+    Export(export::Args),
+    /// Take in what `chirm export` wrote, into an empty data folder or cluster.
+    ///
+    /// If it breaks off, the same command goes on where it stopped; until it has ended nothing starts
+    /// on the target. At the end the target is read again, and its counts and hashes are held
+    /// against the file's. Ids stay as they are. Clients that come with the positions that they held
+    /// are sent what is there now.
+    Import(import::Args),
     /// Replay a log of a real conversation, and check that nothing was lost.
     Replay(chirm_bench::ReplayArgs),
     /// Measure a server.
@@ -169,6 +186,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Webhook(args) => webhook::run(args).await,
             Command::Backup(args) => backup::run(args).await,
             Command::Restore(args) => restore::run(args).await,
+            Command::Export(args) => export::run(args).await,
+            Command::Import(args) => import::run(args).await,
             Command::Replay(args) => return Box::pin(args.run()).await,
             Command::Bench(command) => return Box::pin(command.run()).await,
             #[cfg(feature = "mutations")]

@@ -13,6 +13,7 @@ pub mod cql;
 mod failure;
 mod marks;
 mod moderation;
+pub mod moving;
 pub mod postgres;
 mod read_states;
 mod requests;

@@ -9,7 +9,7 @@ use quick_cache::sync::Cache;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The width of a bucket. A row says it, too, so that hot channels can have narrower ones.
-const WIDTH_HOURS: i32 = 10 * 24;
+pub(super) const WIDTH_HOURS: i32 = 10 * 24;
 
 const HOUR_MS: i64 = 3_600_000;
 

@@ -11,6 +11,7 @@ mod changes;
 #[cfg(test)]
 mod faults;
 mod insert;
+mod moving;
 mod nonces;
 mod pages;
 mod rows;

@@ -15,6 +15,7 @@ mod members;
 mod mentions;
 mod messages;
 mod moderation;
+mod moving;
 mod outbox;
 mod purge;
 mod read_states;
@@ -122,6 +123,7 @@ impl Postgres {
             epoch,
             is_new,
         } = schema::open(settings).await?;
+        schema::check_finished(&pool).await?;
         let webhooks = Arc::new(Wanted::default());
         let node = tx::Node {
             pool: pool.clone(),

@@ -2,6 +2,7 @@
 
 use super::PostgresSettings;
 use crate::store::Error;
+use crate::store::moving::{MARKS, UNFINISHED};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, PgPool};
 use std::str::FromStr;
@@ -137,6 +138,15 @@ pub(super) async fn open(settings: &PostgresSettings) -> Result<Opened, Error> {
         epoch,
         is_new,
     })
+}
+
+/// Refuses what an import left half-way.
+pub(super) async fn check_finished(pool: &PgPool) -> Result<(), Error> {
+    let unfinished = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM meta WHERE name = $1)");
+    match unfinished.bind(MARKS[0]).fetch_one(pool).await? {
+        true => Err(Error::Unusable(format!("Postgres: {UNFINISHED}"))),
+        false => Ok(()),
+    }
 }
 
 /// Which Postgres it is about, for messages; never with the password.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod faults;
+mod moving;
 mod nodes;
 mod workers;
 

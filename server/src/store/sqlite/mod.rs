@@ -10,6 +10,7 @@ mod members;
 mod mentions;
 mod messages;
 mod moderation;
+mod moving;
 mod offline;
 mod outbox;
 mod purge;

@@ -64,11 +64,25 @@ pub(super) fn nonce_bytes(nonce: &str) -> Option<Vec<u8>> {
 
 const NONCE_TEXT: u8 = 0;
 const NONCE_UUID: u8 = 1;
+/// Behind it the message's id, eight bytes, and the nonce in one of the other forms.
+const NONCE_SPENT: u8 = 2;
+
+/// The nonce of a message whose author used it again: in a form that is this message's alone, and
+/// that nobody looks for.
+pub(super) fn spent_nonce(id: Id, nonce: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![NONCE_SPENT];
+    bytes.extend_from_slice(&id.to_be_bytes());
+    bytes.extend_from_slice(nonce);
+    bytes
+}
 
 fn nonce(row: &SqliteRow) -> Result<String, sqlx::Error> {
-    let Some(bytes) = row.try_get::<Option<&[u8]>, _>("nonce")? else {
+    let Some(mut bytes) = row.try_get::<Option<&[u8]>, _>("nonce")? else {
         return Ok(String::new());
     };
+    if let Some((&NONCE_SPENT, rest)) = bytes.split_first() {
+        bytes = rest.get(size_of::<Id>()..).unwrap_or_default();
+    }
     match bytes.split_first() {
         Some((&NONCE_UUID, rest)) => Uuid::from_slice(rest)
             .map(|uuid| uuid.hyphenated().to_string())

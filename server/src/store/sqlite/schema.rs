@@ -2,6 +2,7 @@
 
 use super::failure;
 use crate::store::Error;
+use crate::store::moving::{MARKS, UNFINISHED};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -149,8 +150,8 @@ pub(super) async fn readers(path: &Path) -> Result<SqlitePool, sqlx::Error> {
 /// Opens the writer's connection for the first time: refuses what isn't ours or is newer, brings
 /// what is older up to date, and begins a new epoch in a copy.
 pub(super) async fn open(path: &Path) -> Result<SqliteConnection, Error> {
-    let mut connection = writer(path).await.map_err(|e| unusable(path, e))?;
-    migrate(path, &mut connection).await?;
+    let mut connection = open_unfinished(path).await?;
+    check_finished(path, &mut connection).await?;
     let copied: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?)")
         .bind(COPIED)
         .fetch_one(&mut connection)
@@ -160,6 +161,26 @@ pub(super) async fn open(path: &Path) -> Result<SqliteConnection, Error> {
         renew_epoch(&mut connection).await.map_err(failure)?;
     }
     Ok(connection)
+}
+
+/// As [`open`], of what an import may have left half-way.
+pub(super) async fn open_unfinished(path: &Path) -> Result<SqliteConnection, Error> {
+    let mut connection = writer(path).await.map_err(|e| unusable(path, e))?;
+    migrate(path, &mut connection).await?;
+    Ok(connection)
+}
+
+/// Refuses what an import left half-way.
+async fn check_finished(path: &Path, connection: &mut SqliteConnection) -> Result<(), Error> {
+    let unfinished: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?)")
+        .bind(MARKS[0])
+        .fetch_one(connection)
+        .await
+        .map_err(|error| unusable(path, error))?;
+    if unfinished {
+        return Err(Error::Unusable(format!("{}: {UNFINISHED}", path.display())));
+    }
+    Ok(())
 }
 
 /// Opens a writing connection to what is up to date or new. What is older stays as it is: a server
@@ -180,6 +201,7 @@ pub(super) async fn open_current(path: &Path) -> Result<SqliteConnection, Error>
             )));
         }
     }
+    check_finished(path, &mut connection).await?;
     Ok(connection)
 }
 

@@ -56,6 +56,60 @@ fn a_backup_is_restored() {
 }
 
 #[test]
+fn an_export_is_imported() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let machine = Machine::new();
+    let data = machine.data();
+    // On folders alone, also where the other tests run on servers.
+    let run = |arguments: &[&str]| {
+        let mut command = machine.command(arguments);
+        let command = command.env_clear().env("HOME", machine.home.path());
+        command.output().expect("the binary runs")
+    };
+    let ok = |arguments: &[&str]| super::printed(arguments, run(arguments));
+    let error = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let json = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    let made = json(ok(&["key", "create", "--data", &data, "--json"]));
+    let (file, target) = (machine.path("move.export"), machine.path("moved"));
+    let (file, target) = (utf8(&file), utf8(&target));
+    let told = ok(&["export", "--data", &data, file]);
+    assert!(told.contains("rows in 26 sections"), "{told}");
+    let mode = std::fs::metadata(file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let why = error(&["export", "--data", &data, file]);
+    assert!(why.contains("exists"), "{why}");
+    let why = error(&["export", "--data", target, "-"]);
+    assert!(why.contains("no data of a server"), "{why}");
+    let why = error(&["import", file]);
+    assert!(why.contains("--data"), "{why}");
+
+    // It goes on where it stopped; until then nobody works on it.
+    let whole = std::fs::read(file).unwrap();
+    let part = machine.path("part.export");
+    std::fs::write(&part, &whole[..whole.len() / 2]).unwrap();
+    let why = error(&["import", "--data", target, utf8(&part)]);
+    assert!(why.contains("cut off"), "{why}");
+    let why = error(&["key", "list", "--data", target]);
+    assert!(why.contains("isn't finished"), "{why}");
+    let imported = ok(&["import", "--data", target, file]);
+    assert!(imported.contains("imported and verified"), "{imported}");
+    let keys = json(ok(&["key", "list", "--data", target, "--json"]));
+    assert_eq!(keys["keys"][0]["id"], made["key"]["id"]);
+    let why = error(&["import", "--data", target, file]);
+    assert!(why.contains("data of its own"), "{why}");
+    let again = ok(&["export", "--data", target, "-"]);
+    let ends = |text: &str| {
+        let ends = text.lines().filter(|line| line.starts_with("{\"end\""));
+        ends.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(ends(&again), ends(std::str::from_utf8(&whole).unwrap()));
+}
+
+#[test]
 fn a_backup_is_not_restored_under_the_log_of_an_earlier_server() {
     let machine = Machine::new();
     let data = machine.data();
