@@ -117,10 +117,10 @@ enum Command {
     Export(export::Args),
     /// Take in what `chirm export` wrote, into an empty data folder or cluster.
     ///
-    /// If it breaks off, the same command goes on where it stopped; until it has ended nothing starts
-    /// on the target. At the end the target is read again, and its counts and hashes are held
-    /// against the file's. Ids stay as they are. Clients that come with the positions that they held
-    /// are sent what is there now.
+    /// If it breaks off, the same command goes on where it stopped; until it has ended nothing
+    /// starts on the target. At the end the target is read again, and its counts and hashes are
+    /// held against the file's. Ids stay as they are. Clients that come with the positions that
+    /// they held are sent what is there now.
     Import(import::Args),
     /// Replay a log of a real conversation, and check that nothing was lost.
     Replay(chirm_bench::ReplayArgs),

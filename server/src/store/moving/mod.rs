@@ -79,8 +79,8 @@ impl Mark {
 
 /// Hears how far it is.
 pub trait Progress: Send {
-    /// So many rows of a section, and bytes of the file, are done. `bytes` are 0 while the target is
-    /// read again.
+    /// So many rows of a section, and bytes of the file, are done. `bytes` are 0 while the target
+    /// is read again.
     fn told(&mut self, section: &'static str, rows: u64, bytes: u64);
 }
 

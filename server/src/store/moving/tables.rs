@@ -47,7 +47,8 @@ const fn table(
 /// Of what belongs to a channel: not of one that is gone, whose rows are about to be removed.
 const OF_A_CHANNEL: &str = "EXISTS (SELECT 1 FROM channels c WHERE c.id = channel_id)";
 const OF_A_WEBHOOK: &str = "EXISTS (SELECT 1 FROM webhooks w WHERE w.id = webhook_id)";
-const OF_A_KIND: &str = "EXISTS (SELECT 1 FROM reaction_kinds k WHERE k.id = kind_id AND k.gone = false \
+const OF_A_KIND: &str = "EXISTS (SELECT 1 FROM reaction_kinds k \
+     WHERE k.id = kind_id AND k.gone = false \
      AND EXISTS (SELECT 1 FROM channels c WHERE c.id = k.channel_id))";
 const NOT_GONE: &str = "gone = false AND EXISTS (SELECT 1 FROM channels c WHERE c.id = channel_id)";
 

@@ -273,8 +273,8 @@ async fn insert_messages(
     Ok(())
 }
 
-/// Elsewhere a nonce may be used again after a day. Here the earlier message then keeps its nonce in
-/// a form that nobody looks for.
+/// Elsewhere a nonce may be used again after a day. Here the earlier message then keeps its nonce
+/// in a form that nobody looks for.
 async fn spend_nonce(connection: &mut SqliteConnection, row: &Row) -> Result<(), sqlx::Error> {
     let [
         Value::Int(channel),
