@@ -1,10 +1,12 @@
 //! The contract suite, on real servers, and what is this bus's alone.
 
 mod faults;
+mod held;
+mod nats;
 mod scheme;
 mod server;
 
-use super::{Node, OpenError, RedisSettings, Running, open, open_at};
+use super::{NatsSettings, Node, OpenError, RedisSettings, Running, open, open_at};
 use crate::bus::local::RingLimits;
 use crate::bus::suite::{GRACE, Kept, Opened, Place};
 use crate::clock::{Clock as _, ManualClock, SystemClock};
@@ -48,6 +50,7 @@ impl Relay for Going {
 /// A bus whose scripts are told the test's time.
 async fn place(
     settings: &RedisSettings,
+    nats: Option<&NatsSettings>,
     kept: Kept,
     highest: Id,
     clock: Arc<ManualClock>,
@@ -72,11 +75,15 @@ async fn place(
         let since = clock.elapsed().saturating_sub(passed);
         start + i64::try_from(since.as_millis()).unwrap()
     };
-    going(open_at(settings, node, Some(Arc::new(time))).await)
+    going(open_at(settings, nats, node, Some(Arc::new(time))).await)
 }
 
 /// A bus as a node has it, of this worker.
 async fn node(settings: &RedisSettings, worker: u16) -> Opened {
+    node_with(settings, None, worker).await
+}
+
+async fn node_with(settings: &RedisSettings, nats: Option<&NatsSettings>, worker: u16) -> Opened {
     let node = Node {
         ring: RingLimits::default(),
         highest: 0,
@@ -84,7 +91,7 @@ async fn node(settings: &RedisSettings, worker: u16) -> Opened {
         clock: Arc::new(SystemClock::default()),
         worker: Arc::new(move || Some(worker)),
     };
-    going(open(settings, node).await)
+    going(open(settings, nats, node).await)
 }
 
 fn going(opened: Result<super::Opened, OpenError>) -> Opened {
@@ -102,7 +109,8 @@ struct Single;
 
 impl Place for Single {
     async fn open(kept: Kept, highest: Id, clock: Arc<ManualClock>) -> Opened {
-        place(&settings("CHIRM_TEST_REDIS"), kept, highest, clock).await
+        let redis = settings("CHIRM_TEST_REDIS");
+        place(&redis, None, kept, highest, clock).await
     }
 }
 
@@ -110,7 +118,23 @@ struct Cluster;
 
 impl Place for Cluster {
     async fn open(kept: Kept, highest: Id, clock: Arc<ManualClock>) -> Opened {
-        place(&settings("CHIRM_TEST_REDIS_CLUSTER"), kept, highest, clock).await
+        let redis = settings("CHIRM_TEST_REDIS_CLUSTER");
+        place(&redis, None, kept, highest, clock).await
+    }
+}
+
+/// One Redis, and NATS for the fan-out.
+struct ByNats;
+
+impl Place for ByNats {
+    async fn open(kept: Kept, highest: Id, clock: Arc<ManualClock>) -> Opened {
+        let redis = settings("CHIRM_TEST_REDIS");
+        let nats = NatsSettings {
+            urls: urls("CHIRM_TEST_NATS"),
+            prefix: redis.prefix.replace(':', "-") + ".",
+            ..NatsSettings::default()
+        };
+        place(&redis, Some(&nats), kept, highest, clock).await
     }
 }
 
@@ -118,6 +142,12 @@ mod suite {
     use super::Single;
     use crate::bus::suite::contract_suite;
     contract_suite! { #[ignore = "needs the real servers: make stack-up"] shared Single }
+}
+
+mod nats_suite {
+    use super::ByNats;
+    use crate::bus::suite::contract_suite;
+    contract_suite! { #[ignore = "needs the real servers: make stack-up"] shared ByNats }
 }
 
 mod cluster_suite {

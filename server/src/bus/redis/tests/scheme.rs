@@ -30,7 +30,7 @@ struct Node {
 
 async fn node_at(settings: &RedisSettings) -> Node {
     let clock = Arc::new(ManualClock::new(START));
-    let opened = place(settings, Kept::default(), 0, clock.clone()).await;
+    let opened = place(settings, None, Kept::default(), 0, clock.clone()).await;
     Node {
         bus: opened.handle,
         clock,
