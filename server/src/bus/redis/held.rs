@@ -46,7 +46,7 @@ impl Held {
     /// Those whose wait is over and those before them, in their order.
     pub(super) fn due(&mut self, now: Duration) -> Vec<Arc<Publication>> {
         let over = |(_, (came, _)): &(&i64, &(Duration, _))| now.saturating_sub(*came) >= HOLD;
-        let Some((last, _)) = self.events.iter().filter(over).last() else {
+        let Some((last, _)) = self.events.iter().rfind(over) else {
             return Vec::new();
         };
         let rest = self.events.split_off(&(last + 1));

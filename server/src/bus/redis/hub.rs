@@ -281,26 +281,26 @@ impl Hub {
     /// Hands on events, and those held that follow.
     fn pass(&self, state: &mut State, events: Vec<Arc<Publication>>) {
         for event in events {
-            self.hand_on(state, event);
+            self.hand_on(state, &event);
         }
         while let Some(event) = state.position.and_then(|at| state.held.after(at)) {
-            self.hand_on(state, event);
+            self.hand_on(state, &event);
         }
     }
 
-    fn hand_on(&self, state: &mut State, event: Arc<Publication>) {
+    fn hand_on(&self, state: &mut State, event: &Arc<Publication>) {
         let total = self.bytes.load(Ordering::Relaxed);
         if state.position.map(Position::next) != Some(event.position) || total > BYTES_MAX {
             state.ring.clear();
         }
         (state.position, state.last) = (Some(event.position), Some(event.position));
+        let now = self.clock.elapsed();
+        state.ring.push(event.clone(), &self.limits, now);
         for (feed, from) in &state.subscribers {
             if !reaches(*from, event.position) {
                 feed.deliver(event.topic, Delivery::Event(event.clone()));
             }
         }
-        let now = self.clock.elapsed();
-        state.ring.push(event, &self.limits, now);
     }
 
     /// Sees to it that what is held goes when its wait is over.

@@ -2,7 +2,7 @@
 
 use super::server::{DEADLINE, Link, Way};
 use super::{NatsSettings, node_with, secret, settings, urls};
-use crate::bus::redis::keys::Keys;
+use crate::bus::redis::keys::{Keys, group_of};
 use crate::bus::redis::wire;
 use crate::bus::redis::{Node, RedisSettings, open};
 use crate::bus::suite::{GRACE, Opened, draft};
@@ -11,6 +11,7 @@ use crate::clock::SystemClock;
 use crate::model::{Position, Signal, TopicKey};
 use crate::store::OutboxEvent;
 use bytes::Bytes;
+use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,6 +97,23 @@ fn nats_at(port: u16) -> NatsSettings {
         prefix: "chirm.".into(),
         ..NatsSettings::default()
     }
+}
+
+/// Redis with keys that nobody else has, and what it does for some seconds after it may have lost
+/// its memory is over in the group of the topic.
+async fn redis() -> RedisSettings {
+    let settings = settings("CHIRM_TEST_REDIS");
+    let node = node_with(&settings, None, 9).await;
+    let other = TopicKey::server(TOPIC.id);
+    node.handle.topics.position(other).await.unwrap();
+    let client = redis::Client::open(settings.urls[0].expose()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut set = redis::cmd("HSET");
+    set.arg(Keys::new(&settings.prefix).epoch(group_of(TOPIC.id)));
+    let set = set.arg("since").arg("0");
+    let set: i64 = set.query_async(&mut connection).await.unwrap();
+    assert_eq!(set, 0, "it was there");
+    settings
 }
 
 /// A node that is subscribed to a topic.
@@ -196,7 +214,7 @@ async fn two(redis: &RedisSettings, nats: &NatsSettings, other: &NatsSettings) -
 #[ignore = "needs the real servers: make stack-up"]
 async fn a_restart_loses_nothing() {
     let mut own = Own::start(&[]).await;
-    let (redis, nats) = (settings("CHIRM_TEST_REDIS"), nats_at(own.port));
+    let (redis, nats) = (redis().await, nats_at(own.port));
     let (mut watch, other) = two(&redis, &nats, &nats).await;
     let first = other.publish().await;
     watch.hears(first).await;
@@ -234,7 +252,7 @@ async fn a_restart_loses_nothing() {
 #[ignore = "needs the real servers: make stack-up"]
 async fn a_frozen_server_is_noticed() {
     let own = Own::start(&[]).await;
-    let (redis, nats) = (settings("CHIRM_TEST_REDIS"), nats_at(own.port));
+    let (redis, nats) = (redis().await, nats_at(own.port));
     let (mut watch, other) = two(&redis, &nats, &nats).await;
     let first = other.publish().await;
     watch.hears(first).await;
@@ -254,7 +272,7 @@ async fn a_frozen_server_is_noticed() {
 async fn a_cut_link_is_told_and_mended() {
     let own = Own::start(&[]).await;
     let link = Link::to(own.port).await;
-    let redis = settings("CHIRM_TEST_REDIS");
+    let redis = redis().await;
     let (mut watch, other) = two(&redis, &nats_at(link.port), &nats_at(own.port)).await;
     let first = other.publish().await;
     watch.hears(first).await;
@@ -272,18 +290,20 @@ async fn a_cut_link_is_told_and_mended() {
 async fn the_last_event_lost_is_found() {
     let own = Own::start(&[]).await;
     let link = Link::to(own.port).await;
-    let redis = settings("CHIRM_TEST_REDIS");
+    let redis = redis().await;
     let (mut watch, other) = two(&redis, &nats_at(own.port), &nats_at(link.port)).await;
     let first = other.publish().await;
     watch.hears(first).await;
     link.set(Way::Cut);
+    // The second time the loss follows on another one.
+    let mut at = first;
     for _ in 0..2 {
-        let from = watch.publish().await;
-        watch.reaches(from, from).await;
-        watch.hears(from).await;
         let lost = other.publish().await;
-        watch.reaches(from, lost).await;
+        watch.reaches(at, lost).await;
+        at = lost;
     }
+    let after = watch.publish().await;
+    watch.hears(after).await;
 }
 
 /// As other nodes would: the second of two events comes first; both twice.
@@ -291,7 +311,7 @@ async fn the_last_event_lost_is_found() {
 #[ignore = "needs the real servers: make stack-up"]
 async fn what_comes_in_another_order_is_put_in_order() {
     let own = Own::start(&[]).await;
-    let redis = settings("CHIRM_TEST_REDIS");
+    let redis = redis().await;
     let nats = nats_at(own.port);
     let mut watch = Watch::new(&redis, &nats, TOPIC).await;
     let first = watch.publish().await;
@@ -327,7 +347,7 @@ async fn what_comes_in_another_order_is_put_in_order() {
 #[ignore = "needs the real servers: make stack-up"]
 async fn nothing_of_topics_goes_by_redis() {
     let own = Own::start(&[]).await;
-    let redis = settings("CHIRM_TEST_REDIS");
+    let redis = redis().await;
     let mut watch = Watch::new(&redis, &nats_at(own.port), TOPIC).await;
     // A node without NATS hears by Redis alone.
     let other = node_with(&redis, None, 2).await;
@@ -346,8 +366,42 @@ async fn nothing_of_topics_goes_by_redis() {
     // That it may be missing is all that it is told, by its check.
     let told = timeout(DEADLINE, feed.recv()).await.unwrap();
     assert!(matches!(told, Some(Delivery::Dirty(_))), "{told:?}");
-    let keys = Keys::new(&redis.prefix);
-    assert_eq!(keys.topic(&keys.channel(TOPIC)), Some(TOPIC));
+}
+
+/// All runs on one thread, which doesn't take what comes: the client drops what it has no room for.
+#[tokio::test]
+#[ignore = "needs the real servers: make stack-up"]
+async fn what_the_client_dropped_is_read_again() {
+    let own = Own::start(&[]).await;
+    let redis = redis().await;
+    let mut watch = Watch::new(&redis, &nats_at(own.port), TOPIC).await;
+    let first = watch.publish().await;
+    watch.hears(first).await;
+    // By themselves these mark nothing as missing.
+    let typing = wire::transient(&Transient {
+        channel: TOPIC.id,
+        kind: TransientKind::Typing,
+        frame: Bytes::from_static(b"typing"),
+    });
+    let mut flood = Vec::from(&b"CONNECT {\"verbose\":false}\r\n"[..]);
+    for _ in 0..20_000 {
+        flood.extend(format!("PUB chirm.t.c1 {}\r\n", typing.len()).into_bytes());
+        flood.extend(&typing);
+        flood.extend(b"\r\n");
+    }
+    flood.extend(b"PING\r\n");
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", own.port)).unwrap();
+    stream.write_all(&flood).unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"PONG\r\n") {
+        let mut next = [0; 4_096];
+        let read = stream.read(&mut next).unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&said));
+        said.extend(&next[..read]);
+    }
+    watch.hears_dirty().await;
+    let after = watch.publish().await;
+    watch.hears(after).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -357,7 +411,7 @@ async fn what_is_too_large_is_read_from_the_ring() {
     let file = folder.path().join("nats.conf");
     std::fs::write(&file, "max_payload: 1KB\n").unwrap();
     let own = Own::start(&["--config", file.to_str().unwrap()]).await;
-    let redis = settings("CHIRM_TEST_REDIS");
+    let redis = redis().await;
     let mut watch = Watch::new(&redis, &nats_at(own.port), TOPIC).await;
     let first = watch.publish().await;
     watch.hears(first).await;
@@ -375,7 +429,7 @@ async fn what_is_too_large_is_read_from_the_ring() {
 async fn relayed_events_that_were_lost_are_told() {
     let topic = TopicKey::server(1);
     let own = Own::start(&[]).await;
-    let (redis, nats) = (settings("CHIRM_TEST_REDIS"), nats_at(own.port));
+    let (redis, nats) = (redis().await, nats_at(own.port));
     let mut watch = Watch::new(&redis, &nats, topic).await;
     let link = Link::to(own.port).await;
     let storing = node_with(&redis, Some(&nats_at(link.port)), 2).await;
@@ -454,7 +508,6 @@ async fn what_wont_do_is_refused_with_a_reason() {
         ))],
         ..nats_at(strict.port)
     };
-    // Named by its address, which is closed by now in no case.
     let strict = refused(&strict).await;
     assert!(strict.contains("chirm.>"), "{strict}");
 }
