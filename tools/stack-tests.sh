@@ -2,7 +2,8 @@
 # What is tried on real servers (docs/testing.md, "Real servers"): each backend's contract suite and faults, then,
 # with a node on Postgres, CQL and one Redis, the tests over sockets, the replay and the conformance suite.
 # Usage: tools/stack-tests.sh [suites|it|replay|conformance]…    none named: all of them
-# CHIRM_TEST_ON=redis-cluster: the last three with a Redis Cluster in place of one Redis.
+# CHIRM_TEST_ON=redis-cluster: the last three with a Redis Cluster in place of one Redis; CHIRM_TEST_ON=nats: with one
+# Redis, and NATS for the fan-out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,6 +17,8 @@ settings() {
   export CHIRM__CQL__KEYSPACE=chirm_it CHIRM__REDIS__URLS=$CHIRM_TEST_REDIS CHIRM__REDIS__CLUSTER=false
   if [ "$CHIRM_TEST_ON" = redis-cluster ]; then
     export CHIRM__REDIS__URLS=$CHIRM_TEST_REDIS_CLUSTER CHIRM__REDIS__CLUSTER=true
+  elif [ "$CHIRM_TEST_ON" = nats ]; then
+    export CHIRM__NATS__URLS=$CHIRM_TEST_NATS
   fi
 }
 

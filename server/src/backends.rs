@@ -2,7 +2,7 @@
 
 use crate::bus;
 use crate::bus::local::{self, LocalTopics, RingLimits};
-use crate::bus::redis::{self, RedisSettings};
+use crate::bus::redis::{self, NatsSettings, RedisSettings};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::rpc::http::Part;
@@ -104,7 +104,15 @@ async fn cluster(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Backe
         prefix: format!("{}:", config.namespace),
         ..RedisSettings::default()
     };
-    let opened = redis::open(&settings, node).await?;
+    let nats = NatsSettings {
+        urls: config.nats.urls.clone(),
+        user: config.nats.user.clone(),
+        password: config.nats.password.clone(),
+        token: config.nats.token.clone(),
+        prefix: format!("{}.", config.namespace),
+    };
+    let nats = (!nats.urls.is_empty()).then_some(&nats);
+    let opened = redis::open(&settings, nats, node).await?;
     let _ = relay.0.set(opened.relay);
     Ok(Backends {
         parts: parts(&store, &opened.handle),

@@ -26,7 +26,7 @@ mod webhooks;
 pub use hooks::{HookFailure, Hooks, PreSend};
 
 pub use chirm_net::{Net, Tls};
-pub use stack::{Cql, Postgres, Redis};
+pub use stack::{Cql, Nats, Postgres, Redis};
 pub use webhooks::Webhooks;
 
 use chirm_net::millis;
@@ -60,7 +60,7 @@ pub struct Config {
     /// The folder of the embedded store.
     pub data: PathBuf,
     /// What tells this cluster's state apart from others' in the same servers: a schema of
-    /// Postgres, a keyspace of CQL, a prefix of Redis's keys.
+    /// Postgres, a keyspace of CQL, a prefix of Redis's keys and of NATS's subjects.
     pub namespace: String,
     /// Users, servers, channels, members.
     pub postgres: Postgres,
@@ -68,6 +68,8 @@ pub struct Config {
     pub cql: Cql,
     /// Topics, presence, reservations.
     pub redis: Redis,
+    /// The way of topics' events between nodes, if not by Redis.
+    pub nats: Nats,
     /// Trying things out: [`Limits::enabled`] is false then, whatever else was said.
     pub dev: bool,
     /// Where AdminService listens; `chirm serve` has a default of its own. In cleartext on

@@ -21,9 +21,16 @@ pub enum Error {
     Metrics(String),
 }
 
+/// The client of NATS tells at `info` each thing that happens to its connection, which is told once
+/// more in our words.
+const NATS: &str = "async_nats";
+
 /// Sends log lines to standard error as `log` says. Standard output is for what scripts read.
 pub fn init_logs(log: &Log) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(&log.level)?;
+    let mut filter = EnvFilter::try_new(&log.level)?;
+    if !log.level.contains(NATS) {
+        filter = filter.add_directive(format!("{NATS}=warn").parse()?);
+    }
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -101,6 +108,18 @@ const COUNTERS: &[(&str, &str)] = &[
     (
         "chirm_redis_disconnects_total",
         "Connections to Redis that were lost.",
+    ),
+    (
+        "chirm_nats_disconnects_total",
+        "Connections to NATS that were lost.",
+    ),
+    (
+        "chirm_nats_unsent_total",
+        "Events that could not be told by NATS; other nodes find them in Redis.",
+    ),
+    (
+        "chirm_events_held_total",
+        "Events that overtook another one by NATS, and waited for it.",
     ),
     (
         "chirm_relay_lost_total",

@@ -95,6 +95,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("chirm_client", &["cli/"]),
     ("chirm_bench", &["cli/"]),
     ("sqlx", &["store/"]),
+    ("async_nats", &["bus/redis/nats/", "bus/redis/tests/"]),
     ("tonic", &["rpc/", "cli/", "lib.rs"]),
 ];
 

@@ -1,4 +1,5 @@
-//! Settings of the servers that keep a cluster's state: Postgres, CQL and Redis.
+//! Settings of the servers that keep a cluster's state: Postgres, CQL and Redis; and of NATS, which
+//! keeps none.
 
 use super::check::ensure;
 use super::{Config, Error, Secret, lists};
@@ -48,6 +49,22 @@ pub struct Redis {
     pub cluster: bool,
 }
 
+/// What carries events between nodes in place of Redis's Pub/Sub.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nats {
+    /// Where it is, as `nats://host:port` or `tls://host:port`; of a cluster some of its servers.
+    /// None: events go by Redis. In the environment separated by commas.
+    #[serde(deserialize_with = "lists::secrets")]
+    pub urls: Vec<Secret>,
+    /// As whom; empty: as the addresses say, or nobody.
+    pub user: String,
+    /// The user's password.
+    pub password: Option<Secret>,
+    /// What is shown in place of user and password.
+    pub token: Option<Secret>,
+}
+
 impl Config {
     /// Whether the state is kept by other servers, rather than in [`Config::data`].
     pub fn has_stack(&self) -> bool {
@@ -70,6 +87,7 @@ impl Config {
                 });
             }
         }
+        self.check_nats()?;
         let least = [
             (self.postgres.connections, "postgres.connections"),
             (self.cql.replication_factor, "cql.replication_factor"),
@@ -88,6 +106,37 @@ impl Config {
                 "{name:?}; up to {NAMESPACE_CHARS_MAX} of a to z, 0 to 9 and _ are allowed, a \
                  letter first"
             )
+        })
+    }
+
+    /// NATS stands beside the three; as whom is said in one way.
+    fn check_nats(&self) -> Result<(), Error> {
+        let nats = &self.nats;
+        ensure(
+            nats.urls.is_empty() || self.has_stack(),
+            "nats.urls",
+            || {
+                "is set, but postgres.url, cql.nodes and redis.urls aren't: NATS carries the events \
+             between a cluster's nodes alone"
+                .to_owned()
+            },
+        )?;
+        let named = [
+            ("nats.user", !nats.user.is_empty()),
+            ("nats.password", nats.password.is_some()),
+            ("nats.token", nats.token.is_some()),
+        ];
+        for (key, is_named) in named {
+            ensure(!is_named || !nats.urls.is_empty(), key, || {
+                "is set, but nats.urls isn't".to_owned()
+            })?;
+        }
+        let [(_, user), (_, password), (_, token)] = named;
+        ensure(user || !password, "nats.password", || {
+            "is set, but nats.user isn't".to_owned()
+        })?;
+        ensure(!user || !token, "nats.token", || {
+            "is set, and so is nats.user: only one of them says who this is".to_owned()
         })
     }
 }

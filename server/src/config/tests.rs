@@ -195,6 +195,38 @@ fn a_wrong_value_is_named() {
 }
 
 #[test]
+fn nats_stands_beside_a_cluster_and_is_told_who_asks_in_one_way() {
+    let cluster = "postgres.url = \"p\"\ncql.nodes = [\"c\"]\nredis.urls = [\"r\"]\n";
+    let urls = "nats.urls = [\"nats://n\"]\n";
+    for (toml, key) in [
+        (urls.to_owned(), "nats.urls: is set, but postgres.url"),
+        (
+            format!("{cluster}nats.user = \"u\""),
+            "nats.user: is set, but nats.urls",
+        ),
+        (
+            format!("{cluster}nats.token = \"t\""),
+            "nats.token: is set, but nats.urls",
+        ),
+        (
+            format!("{cluster}{urls}nats.password = \"p\""),
+            "nats.password: is set, but nats.user",
+        ),
+        (
+            format!("{cluster}{urls}nats.user = \"u\"\nnats.token = \"t\""),
+            "nats.token: is set, and so is nats.user",
+        ),
+    ] {
+        let message = refusal(&toml, &[], &[]);
+        assert!(message.contains(key), "{toml}: {message}");
+    }
+    load(cluster, &[], &[]).unwrap();
+    let from = [("CHIRM__NATS__URLS", "nats://a, tls://b")];
+    let config = load(&format!("{cluster}nats.user = \"u\""), &from, &[]).unwrap();
+    assert_eq!(config.nats.urls.len(), 2);
+}
+
+#[test]
 fn operators_keys_cross_no_network_in_cleartext() {
     let listen = |at: &str| format!("admin_listen = \"{at}\"\n");
     let tls = "[tls]\ncert = \"/c\"\nkey = \"/k\"\n";

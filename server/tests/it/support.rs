@@ -128,8 +128,8 @@ pub(crate) fn on_servers() -> bool {
 }
 
 /// What makes a node keep its state in real servers, in place of a data folder: nothing, unless the
-/// tests were asked to run on them (`CHIRM_TEST_ON`: `redis` or `redis-cluster`). Each folder has a
-/// namespace of its own.
+/// tests were asked to run on them (`CHIRM_TEST_ON`: `redis`, `redis-cluster`, or `nats` for one
+/// Redis and NATS). Each folder has a namespace of its own.
 pub(crate) fn stack_of(data: &Path) -> Vec<(&'static str, String)> {
     let Ok(on) = std::env::var("CHIRM_TEST_ON") else {
         return Vec::new();
@@ -139,13 +139,13 @@ pub(crate) fn stack_of(data: &Path) -> Vec<(&'static str, String)> {
         std::env::var(&name).unwrap_or_else(|_| panic!("{name} isn't set: make stack-up"))
     };
     let redis = match on.as_str() {
-        "redis" => address("REDIS"),
+        "redis" | "nats" => address("REDIS"),
         "redis-cluster" => address("REDIS_CLUSTER"),
-        other => panic!("CHIRM_TEST_ON={other}: it is redis or redis-cluster"),
+        other => panic!("CHIRM_TEST_ON={other}: it is redis, redis-cluster or nats"),
     };
     let mut hasher = std::hash::DefaultHasher::new();
     std::hash::Hash::hash(&std::path::absolute(data).expect("a path"), &mut hasher);
-    vec![
+    let mut settings = vec![
         (
             "namespace",
             format!("it_{:016x}", std::hash::Hasher::finish(&hasher)),
@@ -155,7 +155,11 @@ pub(crate) fn stack_of(data: &Path) -> Vec<(&'static str, String)> {
         ("cql.keyspace", "chirm_it".to_owned()),
         ("redis.urls", redis),
         ("redis.cluster", (on == "redis-cluster").to_string()),
-    ]
+    ];
+    if on == "nats" {
+        settings.push(("nats.urls", address("NATS")));
+    }
+    settings
 }
 
 impl TestNode {

@@ -64,14 +64,7 @@ async fn let_go(shared: &Shared, group: u8) {
     if gone.is_empty() {
         return;
     }
-    let Some(live) = shared.servers.of(group).ok().and_then(|s| s.events.live()) else {
-        return;
-    };
-    for (topic, line) in gone {
-        if line == live.number && shared.events.unsubscribe(&live, topic).await.is_err() {
-            return;
-        }
-    }
+    shared.stop_listening(group, gone).await;
 }
 
 async fn check(

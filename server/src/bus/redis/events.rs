@@ -5,7 +5,6 @@ use super::connection::{Places, Servers};
 use super::hub::Hub;
 use super::keys::Keys;
 use super::supervisor::{Line, Live, Role};
-use super::wire::{self, Heard};
 use crate::model::TopicKey;
 use futures::StreamExt as _;
 use redis::{PushInfo, PushKind, RedisResult, Value};
@@ -23,6 +22,8 @@ const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(2);
 pub(super) struct Events {
     pub(super) hub: Arc<Hub>,
     pub(super) keys: Keys,
+    /// Whether topics are heard of here, and not by another way.
+    pub(super) hears_topics: bool,
     pub(super) places: OnceLock<Arc<Places>>,
     /// Held while a group's subscriptions change, so that none ends another's.
     pub(super) changing: Vec<Mutex<()>>,
@@ -56,13 +57,7 @@ impl Events {
         let Some(topic) = channel.and_then(|channel| self.keys.topic(channel)) else {
             return;
         };
-        match wire::parse(topic, said) {
-            Some(Heard::Event(event)) => self.hub.accept(&event),
-            Some(Heard::Transient(transient)) => self.hub.announce(&transient),
-            Some(Heard::Dirty) => self.hub.lose(topic),
-            // Of a newer node perhaps: whoever reads the ring learns as much as there is.
-            None => self.hub.lose(topic),
-        }
+        self.hub.heard_of(topic, said);
     }
 
     async fn subscribe_again(&self, line: &Line, live: &Live, topic: TopicKey) {
@@ -104,7 +99,7 @@ impl Role for Events {
     }
 
     async fn up(&self, line: &Line, live: Live) {
-        let Some(places) = self.places.get() else {
+        let Some(places) = self.places.get().filter(|_| self.hears_topics) else {
             return;
         };
         let groups = Servers::<Self>::groups_of(places, line);
@@ -117,6 +112,8 @@ impl Role for Events {
     }
 
     fn down(&self, number: u64) {
-        self.hub.cut(number);
+        if self.hears_topics {
+            self.hub.cut(number);
+        }
     }
 }

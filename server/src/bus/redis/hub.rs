@@ -1,7 +1,9 @@
 //! What this node knows of the topics that somebody here subscribed to: who, how far it has heard,
 //! and its own rings.
 
+use super::held::Held;
 use super::keys::{GROUPS, group_of};
+use super::wire::{self, Heard};
 use crate::bus::local::feed::LocalSubscriber;
 use crate::bus::local::ring::{Ring, RingLimits};
 use crate::bus::{Delivery, Publication, Transient};
@@ -12,6 +14,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::sleep;
 
 /// Channels of which it is remembered which epoch was heard of.
 const HEARD_MAX: usize = 200_000;
@@ -30,6 +33,8 @@ struct State {
     /// The furthest that somebody here was told of.
     told: Option<Position>,
     ring: Ring,
+    /// What came ahead of the next event.
+    held: Held,
     /// With the position that each was told when it subscribed.
     subscribers: Vec<(Arc<LocalSubscriber>, Position)>,
     /// The connection on which it is subscribed to; 0 for none.
@@ -44,11 +49,23 @@ impl State {
         self.pins > 0 || !self.subscribers.is_empty()
     }
 
+    /// What is held goes, too: whoever reads the ring finds it there.
     fn forget(&mut self, total: &AtomicUsize) {
-        total.fetch_sub(self.ring.bytes, Ordering::Relaxed);
+        total.fetch_sub(self.bytes(), Ordering::Relaxed);
         self.ring.clear();
+        self.held.take();
         self.position = None;
         self.base = None;
+    }
+
+    fn bytes(&self) -> usize {
+        self.ring.bytes + self.held.bytes
+    }
+
+    /// Whether events before this one have not come.
+    fn is_ahead(&self, position: Position) -> bool {
+        let behind = |at: Position| at.epoch == position.epoch && position.seq > at.next().seq;
+        self.at().is_some_and(behind)
     }
 
     /// As far as events came, or would have come.
@@ -62,10 +79,14 @@ impl State {
         }
     }
 
-    /// Redis is so far: later events come, or are missing.
+    /// Redis is so far: later events come, or are missing. Of several who asked at once the one
+    /// that was answered first counts, whichever answer is looked at first.
     fn learn(&mut self, position: Position) {
         self.told(position);
-        self.base.get_or_insert(position);
+        let is_later = |base: Position| base.epoch == position.epoch && base.seq > position.seq;
+        if self.base.is_none_or(is_later) {
+            self.base = Some(position);
+        }
     }
 }
 
@@ -83,16 +104,19 @@ pub(super) struct Hub {
     limits: RingLimits,
     clock: Arc<dyn Clock>,
     heard: Cache<Id, i64>,
+    /// Whether events may overtake each other: one that is ahead is then held back for a moment.
+    reorders: bool,
 }
 
 impl Hub {
-    pub(super) fn new(limits: RingLimits, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(limits: RingLimits, clock: Arc<dyn Clock>, reorders: bool) -> Self {
         Self {
             shards: (0..GROUPS).map(|_| Mutex::default()).collect(),
             bytes: AtomicUsize::new(0),
             limits,
             clock,
             heard: Cache::new(HEARD_MAX),
+            reorders,
         }
     }
 
@@ -130,6 +154,7 @@ impl Hub {
             last: None,
             told: None,
             ring: Ring::default(),
+            held: Held::default(),
             subscribers: Vec::new(),
             line: 0,
             pins: 0,
@@ -205,8 +230,19 @@ impl Hub {
         }
     }
 
+    /// What was said of a topic came.
+    pub(super) fn heard_of(self: &Arc<Self>, topic: TopicKey, said: &[u8]) {
+        match wire::parse(topic, said) {
+            Some(Heard::Event(event)) => self.accept(&event),
+            Some(Heard::Transient(transient)) => self.announce(&transient),
+            Some(Heard::Dirty) => self.lose(topic),
+            // Of a newer node perhaps: whoever reads the ring learns as much as there is.
+            None => self.lose(topic),
+        }
+    }
+
     /// An event came.
-    pub(super) fn accept(&self, event: &Arc<Publication>) {
+    fn accept(self: &Arc<Self>, event: &Arc<Publication>) {
         let topic = event.topic;
         self.hear(topic.id, event.position.epoch);
         let mut shard = self.of(topic);
@@ -214,23 +250,86 @@ impl Hub {
             return;
         };
         if state.last.is_some_and(|last| reaches(last, event.position)) {
-            return; // It came before, on another connection.
+            return; // It came before, on another connection or twice.
         }
-        let before = state.ring.bytes;
+        let before = state.bytes();
+        if self.reorders && state.is_ahead(event.position) {
+            let has_room = state.held.keep(event.clone(), self.clock.elapsed())
+                && self.bytes.load(Ordering::Relaxed) <= BYTES_MAX;
+            if has_room {
+                metrics::counter!("chirm_events_held_total").increment(1);
+                self.watch(topic, state);
+            } else {
+                let all = state.held.take();
+                self.pass(state, all);
+            }
+        } else {
+            // Of another epoch: what is held is not waited for any more.
+            let mut all = Vec::new();
+            if state
+                .at()
+                .is_some_and(|at| at.epoch != event.position.epoch)
+            {
+                all = state.held.take();
+            }
+            all.push(event.clone());
+            self.pass(state, all);
+        }
+        self.count(before, state.bytes());
+    }
+
+    /// Hands on events, and those held that follow.
+    fn pass(&self, state: &mut State, events: Vec<Arc<Publication>>) {
+        for event in events {
+            self.hand_on(state, &event);
+        }
+        while let Some(event) = state.position.and_then(|at| state.held.after(at)) {
+            self.hand_on(state, &event);
+        }
+    }
+
+    fn hand_on(&self, state: &mut State, event: &Arc<Publication>) {
         let total = self.bytes.load(Ordering::Relaxed);
         if state.position.map(Position::next) != Some(event.position) || total > BYTES_MAX {
             state.ring.clear();
         }
-        state.position = Some(event.position);
-        state
-            .ring
-            .push(event.clone(), &self.limits, self.clock.elapsed());
-        self.count(before, state.ring.bytes);
+        (state.position, state.last) = (Some(event.position), Some(event.position));
+        let now = self.clock.elapsed();
+        state.ring.push(event.clone(), &self.limits, now);
         for (feed, from) in &state.subscribers {
             if !reaches(*from, event.position) {
-                feed.deliver(topic, Delivery::Event(event.clone()));
+                feed.deliver(event.topic, Delivery::Event(event.clone()));
             }
         }
+    }
+
+    /// Sees to it that what is held goes when its wait is over.
+    fn watch(self: &Arc<Self>, topic: TopicKey, state: &mut State) {
+        let Some(until) = state.held.until().filter(|_| !state.held.is_watched) else {
+            return;
+        };
+        state.held.is_watched = true;
+        let hub = self.clone();
+        tokio::spawn(async move {
+            let mut until = Some(until);
+            while let Some(then) = until {
+                sleep(then.saturating_sub(hub.clock.elapsed())).await;
+                until = hub.give_up_waiting(topic);
+            }
+        });
+    }
+
+    /// Hands on what waited for too long. Answers when to look again.
+    pub(super) fn give_up_waiting(&self, topic: TopicKey) -> Option<Duration> {
+        let mut shard = self.of(topic);
+        let state = shard.get_mut(&topic)?;
+        let before = state.bytes();
+        let due = state.held.due(self.clock.elapsed());
+        self.pass(state, due);
+        self.count(before, state.bytes());
+        let until = state.held.until();
+        state.held.is_watched = until.is_some();
+        until
     }
 
     fn count(&self, before: usize, after: usize) {

@@ -3,7 +3,8 @@
 //! it isn't. ADR 17 says what a send does when that happens.
 //!
 //! Channels, servers and users are spread over 256 groups; all that one script touches is of one
-//! group, so that a cluster can hold them. The same connections serve a single server and a
+//! group, so that a cluster can hold them. What happens to topics is told by Redis's own Pub/Sub, or
+//! by NATS where that is named (`fanout`). The same connections serve a single server and a
 //! cluster: one for commands and one for events to each server, watched over by a supervisor of
 //! ours.
 
@@ -11,10 +12,13 @@ mod check;
 mod cluster;
 mod connection;
 mod events;
+mod fanout;
 mod found;
+mod held;
 mod hub;
 mod ids;
 mod keys;
+mod nats;
 mod relay;
 mod reservations;
 mod scripts;
@@ -27,6 +31,7 @@ mod wire;
 mod tests;
 
 pub use ids::Worker;
+pub use nats::NatsSettings;
 pub use relay::RedisRelay;
 pub use reservations::RedisReservations;
 pub use sessions::RedisSessions;
@@ -40,8 +45,10 @@ use crate::model::Id;
 use crate::store::Relay;
 use connection::{Servers, Time};
 use events::Events;
+use fanout::Fanout;
 use hub::Hub;
 use keys::{GROUPS, Keys};
+use nats::Nats;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, ProtocolVersion};
 use scripts::Scripts;
@@ -88,10 +95,11 @@ impl Default for RedisSettings {
     }
 }
 
-/// Why Redis can't be used. Names it, and what to do.
+/// Why Redis, or NATS, can't be used. Names it, and what to do.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("Redis at {address}: {problem}")]
+#[error("{part} at {address}: {problem}")]
 pub struct OpenError {
+    part: &'static str,
     address: String,
     problem: String,
 }
@@ -99,8 +107,16 @@ pub struct OpenError {
 impl OpenError {
     fn new(address: &str, problem: &str) -> Self {
         Self {
+            part: "Redis",
             address: address.into(),
             problem: problem.into(),
+        }
+    }
+
+    fn nats(address: &str, problem: &str) -> Self {
+        Self {
+            part: "NATS",
+            ..Self::new(address, problem)
         }
     }
 }
@@ -136,18 +152,28 @@ pub struct Running {
     _tasks: JoinSet<()>,
 }
 
-/// Opens the bus.
+/// Opens the bus. `nats`: by what topics' events reach other nodes, if not by Redis itself.
 ///
 /// # Errors
 ///
 /// When Redis can't be reached, is older than 7.0, may throw away keys when it is full, or is a
-/// cluster where none was named or the other way round. Within some 5 s.
-pub async fn open(settings: &RedisSettings, node: Node) -> Result<Opened, OpenError> {
-    open_at(settings, node, None).await
+/// cluster where none was named or the other way round; when NATS can't be reached or doesn't let
+/// its user publish and subscribe. Within some 10 s.
+pub async fn open(
+    settings: &RedisSettings,
+    nats: Option<&NatsSettings>,
+    node: Node,
+) -> Result<Opened, OpenError> {
+    open_at(settings, nats, node, None).await
 }
 
 /// As [`open`]. `time`: what the scripts are told, instead of the server's own time.
-async fn open_at(settings: &RedisSettings, node: Node, time: Time) -> Result<Opened, OpenError> {
+async fn open_at(
+    settings: &RedisSettings,
+    nats: Option<&NatsSettings>,
+    node: Node,
+    time: Time,
+) -> Result<Opened, OpenError> {
     let (client, mut connection) = reach(settings).await?;
     let address = client.get_connection_info().addr().to_string();
     let Node {
@@ -158,11 +184,12 @@ async fn open_at(settings: &RedisSettings, node: Node, time: Time) -> Result<Ope
         worker,
         is_new,
     } = node;
-    let hub = Arc::new(Hub::new(ring, clock.clone()));
+    let hub = Arc::new(Hub::new(ring, clock.clone(), nats.is_some()));
     let keys = Keys::new(&settings.prefix);
     let events = Arc::new(Events {
         hub: hub.clone(),
         keys: keys.clone(),
+        hears_topics: nats.is_none(),
         places: OnceLock::new(),
         changing: (0..GROUPS).map(|_| Mutex::new(())).collect(),
     });
@@ -171,18 +198,20 @@ async fn open_at(settings: &RedisSettings, node: Node, time: Time) -> Result<Ope
     let begun = servers.begin(&mut connection).await;
     begun.map_err(|problem| OpenError::new(&address, &problem))?;
     servers.settled(OPEN_WITHIN).await?;
+    let mut tasks = JoinSet::new();
+    let fanout = fanout(nats, &hub, &events, &mut tasks).await?;
     let shared = Arc::new(Shared {
         servers: servers.clone(),
         events,
         hub,
         keys,
-        scripts: Scripts::new(),
+        scripts: Scripts::new(nats.is_none()),
+        fanout,
     });
     if is_new {
         let founded = found::found(&shared).await;
         founded.map_err(|error| OpenError::new(&address, &error.to_string()))?;
     }
-    let mut tasks = JoinSet::new();
     if settings.cluster {
         tasks.spawn(servers.follow());
     }
@@ -203,6 +232,21 @@ async fn open_at(settings: &RedisSettings, node: Node, time: Time) -> Result<Ope
         relay: Arc::new(relay),
         running: Running { _tasks: tasks },
     })
+}
+
+/// By what topics' events reach other nodes.
+async fn fanout(
+    nats: Option<&NatsSettings>,
+    hub: &Arc<Hub>,
+    events: &Arc<Events>,
+    tasks: &mut JoinSet<()>,
+) -> Result<Fanout, OpenError> {
+    let Some(settings) = nats else {
+        return Ok(Fanout::Redis);
+    };
+    let nats = Nats::open(settings, hub.clone()).await?;
+    tasks.spawn(nats.clone().keep(events.clone()));
+    Ok(Fanout::Nats(nats))
 }
 
 /// Connects to the first that answers, and looks at it.

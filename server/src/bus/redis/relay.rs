@@ -151,7 +151,14 @@ async fn say(shared: &Shared, draft: Draft, at: Position, is_lost: bool) -> Resu
         .extend(of.map(|number| number.to_string().into_bytes()));
     call.args.extend(wire::event_args(&draft));
     call.args.push(flag(is_lost));
-    shared.servers.call::<String>(draft.topic.id, call).await?;
+    let said: String = shared.servers.call(draft.topic.id, call).await?;
+    if said == "told" {
+        if is_lost {
+            shared.tell_dirty(draft.topic).await;
+        } else {
+            shared.tell(&draft, at).await;
+        }
+    }
     Ok(())
 }
 

@@ -341,6 +341,10 @@ impl Pending for RedisReservations {
         let (word, position) = said(&head)?;
         match word {
             "published" => {
+                self.shared.tell(&draft, position).await;
+                Ok(Settled::Published(position))
+            }
+            "ended" => {
                 self.shared.hub.tell(draft.topic, position);
                 Ok(Settled::Published(position))
             }

@@ -8,9 +8,11 @@ macro_rules! scripts {
         pub(super) struct Scripts { $($(#[doc = $doc])+ pub(super) $name: Script,)* }
 
         impl Scripts {
-            pub(super) fn new() -> Self {
+            /// `tells`: whether they tell of what they do by Pub/Sub; else whoever calls them does.
+            pub(super) fn new(tells: bool) -> Self {
+                let tells = format!("local tells = {tells}\n");
                 Self { $($name: Script::new(
-                    concat!($(include_str!(concat!("scripts/", $file))),+)
+                    &(tells.clone() + concat!($(include_str!(concat!("scripts/", $file))),+))
                 ),)* }
             }
         }

@@ -2,6 +2,7 @@
 
 use super::connection::{Call, Servers};
 use super::events::Events;
+use super::fanout::Fanout;
 use super::hub::Hub;
 use super::keys::{Keys, group_of, name, padded};
 use super::scripts::Scripts;
@@ -13,10 +14,8 @@ use crate::bus::{
 use crate::frames;
 use crate::model::{Id, Position, TopicKey, TopicKind};
 use async_trait::async_trait;
-use redis::{RedisError, Script, Value};
+use redis::{Script, Value};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::timeout;
 
 /// What all parts of the bus share.
 pub(super) struct Shared {
@@ -25,6 +24,7 @@ pub(super) struct Shared {
     pub(super) hub: Arc<Hub>,
     pub(super) keys: Keys,
     pub(super) scripts: Scripts,
+    pub(super) fanout: Fanout,
 }
 
 /// How an answer begins: a word, and the topic's position.
@@ -193,7 +193,7 @@ impl Topics for RedisTopics {
         self.0.hub.hear(draft.topic.id, position.epoch);
         match word {
             "published" => {
-                self.0.hub.tell(draft.topic, position);
+                self.0.tell(&draft, position).await;
                 Ok(position)
             }
             "ended" => Ok(position),
@@ -225,6 +225,10 @@ impl Topics for RedisTopics {
         let head = (text()?, text()?, text()?);
         let (word, now) = said(&head)?;
         if word == "gone" {
+            // Whoever asks begins anew, not before this.
+            if now.epoch != 0 {
+                self.0.hub.learn(topic, now);
+            }
             return Ok(Since::Gone);
         }
         let entries = answer.next().unwrap_or(Value::Nil);
@@ -243,11 +247,7 @@ impl Topics for RedisTopics {
 
     async fn announce(&self, transient: Transient) -> Result<(), Error> {
         let topic = TopicKey::channel(transient.channel);
-        let said = wire::transient(&transient);
-        self.0
-            .servers
-            .say(topic.id, &self.0.keys.channel(topic), &said)
-            .await
+        self.0.say(topic, wire::transient(&transient)).await
     }
 
     async fn trim(&self) -> Result<(), Error> {
@@ -284,46 +284,12 @@ impl Drop for Pin<'_> {
     }
 }
 
-/// How long a subscription may take.
-const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(3);
-
-impl Subscription {
-    /// Until the topic is heard of.
-    async fn listen(&self, topic: TopicKey, on: u64) -> Result<(), Error> {
-        let shared = &self.shared;
-        let group = group_of(topic.id);
-        let line = shared.servers.of(group)?.events.clone();
-        let failed = |why: &str| {
-            let address = &line.address;
-            Error::Unavailable(format!("Redis at {address} can't be listened to: {why}"))
-        };
-        let live = line.live().ok_or_else(|| failed("it can't be reached"))?;
-        if on == live.number {
-            return Ok(());
-        }
-        let _changing = shared.events.changing[usize::from(group)].lock().await;
-        if shared.hub.is_on(topic, live.number) {
-            return Ok(());
-        }
-        let subscribed = shared.events.subscribe(&live, topic).await;
-        subscribed.map_err(|error: RedisError| {
-            shared.servers.reread.notify_one();
-            failed(&error.to_string())
-        })?;
-        shared.hub.confirm(topic, live.number);
-        shared.hub.lose(topic);
-        Ok(())
-    }
-}
-
 #[async_trait]
 impl Subscriber for Subscription {
     async fn subscribe(&self, topic: TopicKey) -> Result<Position, Error> {
         let on = self.shared.hub.pin(topic);
         let _pin = Pin(&self.shared.hub, topic);
-        let listening = timeout(SUBSCRIBE_WITHIN, self.listen(topic, on)).await;
-        listening
-            .unwrap_or_else(|_| Err(Error::Unavailable("Redis didn't answer in time".into())))?;
+        self.shared.listen(topic, on).await?;
         let position = self.shared.position(topic).await?;
         self.shared.hub.join(topic, &self.feed, position);
         Ok(position)

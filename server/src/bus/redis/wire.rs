@@ -62,6 +62,16 @@ pub(super) fn event_args(draft: &Draft) -> [Vec<u8>; 3] {
     ]
 }
 
+/// What is said where events may be missing.
+pub(super) const DIRTY: &[u8] = b"D";
+
+/// What is said of an event, as enter.lua says it.
+pub(super) fn event(draft: &Draft, at: Position) -> Vec<u8> {
+    let meta = meta(draft.signal, draft.message_id);
+    let head = format!("E{} {} {meta}\n", at.epoch, at.seq);
+    [head.as_bytes(), &draft.payload].concat()
+}
+
 /// What is said once.
 pub(super) fn transient(transient: &Transient) -> Vec<u8> {
     let kind = match transient.kind {
@@ -123,6 +133,14 @@ mod tests {
             event.frame,
             frames::event_frame(topic, position, b"\x01\n\x02")
         );
+        let draft = Draft {
+            topic,
+            payload: Bytes::from_static(b"\x01\n\x02"),
+            signal: Signal::None,
+            message_id: 7,
+            operation: None,
+        };
+        assert_eq!(super::event(&draft, position), b"E9 4 - 7\n\x01\n\x02");
         let said = Transient {
             channel: 3,
             kind: TransientKind::Custom,
@@ -132,7 +150,7 @@ mod tests {
             panic!("not read")
         };
         assert_eq!((heard.kind, &heard.frame), (said.kind, &said.frame));
-        assert!(matches!(parse(topic, b"D"), Some(Heard::Dirty)));
+        assert!(matches!(parse(topic, DIRTY), Some(Heard::Dirty)));
         for said in [
             "",
             "x",

@@ -1,6 +1,7 @@
 -- How every script of a topic begins. KEYS: 1 the group's epoch, 2 the topic, 3 its ring, 4 the topics
 -- published to lately, 5 its Pub/Sub channel. ARGV: 1 the time in ms (empty: the server's), 2 a random
 -- epoch, should one be needed, 3 to 5 what a ring keeps: events, bytes, ms; 6 the topic's name.
+-- `tells`, set before: whether subscribers are told here; else whoever called tells them.
 -- Ids are strings of 19 digits: numbers lose digits above 2^53.
 local DAY_MS = 86400000
 -- What was in flight when an epoch began is over after this.
@@ -44,7 +45,7 @@ end
 -- Told to subscribers and to whoever compares positions: events may be missing.
 local function dirty()
   redis.call('ZADD', KEYS[4], digits(now), ARGV[6])
-  redis.call('SPUBLISH', KEYS[5], 'D')
+  if tells then redis.call('SPUBLISH', KEYS[5], 'D') end
 end
 
 -- The topic; nil for one that isn't there and `numbered` by the store.
@@ -100,7 +101,9 @@ local function append(topic, meta, payload, size)
   keep(topic)
   redis.call('PEXPIRE', KEYS[3], tonumber(ARGV[5]) + 60000)
   redis.call('ZADD', KEYS[4], digits(now), ARGV[6])
-  redis.call('SPUBLISH', KEYS[5], 'E' .. topic.epoch .. ' ' .. seq .. ' ' .. meta .. '\n' .. payload)
+  if tells then
+    redis.call('SPUBLISH', KEYS[5], 'E' .. topic.epoch .. ' ' .. seq .. ' ' .. meta .. '\n' .. payload)
+  end
 end
 
 -- The message that has a nonce in this epoch, and the hash of its content.

@@ -4,7 +4,6 @@
 local topic = load(false)
 local kind, operation, id = ARGV[10], ARGV[11], ARGV[13]
 local tells_deleted = ARGV[15] == '1'
-local position = { 'published', topic.epoch, digits(topic.seq) }
 if tells_deleted then
   redis.call('SET', KEYS[8], '1', 'EX', MARK_S)
 end
@@ -12,7 +11,7 @@ if ARGV[12] ~= topic.epoch then
   return { 'forgotten', topic.epoch, digits(topic.seq) }
 end
 if redis.call('HEXISTS', KEYS[7], operation) == 0 then
-  return position
+  return { 'ended', topic.epoch, digits(topic.seq) }
 end
 if kind == 'c' and KEYS[9] and not tells_deleted then
   local has = holder(KEYS[9], topic.epoch)

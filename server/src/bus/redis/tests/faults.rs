@@ -235,7 +235,7 @@ async fn refused(settings: &RedisSettings) -> String {
         clock: Arc::new(SystemClock::default()),
         worker: Arc::new(|| Some(1)),
     };
-    let opened = timeout(DEADLINE, open(settings, node))
+    let opened = timeout(DEADLINE, open(settings, None, node))
         .await
         .expect("it hangs");
     let error: OpenError = opened.err().expect("it opened");

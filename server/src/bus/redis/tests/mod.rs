@@ -1,10 +1,12 @@
 //! The contract suite, on real servers, and what is this bus's alone.
 
 mod faults;
+mod held;
+mod nats;
 mod scheme;
 mod server;
 
-use super::{Node, OpenError, RedisSettings, Running, open, open_at};
+use super::{NatsSettings, Node, OpenError, RedisSettings, Running, open, open_at};
 use crate::bus::local::RingLimits;
 use crate::bus::suite::{GRACE, Kept, Opened, Place};
 use crate::clock::{Clock as _, ManualClock, SystemClock};
@@ -47,17 +49,19 @@ impl Relay for Going {
 
 async fn place(
     settings: &RedisSettings,
+    nats: Option<&NatsSettings>,
     kept: Kept,
     highest: Id,
     clock: Arc<ManualClock>,
 ) -> Opened {
-    place_of(settings, kept, (highest, false), clock).await
+    place_of(settings, nats, kept, (highest, false), clock).await
 }
 
 /// A bus whose scripts are told the test's time, of a deployment with this highest id that may be
 /// new.
 async fn place_of(
     settings: &RedisSettings,
+    nats: Option<&NatsSettings>,
     kept: Kept,
     (highest, is_new): (Id, bool),
     clock: Arc<ManualClock>,
@@ -83,11 +87,15 @@ async fn place_of(
         let since = clock.elapsed().saturating_sub(passed);
         start + i64::try_from(since.as_millis()).unwrap()
     };
-    going(open_at(settings, node, Some(Arc::new(time))).await)
+    going(open_at(settings, nats, node, Some(Arc::new(time))).await)
 }
 
 /// A bus as a node has it, of this worker.
 async fn node(settings: &RedisSettings, worker: u16) -> Opened {
+    node_with(settings, None, worker).await
+}
+
+async fn node_with(settings: &RedisSettings, nats: Option<&NatsSettings>, worker: u16) -> Opened {
     let node = Node {
         ring: RingLimits::default(),
         highest: 0,
@@ -96,7 +104,7 @@ async fn node(settings: &RedisSettings, worker: u16) -> Opened {
         clock: Arc::new(SystemClock::default()),
         worker: Arc::new(move || Some(worker)),
     };
-    going(open(settings, node).await)
+    going(open(settings, nats, node).await)
 }
 
 fn going(opened: Result<super::Opened, OpenError>) -> Opened {
@@ -114,7 +122,8 @@ struct Single;
 
 impl Place for Single {
     async fn open(kept: Kept, highest: Id, clock: Arc<ManualClock>) -> Opened {
-        place(&settings("CHIRM_TEST_REDIS"), kept, highest, clock).await
+        let redis = settings("CHIRM_TEST_REDIS");
+        place(&redis, None, kept, highest, clock).await
     }
 }
 
@@ -122,7 +131,23 @@ struct Cluster;
 
 impl Place for Cluster {
     async fn open(kept: Kept, highest: Id, clock: Arc<ManualClock>) -> Opened {
-        place(&settings("CHIRM_TEST_REDIS_CLUSTER"), kept, highest, clock).await
+        let redis = settings("CHIRM_TEST_REDIS_CLUSTER");
+        place(&redis, None, kept, highest, clock).await
+    }
+}
+
+/// One Redis, and NATS for the fan-out.
+struct ByNats;
+
+impl Place for ByNats {
+    async fn open(kept: Kept, highest: Id, clock: Arc<ManualClock>) -> Opened {
+        let redis = settings("CHIRM_TEST_REDIS");
+        let nats = NatsSettings {
+            urls: urls("CHIRM_TEST_NATS"),
+            prefix: redis.prefix.replace(':', "-") + ".",
+            ..NatsSettings::default()
+        };
+        place(&redis, Some(&nats), kept, highest, clock).await
     }
 }
 
@@ -130,6 +155,12 @@ mod suite {
     use super::Single;
     use crate::bus::suite::contract_suite;
     contract_suite! { #[ignore = "needs the real servers: make stack-up"] shared Single }
+}
+
+mod nats_suite {
+    use super::ByNats;
+    use crate::bus::suite::contract_suite;
+    contract_suite! { #[ignore = "needs the real servers: make stack-up"] shared ByNats }
 }
 
 mod cluster_suite {

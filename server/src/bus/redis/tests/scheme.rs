@@ -34,7 +34,7 @@ async fn node_at(settings: &RedisSettings) -> Node {
 
 async fn node_of(settings: &RedisSettings, is_new: bool) -> Node {
     let clock = Arc::new(ManualClock::new(START));
-    let opened = place_of(settings, Kept::default(), (0, is_new), clock.clone()).await;
+    let opened = place_of(settings, None, Kept::default(), (0, is_new), clock.clone()).await;
     Node {
         bus: opened.handle,
         clock,
