@@ -3,7 +3,8 @@
 
 use super::connection::{Places, Servers};
 use super::hub::Hub;
-use super::keys::Keys;
+use super::keys::{Keys, PARTS};
+use super::presences::Listening;
 use super::supervisor::{Line, Live, Role};
 use super::wire::{self, Heard};
 use crate::model::TopicKey;
@@ -22,6 +23,7 @@ const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(2);
 /// What is done with a connection for events.
 pub(super) struct Events {
     pub(super) hub: Arc<Hub>,
+    pub(super) presences: Arc<Listening>,
     pub(super) keys: Keys,
     pub(super) places: OnceLock<Arc<Places>>,
     /// Held while a group's subscriptions change, so that none ends another's.
@@ -30,16 +32,18 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) async fn subscribe(&self, live: &Live, topic: TopicKey) -> RedisResult<()> {
-        self.ask(live, "SSUBSCRIBE", topic).await
+        let channel = self.keys.channel(topic);
+        self.ask(live, "SSUBSCRIBE", &channel).await
     }
 
     pub(super) async fn unsubscribe(&self, live: &Live, topic: TopicKey) -> RedisResult<()> {
-        self.ask(live, "SUNSUBSCRIBE", topic).await
+        let channel = self.keys.channel(topic);
+        self.ask(live, "SUNSUBSCRIBE", &channel).await
     }
 
-    async fn ask(&self, live: &Live, command: &str, topic: TopicKey) -> RedisResult<()> {
+    async fn ask(&self, live: &Live, command: &str, channel: &str) -> RedisResult<()> {
         let mut ask = redis::cmd(command);
-        ask.arg(self.keys.channel(topic));
+        ask.arg(channel);
         let mut connection = live.connection.clone();
         let asked = ask.query_async::<Value>(&mut connection);
         match timeout(SUBSCRIBE_WITHIN, asked).await {
@@ -52,8 +56,13 @@ impl Events {
         let [Value::BulkString(channel), Value::BulkString(said)] = data else {
             return;
         };
-        let channel = std::str::from_utf8(channel).ok();
-        let Some(topic) = channel.and_then(|channel| self.keys.topic(channel)) else {
+        let Ok(channel) = std::str::from_utf8(channel) else {
+            return;
+        };
+        let Some(topic) = self.keys.topic(channel) else {
+            if let Some(part) = self.keys.part(channel) {
+                self.presences.hear(part, said);
+            }
             return;
         };
         match wire::parse(topic, said) {
@@ -62,6 +71,29 @@ impl Events {
             Some(Heard::Dirty) => self.hub.lose(topic),
             // Of a newer node perhaps: whoever reads the ring learns as much as there is.
             None => self.hub.lose(topic),
+        }
+    }
+
+    /// Whether a channel is listened to on this connection.
+    fn is_on(&self, channel: &str, number: u64) -> bool {
+        let topic = self.keys.topic(channel);
+        let part = self.keys.part(channel);
+        topic.is_some_and(|topic| self.hub.is_on(topic, number))
+            || part.is_some_and(|part| self.presences.is_on(part, number))
+    }
+
+    /// Listens to a part of presence. What was missed, its next number shows.
+    async fn listen(&self, line: &Line, live: &Live, part: u8) {
+        if self.presences.is_on(part, live.number) {
+            return;
+        }
+        let channel = &self.keys.of_part(part)[2];
+        match self.ask(live, "SSUBSCRIBE", channel).await {
+            Ok(()) => self.presences.confirm(part, live.number),
+            Err(error) => {
+                tracing::warn!(address = line.address, %error, "presence isn't heard of");
+                line.is_broken();
+            }
         }
     }
 
@@ -87,14 +119,11 @@ impl Role for Events {
             // Not asked for: the slot went to another server. What else is answered is not what
             // was asked for any more.
             PushKind::SUnsubscribe => {
-                let topic = match info.data.first() {
-                    Some(Value::BulkString(channel)) => {
-                        let channel = std::str::from_utf8(channel).ok();
-                        channel.and_then(|channel| self.keys.topic(channel))
-                    }
+                let channel = match info.data.first() {
+                    Some(Value::BulkString(channel)) => std::str::from_utf8(channel).ok(),
                     _ => None,
                 };
-                if topic.is_some_and(|topic| self.hub.is_on(topic, number)) {
+                if channel.is_some_and(|channel| self.is_on(channel, number)) {
                     line.is_broken();
                 }
             }
@@ -108,6 +137,11 @@ impl Role for Events {
             return;
         };
         let groups = Servers::<Self>::groups_of(places, line);
+        let parts = groups.iter().copied();
+        let parts = parts.filter(|group| usize::from(*group) < PARTS);
+        futures::stream::iter(parts)
+            .for_each_concurrent(AT_ONCE, |part| self.listen(line, &live, part))
+            .await;
         let topics = groups
             .into_iter()
             .flat_map(|group| self.hub.off(group, live.number));
@@ -118,5 +152,6 @@ impl Role for Events {
 
     fn down(&self, number: u64) {
         self.hub.cut(number);
+        self.presences.cut(number);
     }
 }

@@ -14,6 +14,7 @@ mod events;
 mod hub;
 mod ids;
 mod keys;
+mod presences;
 mod relay;
 mod reservations;
 mod scripts;
@@ -26,13 +27,14 @@ mod wire;
 mod tests;
 
 pub use ids::Worker;
+pub use presences::RedisPresences;
 pub use relay::RedisRelay;
 pub use reservations::RedisReservations;
 pub use sessions::RedisSessions;
 pub use topics::RedisTopics;
 
 use super::Handle;
-use super::local::{LocalPresences, RingLimits};
+use super::local::RingLimits;
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::model::Id;
@@ -41,6 +43,7 @@ use connection::{Servers, Time};
 use events::Events;
 use hub::Hub;
 use keys::{GROUPS, Keys};
+use presences::Listening;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, ProtocolVersion};
 use scripts::Scripts;
@@ -73,6 +76,8 @@ pub struct RedisSettings {
     pub time_out: Duration,
     /// Commands under way at once; more wait.
     pub in_flight_max: usize,
+    /// How long presence waits for Redis: a little, as stale is better than late.
+    pub presence_within: Duration,
 }
 
 impl Default for RedisSettings {
@@ -83,6 +88,7 @@ impl Default for RedisSettings {
             prefix: "chirm:".into(),
             time_out: Duration::from_millis(1_500),
             in_flight_max: 1_024,
+            presence_within: Duration::from_millis(150),
         }
     }
 }
@@ -156,8 +162,10 @@ async fn open_at(settings: &RedisSettings, node: Node, time: Time) -> Result<Ope
     } = node;
     let hub = Arc::new(Hub::new(ring, clock.clone()));
     let keys = Keys::new(&settings.prefix);
+    let listening = Arc::new(Listening::new(grace, clock.clone()));
     let events = Arc::new(Events {
         hub: hub.clone(),
+        presences: listening.clone(),
         keys: keys.clone(),
         places: OnceLock::new(),
         changing: (0..GROUPS).map(|_| Mutex::new(())).collect(),
@@ -167,6 +175,14 @@ async fn open_at(settings: &RedisSettings, node: Node, time: Time) -> Result<Ope
     let begun = servers.begin(&mut connection).await;
     begun.map_err(|problem| OpenError::new(&address, &problem))?;
     servers.settled(OPEN_WITHIN).await?;
+    let hears_all = async {
+        while !listening.is_whole() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if timeout(OPEN_WITHIN, hears_all).await.is_err() {
+        tracing::warn!("presence isn't heard of from all of Redis yet");
+    }
     let shared = Arc::new(Shared {
         servers: servers.clone(),
         events,
@@ -181,14 +197,18 @@ async fn open_at(settings: &RedisSettings, node: Node, time: Time) -> Result<Ope
     tasks.spawn(check::run(shared.clone()));
     let (relay, carrying) = RedisRelay::new(shared.clone());
     tasks.spawn(carrying);
-    let ids = ids::Ids::new(highest, worker, clock.clone());
+    let ids = ids::Ids::new(highest, worker, clock);
     let reservations = Arc::new(RedisReservations::new(shared.clone(), ids));
     let handle = Handle {
         topics: Arc::new(RedisTopics(shared.clone())),
         reservations: reservations.clone(),
         pending: reservations,
-        sessions: Arc::new(RedisSessions(shared)),
-        presences: Arc::new(LocalPresences::new(grace, clock)),
+        sessions: Arc::new(RedisSessions(shared.clone())),
+        presences: Arc::new(RedisPresences::new(
+            shared,
+            listening,
+            settings.presence_within,
+        )),
     };
     Ok(Opened {
         handle,

@@ -29,6 +29,8 @@ fn settings(variable: &str) -> RedisSettings {
         urls: urls(variable),
         cluster: variable.ends_with("CLUSTER"),
         prefix: format!("test:{}:", uuid::Uuid::new_v4().simple()),
+        // The suite's time stands still while it waits.
+        presence_within: std::time::Duration::from_secs(20),
         ..RedisSettings::default()
     }
 }
