@@ -176,7 +176,8 @@ impl Inner {
 
     /// Says all that is to be said.
     async fn say_all(self: Arc<Self>) -> Result<(), Error> {
-        let parts = futures::stream::iter(0..PARTS as u8);
+        let due = self.listening.lock().parts_due(self.listening.at().now);
+        let parts = futures::stream::iter(due);
         let calls = parts.map(|part| {
             let inner = self.clone();
             async move {

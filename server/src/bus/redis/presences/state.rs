@@ -21,8 +21,11 @@ const AFTER_GRACE: Duration = Duration::from_secs(3);
 /// What others left is looked at only when they have had the time to say that it is theirs: after
 /// an outage, too.
 const REAP_AFTER: Duration = Duration::from_secs(15);
-/// Whose users are to be said again in a new epoch have said them after so long.
-const SAID_AGAIN: Duration = Duration::from_secs(4);
+/// What others told of a part is asked for so often, if there is nothing to say.
+const ASK_EVERY: Duration = Duration::from_secs(3);
+/// In a new epoch all nodes have said their users again after so long: when each has asked, and
+/// the script no longer keeps to itself what they say.
+const SAID_AGAIN: Duration = Duration::from_secs(6);
 /// After an outage of this length others may have done anything.
 const OUTAGE: Duration = Duration::from_secs(30);
 /// Without Redis, who went is remembered for so long.
@@ -68,6 +71,12 @@ struct Part {
     well_since: Option<Duration>,
     answered_at: Option<Duration>,
     heard: Heard,
+}
+
+impl Part {
+    fn has_more(&self, now: Duration) -> bool {
+        !self.queue.is_empty() || self.due.first().is_some_and(|(due, _)| *due <= now)
+    }
 }
 
 /// What is asked beside what is to be said.
@@ -135,11 +144,34 @@ impl State {
         }
     }
 
-    /// What is to be said next of a part.
-    pub(super) fn prepare(&mut self, part: u8, asked: &mut Asked, at: Moment) -> Said {
+    /// The parts of which something is to be said, or asked.
+    pub(super) fn parts_due(&mut self, now: Duration) -> Vec<u8> {
+        self.collect();
+        let is_due = |part: &Part| {
+            let asked = part.answered_at.map(|at| now.saturating_sub(at));
+            asked.is_none_or(|passed| passed >= ASK_EVERY)
+                || part.well_since.is_none()
+                || part.has_more(now)
+                || part.lost
+                || !(part.touched.is_empty() && part.flying_touched.is_empty())
+                || !(part.sets.is_empty() && part.reap.is_empty() && part.flying.is_empty())
+        };
+        let parts = (0..).zip(&self.parts);
+        parts
+            .filter(|(_, part)| is_due(part))
+            .map(|(number, _)| number)
+            .collect()
+    }
+
+    fn collect(&mut self) {
         for id in self.here.take_dirty() {
             self.part(part_of(id)).queue.insert(id);
         }
+    }
+
+    /// What is to be said next of a part.
+    pub(super) fn prepare(&mut self, part: u8, asked: &mut Asked, at: Moment) -> Said {
+        self.collect();
         let node = self.node.clone();
         let State { here, parts, .. } = self;
         let part = &mut parts[usize::from(part)];
@@ -201,11 +233,9 @@ impl State {
 
     /// Whether there is more to say of a part.
     pub(super) fn has_more(&mut self, part: u8, now: Duration) -> bool {
-        for id in self.here.take_dirty() {
-            self.part(part_of(id)).queue.insert(id);
-        }
+        self.collect();
         let part = self.part(part);
-        if !part.queue.is_empty() || part.due.first().is_some_and(|(due, _)| *due <= now) {
+        if part.has_more(now) {
             return true;
         }
         if let Some(epoch) = part.renewing.take() {

@@ -1,6 +1,7 @@
 //! The contract suite, on real servers, and what is this bus's alone.
 
 mod faults;
+mod presences;
 mod scheme;
 mod server;
 
