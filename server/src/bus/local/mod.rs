@@ -2,7 +2,9 @@
 //! every channel then has a new epoch. Servers' and users' topics are numbered by the store and
 //! only carried.
 
+pub(in crate::bus) mod batches;
 pub(in crate::bus) mod feed;
+pub(in crate::bus) mod here;
 mod presences;
 mod reservations;
 pub(in crate::bus) mod ring;

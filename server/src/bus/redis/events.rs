@@ -3,7 +3,8 @@
 
 use super::connection::{Places, Servers};
 use super::hub::Hub;
-use super::keys::Keys;
+use super::keys::{Keys, PARTS};
+use super::presences::Listening;
 use super::supervisor::{Line, Live, Role};
 use crate::model::TopicKey;
 use futures::StreamExt as _;
@@ -21,6 +22,7 @@ const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(2);
 /// What is done with a connection for events.
 pub(super) struct Events {
     pub(super) hub: Arc<Hub>,
+    pub(super) presences: Arc<Listening>,
     pub(super) keys: Keys,
     /// Whether topics are heard of here, and not by another way.
     pub(super) hears_topics: bool,
@@ -31,16 +33,18 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) async fn subscribe(&self, live: &Live, topic: TopicKey) -> RedisResult<()> {
-        self.ask(live, "SSUBSCRIBE", topic).await
+        let channel = self.keys.channel(topic);
+        self.ask(live, "SSUBSCRIBE", &channel).await
     }
 
     pub(super) async fn unsubscribe(&self, live: &Live, topic: TopicKey) -> RedisResult<()> {
-        self.ask(live, "SUNSUBSCRIBE", topic).await
+        let channel = self.keys.channel(topic);
+        self.ask(live, "SUNSUBSCRIBE", &channel).await
     }
 
-    async fn ask(&self, live: &Live, command: &str, topic: TopicKey) -> RedisResult<()> {
+    async fn ask(&self, live: &Live, command: &str, channel: &str) -> RedisResult<()> {
         let mut ask = redis::cmd(command);
-        ask.arg(self.keys.channel(topic));
+        ask.arg(channel);
         let mut connection = live.connection.clone();
         let asked = ask.query_async::<Value>(&mut connection);
         match timeout(SUBSCRIBE_WITHIN, asked).await {
@@ -53,11 +57,39 @@ impl Events {
         let [Value::BulkString(channel), Value::BulkString(said)] = data else {
             return;
         };
-        let channel = std::str::from_utf8(channel).ok();
-        let Some(topic) = channel.and_then(|channel| self.keys.topic(channel)) else {
+        let Ok(channel) = std::str::from_utf8(channel) else {
+            return;
+        };
+        let Some(topic) = self.keys.topic(channel) else {
+            if let Some(part) = self.keys.part(channel) {
+                self.presences.hear(part, said);
+            }
             return;
         };
         self.hub.heard_of(topic, said);
+    }
+
+    /// Whether a channel is listened to on this connection.
+    fn is_on(&self, channel: &str, number: u64) -> bool {
+        let topic = self.keys.topic(channel);
+        let part = self.keys.part(channel);
+        topic.is_some_and(|topic| self.hub.is_on(topic, number))
+            || part.is_some_and(|part| self.presences.is_on(part, number))
+    }
+
+    /// Listens to a part of presence. What was missed, its next number shows.
+    async fn listen(&self, line: &Line, live: &Live, part: u8) {
+        if self.presences.is_on(part, live.number) {
+            return;
+        }
+        let channel = &self.keys.of_part(part)[2];
+        match self.ask(live, "SSUBSCRIBE", channel).await {
+            Ok(()) => self.presences.confirm(part, live.number),
+            Err(error) => {
+                tracing::warn!(address = line.address, %error, "presence isn't heard of");
+                line.is_broken();
+            }
+        }
     }
 
     async fn subscribe_again(&self, line: &Line, live: &Live, topic: TopicKey) {
@@ -82,14 +114,11 @@ impl Role for Events {
             // Not asked for: the slot went to another server. What else is answered is not what
             // was asked for any more.
             PushKind::SUnsubscribe => {
-                let topic = match info.data.first() {
-                    Some(Value::BulkString(channel)) => {
-                        let channel = std::str::from_utf8(channel).ok();
-                        channel.and_then(|channel| self.keys.topic(channel))
-                    }
+                let channel = match info.data.first() {
+                    Some(Value::BulkString(channel)) => std::str::from_utf8(channel).ok(),
                     _ => None,
                 };
-                if topic.is_some_and(|topic| self.hub.is_on(topic, number)) {
+                if channel.is_some_and(|channel| self.is_on(channel, number)) {
                     line.is_broken();
                 }
             }
@@ -99,10 +128,18 @@ impl Role for Events {
     }
 
     async fn up(&self, line: &Line, live: Live) {
-        let Some(places) = self.places.get().filter(|_| self.hears_topics) else {
+        let Some(places) = self.places.get() else {
             return;
         };
         let groups = Servers::<Self>::groups_of(places, line);
+        let parts = groups.iter().copied();
+        let parts = parts.filter(|group| usize::from(*group) < PARTS);
+        futures::stream::iter(parts)
+            .for_each_concurrent(AT_ONCE, |part| self.listen(line, &live, part))
+            .await;
+        if !self.hears_topics {
+            return;
+        }
         let topics = groups
             .into_iter()
             .flat_map(|group| self.hub.off(group, live.number));
@@ -115,5 +152,6 @@ impl Role for Events {
         if self.hears_topics {
             self.hub.cut(number);
         }
+        self.presences.cut(number);
     }
 }

@@ -13,6 +13,14 @@ pub(super) fn group_of(id: Id) -> u8 {
     (mixed >> 56) as u8
 }
 
+/// Parts that presence is spread over: the first of the groups, by the same names.
+pub(super) const PARTS: usize = 32;
+
+/// The part of presence that has a user, or what else is told there.
+pub(super) fn part_of(id: Id) -> u8 {
+    group_of(id) % PARTS as u8
+}
+
 /// Ids as Redis has them: strings that sort as the numbers do.
 pub(super) fn padded(id: Id) -> String {
     format!("{:019}", id.max(0))
@@ -108,6 +116,28 @@ impl Keys {
         )
     }
 
+    /// What every call of a part of presence begins with: its state, who is to be heard of by when,
+    /// its Pub/Sub channel.
+    pub(super) fn of_part(&self, part: u8) -> Vec<String> {
+        vec![
+            self.key("presences", part, ""),
+            self.key("presences-due", part, ""),
+            self.key("here", part, ""),
+        ]
+    }
+
+    /// The part of a Pub/Sub channel.
+    pub(super) fn part(&self, channel: &str) -> Option<u8> {
+        let rest = channel.strip_prefix(self.prefix.as_str())?;
+        let part = rest.strip_prefix("here:{")?.strip_suffix('}')?;
+        part.parse().ok().filter(|part| usize::from(*part) < PARTS)
+    }
+
+    /// Who a user is on which nodes.
+    pub(super) fn presence(&self, part: u8, user: &str) -> String {
+        self.key("presence", part, user)
+    }
+
     pub(super) fn session(&self, id: Id) -> String {
         self.key("session", group_of(id), &id.to_string())
     }
@@ -144,6 +174,17 @@ mod tests {
         }
         assert_eq!(keys.topic("chirm:t:{1}:x7"), None);
         assert_eq!(keys.topic("other:t:{1}:c7"), None);
+    }
+
+    #[test]
+    fn a_part_is_found_by_its_channel() {
+        let keys = Keys::new("chirm:");
+        for part in 0..PARTS as u8 {
+            assert_eq!(keys.part(&keys.of_part(part)[2]), Some(part));
+        }
+        for channel in ["chirm:here:{32}", "chirm:t:{1}:c7", "other:here:{1}"] {
+            assert_eq!(keys.part(channel), None, "{channel}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod hub;
 mod ids;
 mod keys;
 mod nats;
+mod presences;
 mod relay;
 mod reservations;
 mod scripts;
@@ -32,13 +33,14 @@ mod tests;
 
 pub use ids::Worker;
 pub use nats::NatsSettings;
+pub use presences::RedisPresences;
 pub use relay::RedisRelay;
 pub use reservations::RedisReservations;
 pub use sessions::RedisSessions;
 pub use topics::RedisTopics;
 
 use super::Handle;
-use super::local::{LocalPresences, RingLimits};
+use super::local::RingLimits;
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::model::Id;
@@ -49,6 +51,7 @@ use fanout::Fanout;
 use hub::Hub;
 use keys::{GROUPS, Keys};
 use nats::Nats;
+use presences::Listening;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, ProtocolVersion};
 use scripts::Scripts;
@@ -81,6 +84,8 @@ pub struct RedisSettings {
     pub time_out: Duration,
     /// Commands under way at once; more wait.
     pub in_flight_max: usize,
+    /// How long presence waits for Redis: a little, as stale is better than late.
+    pub presence_within: Duration,
 }
 
 impl Default for RedisSettings {
@@ -91,6 +96,7 @@ impl Default for RedisSettings {
             prefix: "chirm:".into(),
             time_out: Duration::from_millis(1_500),
             in_flight_max: 1_024,
+            presence_within: Duration::from_millis(150),
         }
     }
 }
@@ -186,8 +192,10 @@ async fn open_at(
     } = node;
     let hub = Arc::new(Hub::new(ring, clock.clone(), nats.is_some()));
     let keys = Keys::new(&settings.prefix);
+    let listening = Arc::new(Listening::new(grace, clock.clone()));
     let events = Arc::new(Events {
         hub: hub.clone(),
+        presences: listening.clone(),
         keys: keys.clone(),
         hears_topics: nats.is_none(),
         places: OnceLock::new(),
@@ -200,6 +208,14 @@ async fn open_at(
     servers.settled(OPEN_WITHIN).await?;
     let mut tasks = JoinSet::new();
     let fanout = fanout(nats, &hub, &events, &mut tasks).await?;
+    let hears_all = async {
+        while !listening.is_whole() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if timeout(OPEN_WITHIN, hears_all).await.is_err() {
+        tracing::warn!("presence isn't heard of from all of Redis yet");
+    }
     let shared = Arc::new(Shared {
         servers: servers.clone(),
         events,
@@ -218,14 +234,18 @@ async fn open_at(
     tasks.spawn(check::run(shared.clone()));
     let (relay, carrying) = RedisRelay::new(shared.clone());
     tasks.spawn(carrying);
-    let ids = ids::Ids::new(highest, worker, clock.clone());
+    let ids = ids::Ids::new(highest, worker, clock);
     let reservations = Arc::new(RedisReservations::new(shared.clone(), ids));
     let handle = Handle {
         topics: Arc::new(RedisTopics(shared.clone())),
         reservations: reservations.clone(),
         pending: reservations,
-        sessions: Arc::new(RedisSessions(shared)),
-        presences: Arc::new(LocalPresences::new(grace, clock)),
+        sessions: Arc::new(RedisSessions(shared.clone())),
+        presences: Arc::new(RedisPresences::new(
+            shared,
+            listening,
+            settings.presence_within,
+        )),
     };
     Ok(Opened {
         handle,

@@ -46,4 +46,6 @@ scripts! {
     put_session: "put_session.lua";
     /// A session that ended.
     end_session: "end_session.lua";
+    /// Who is here.
+    presence: "presence.lua";
 }

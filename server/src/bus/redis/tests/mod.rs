@@ -3,6 +3,7 @@
 mod faults;
 mod held;
 mod nats;
+mod presences;
 mod scheme;
 mod server;
 
@@ -31,6 +32,8 @@ fn settings(variable: &str) -> RedisSettings {
         urls: urls(variable),
         cluster: variable.ends_with("CLUSTER"),
         prefix: format!("test:{}:", uuid::Uuid::new_v4().simple()),
+        // The suite's time stands still while it waits.
+        presence_within: std::time::Duration::from_secs(20),
         ..RedisSettings::default()
     }
 }
