@@ -122,6 +122,10 @@ pub async fn run_announced(
     reporting.abort();
     delivering.await.context("the webhooks' task failed")?;
     node.domain.flush_own_sends().await;
+    // Other nodes hear that the last sessions ended.
+    if let Err(error) = node.backends.bus.presences.tick().await {
+        tracing::warn!(%error, "users of this node may be shown for some 40 s");
+    }
     node.store.close().await;
     Ok(())
 }
@@ -152,7 +156,7 @@ pub struct Node {
     pub store: store::Handle,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    _backends: Backends,
+    backends: Backends,
 }
 
 impl Node {
@@ -184,7 +188,7 @@ impl Node {
             gateway,
             store,
             clock,
-            _backends: backends,
+            backends,
         })
     }
 
