@@ -122,6 +122,10 @@ pub async fn run_announced(
     reporting.abort();
     delivering.await.context("the webhooks' task failed")?;
     node.domain.flush_own_sends().await;
+    // Other nodes hear that the last sessions ended.
+    if let Err(error) = node.backends.bus.presences.tick().await {
+        tracing::warn!(%error, "users of this node may be shown for some 40 s");
+    }
     node.store.close().await;
     Ok(())
 }

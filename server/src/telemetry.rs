@@ -134,6 +134,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Presences that changed, after coalescing.",
     ),
     (
+        "chirm_presence_reaped_total",
+        "Users of nodes that said nothing of them any more, as far as this node looked after them.",
+    ),
+    (
         "chirm_presence_frames_total",
         "Frames of presences to sessions.",
     ),
@@ -164,7 +168,7 @@ fn describe() {
     }
     ::metrics::describe_gauge!("chirm_sessions", "Gateway streams that are signed in.");
     ::metrics::describe_gauge!("chirm_hub_topics", "Topics that some session here follows.");
-    let present = "Users with a live session, or in its grace.";
+    let present = "Users with a live session on this node, or in its grace.";
     ::metrics::describe_gauge!("chirm_users_present", present);
     let lists = "Servers whose members are kept for sessions here.";
     ::metrics::describe_gauge!("chirm_member_lists", lists);

@@ -89,7 +89,9 @@ impl<R: Role> Servers<R> {
         } else {
             let server = Arc::new(self.server(self.template.clone()));
             *self.places.write().unwrap_or_else(PoisonError::into_inner) =
-                vec![Some(server); GROUPS];
+                vec![Some(server.clone()); GROUPS];
+            // It may have been connected before it had a place.
+            server.events.renew.notify_one();
         }
         Ok(())
     }

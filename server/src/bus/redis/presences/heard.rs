@@ -26,7 +26,7 @@ pub(super) struct Heard {
 
 impl Heard {
     /// A call was answered: the part is so far. `with`: the last message comes with it. Whether
-    /// the part's memory is another.
+    /// the part's memory is another, or something was told before the first answer.
     pub(super) fn is_at(&mut self, epoch: &str, seq: i64, with: bool, now: Duration) -> bool {
         if epoch == self.before {
             return false;
@@ -40,7 +40,7 @@ impl Heard {
         if !with {
             self.look(now);
         }
-        other && !first
+        other && (!first || self.last > 0)
     }
 
     fn begin(&mut self, epoch: &str, last: i64) {
@@ -131,7 +131,10 @@ mod tests {
     fn each_is_heard_once_and_in_order() {
         let mut heard = Heard::default();
         assert!(take(&mut heard, "a", 4).is_empty(), "nothing is known yet");
-        assert!(!heard.is_at("a", 3, false, ZERO), "the first is no other");
+        assert!(
+            heard.is_at("a", 3, false, ZERO),
+            "others told something before"
+        );
         let next: Vec<i64> = heard.next().iter().map(|m| m.s).collect();
         assert_eq!(next, [4]);
         assert!(take(&mut heard, "a", 4).is_empty(), "twice");
@@ -143,7 +146,7 @@ mod tests {
     #[test]
     fn what_stays_away_is_lost() {
         let mut heard = Heard::default();
-        heard.is_at("a", 0, false, ZERO);
+        assert!(!heard.is_at("a", 0, false, ZERO), "nothing was told before");
         assert!(take(&mut heard, "a", 2).is_empty());
         assert!(!heard.is_lost(UNDER_WAY / 2).1, "it may be under way");
         let (after, lost) = heard.is_lost(UNDER_WAY);
