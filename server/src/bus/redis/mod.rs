@@ -208,14 +208,7 @@ async fn open_at(
     servers.settled(OPEN_WITHIN).await?;
     let mut tasks = JoinSet::new();
     let fanout = fanout(nats, &hub, &events, &mut tasks).await?;
-    let hears_all = async {
-        while !listening.is_whole() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    if timeout(OPEN_WITHIN, hears_all).await.is_err() {
-        tracing::warn!("presence isn't heard of from all of Redis yet");
-    }
+    hear_all(&listening).await;
     let shared = Arc::new(Shared {
         servers: servers.clone(),
         events,
@@ -252,6 +245,18 @@ async fn open_at(
         relay: Arc::new(relay),
         running: Running { _tasks: tasks },
     })
+}
+
+/// Waits until presence is heard of; it needn't be.
+async fn hear_all(listening: &Listening) {
+    let hears_all = async {
+        while !listening.is_whole() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if timeout(OPEN_WITHIN, hears_all).await.is_err() {
+        tracing::warn!("presence isn't heard of from all of Redis yet");
+    }
 }
 
 /// By what topics' events reach other nodes.

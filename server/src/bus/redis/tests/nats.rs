@@ -453,6 +453,7 @@ async fn refused(nats: &NatsSettings) -> String {
     let node = Node {
         ring: crate::bus::local::RingLimits::default(),
         highest: 0,
+        is_new: false,
         grace: GRACE,
         clock: Arc::new(SystemClock::default()),
         worker: Arc::new(|| Some(1)),

@@ -33,7 +33,7 @@ struct Node {
 
 impl Node {
     async fn new(settings: &RedisSettings, clock: &Arc<ManualClock>) -> Node {
-        let opened = place(settings, Kept::default(), 0, clock.clone()).await;
+        let opened = place(settings, None, Kept::default(), 0, clock.clone()).await;
         let presences = opened.handle.presences;
         Node {
             batches: presences.batches(),
