@@ -1,5 +1,5 @@
-//! What a node hears of a part: messages in the order of their numbers, each once, whether they come
-//! back as the answer to a call or on the channel. A number that is missing for long was lost.
+//! What a node hears of a part: messages in the order of their numbers, each once, whether they
+//! come back as the answer to a call or on the channel. What is missing for long was lost.
 
 use super::wire::Message;
 use std::collections::BTreeMap;
