@@ -116,9 +116,9 @@ impl Config {
             nats.urls.is_empty() || self.has_stack(),
             "nats.urls",
             || {
-                "is set, but postgres.url, cql.nodes and redis.urls aren't: NATS carries the events \
+                "is set, but postgres.url, cql.nodes and redis.urls aren't: NATS carries events \
              between a cluster's nodes alone"
-                .to_owned()
+                    .to_owned()
             },
         )?;
         let named = [

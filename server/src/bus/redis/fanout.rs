@@ -1,6 +1,6 @@
-//! How what happens to topics reaches the nodes that somebody subscribed on: by Redis's own Pub/Sub,
-//! where the scripts themselves tell it, or by NATS, where whoever called a script does. Numbers and
-//! rings are Redis's in both cases, and so is the check that finds what never came.
+//! How what happens to topics reaches the nodes that somebody subscribed on: by Redis's own
+//! Pub/Sub, where the scripts themselves tell it, or by NATS, where whoever called a script does.
+//! Numbers and rings are Redis's in both cases, and so is the check that finds what never came.
 
 use super::events::Events;
 use super::keys::group_of;

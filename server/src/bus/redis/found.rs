@@ -1,6 +1,6 @@
-//! The first epochs of a new deployment. A group that Redis doesn't know may have been forgotten, and
-//! then its channels wait out what may be in flight: ids keep a distance, and a second gap comes. In
-//! a deployment that is new nothing is, which Redis can't know.
+//! The first epochs of a new deployment. A group that Redis doesn't know may have been forgotten,
+//! and then its channels wait out what may be in flight: ids keep a distance, and a second gap
+//! comes. In a deployment that is new nothing is, which Redis can't know.
 
 use super::connection::Call;
 use super::keys::GROUPS;

@@ -1,4 +1,4 @@
-//! Events that came ahead of one before them: it may only have taken another way, and is waited for.
+//! Events that came ahead of one before them: it may only have taken another way, and is awaited.
 
 use crate::bus::Publication;
 use crate::model::Position;

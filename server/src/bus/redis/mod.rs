@@ -3,8 +3,8 @@
 //! it isn't. ADR 17 says what a send does when that happens.
 //!
 //! Channels, servers and users are spread over 256 groups; all that one script touches is of one
-//! group, so that a cluster can hold them. What happens to topics is told by Redis's own Pub/Sub, or
-//! by NATS where that is named (`fanout`). The same connections serve a single server and a
+//! group, so that a cluster can hold them. What happens to topics is told by Redis's own Pub/Sub,
+//! or by NATS where that is named (`fanout`). The same connections serve a single server and a
 //! cluster: one for commands and one for events to each server, watched over by a supervisor of
 //! ours.
 

@@ -1,5 +1,5 @@
-//! What overtakes another event waits for it, but not for long. The time is the test's: nothing moves
-//! by itself but in the tests that wait for it.
+//! What overtakes another event waits for it, but not for long. The time is the test's: nothing
+//! moves by itself but in the tests that wait for it.
 
 use crate::bus::local::RingLimits;
 use crate::bus::local::feed::LocalSubscriber;

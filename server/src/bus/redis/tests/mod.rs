@@ -3,6 +3,7 @@
 mod faults;
 mod held;
 mod nats;
+mod nats_server;
 mod presences;
 mod scheme;
 mod server;
