@@ -152,7 +152,8 @@ fn port(node: &Node, config: &Config) -> anyhow::Result<rpc::port::Port> {
     let grpc = rpc::Grpc::new(Routes::new(WithTrailers(service)), max);
     let http = rpc::http::router(
         grpc.clone(),
-        node.store.clone(),
+        // Nobody asks it whether it is ready.
+        Vec::new(),
         node.gateway.clone(),
         telemetry::metrics()?,
         node.clock.clone(),
