@@ -21,31 +21,31 @@ macro_rules! scripts {
 
 scripts! {
     /// A topic's position.
-    position: "enter.lua" "position.lua";
+    position: "now.lua" "group.lua" "enter.lua" "position.lua";
     /// Its events after one.
-    since: "enter.lua" "since.lua";
+    since: "now.lua" "group.lua" "enter.lua" "since.lua";
     /// A new event.
-    publish: "enter.lua" "publish.lua";
+    publish: "now.lua" "group.lua" "enter.lua" "publish.lua";
     /// An event that the store numbered.
-    relay: "enter.lua" "relay.lua";
+    relay: "now.lua" "group.lua" "enter.lua" "relay.lua";
     /// The first epoch of a group.
-    found: "found.lua";
+    found: "now.lua" "group.lua" "found.lua";
     /// What changed in a group.
-    check: "check.lua";
+    check: "now.lua" "group.lua" "check.lua";
     /// A new message's id.
-    reserve: "enter.lua" "reserve.lua";
+    reserve: "now.lua" "group.lua" "enter.lua" "reserve.lua";
     /// A change's revision.
-    revise: "enter.lua" "revise.lua";
+    revise: "now.lua" "group.lua" "enter.lua" "revise.lua";
     /// The end of what wasn't written.
     end: "end.lua";
     /// What should have ended.
-    overdue: "overdue.lua";
+    overdue: "now.lua" "overdue.lua";
     /// How that ended.
-    settle: "enter.lua" "settle.lua";
+    settle: "now.lua" "group.lua" "enter.lua" "settle.lua";
     /// A session that is good.
     put_session: "put_session.lua";
     /// A session that ended.
     end_session: "end_session.lua";
     /// Who is here.
-    presence: "presence.lua";
+    presence: "now.lua" "group.lua" "presence.lua";
 }

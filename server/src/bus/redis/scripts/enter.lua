@@ -1,6 +1,5 @@
--- How every script of a topic begins. KEYS: 1 the group's epoch, 2 the topic, 3 its ring, 4 the topics
--- published to lately, 5 its Pub/Sub channel. ARGV: 1 the time in ms (empty: the server's), 2 a random
--- epoch, should one be needed, 3 to 5 what a ring keeps: events, bytes, ms; 6 the topic's name.
+-- How every script of a topic begins, after group.lua. KEYS: 2 the topic, 3 its ring, 4 the topics published
+-- to lately, 5 its Pub/Sub channel. ARGV: 3 to 5 what a ring keeps: events, bytes, ms; 6 the topic's name.
 -- `tells`, set before: whether subscribers are told here; else whoever called tells them.
 -- Ids are strings of 19 digits: numbers lose digits above 2^53.
 local DAY_MS = 86400000
@@ -12,28 +11,6 @@ local MARK_S = 600
 local OVERDUE_MS = 7000
 -- Nobody goes on with an operation this old: whoever began it was frozen.
 local OLD_MS = 10000
-
-local function digits(number)
-  return string.format('%.0f', number)
-end
-
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
--- The group's epoch, and since when. Memory that was, or may have been, lost shows as a new one: the
--- hash is missing, or the server was restarted or is another.
-local function group()
-  local is = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
-  local was = redis.call('HMGET', KEYS[1], 'replid', 'epoch', 'since')
-  if was[1] == is and was[2] and was[3] then
-    return was[2], tonumber(was[3])
-  end
-  redis.call('HSET', KEYS[1], 'replid', is, 'epoch', ARGV[2], 'since', digits(now))
-  return ARGV[2], now
-end
 
 local function keep(topic)
   redis.call('HSET', KEYS[2], 'group', topic.group, 'epoch', topic.epoch, 'seq', digits(topic.seq),

@@ -1,5 +1,6 @@
 -- One exchange of a node with a part of presence: it says what became of its sessions, and hears what it
--- asked. All changes of a part are numbered here, and told on one channel.
+-- asked. All changes of a part are numbered here, and told on one channel. After group.lua, which has the
+-- part's epoch; what is known of another is gone.
 -- KEYS: 1 the part's state, 2 which node is to say that which user is still here, by when; 3 the channel,
 -- 4 and on the hashes of the users, in the order of `users`.
 -- ARGV: 1 the time in ms (empty: the server's), 2 a random epoch, 3 what is said and asked, as JSON.
@@ -14,24 +15,12 @@ local DAY_MS = 86400000
 local DUE_MAX = '64'
 local INVISIBLE = 1
 
-local function digits(number) return string.format('%.0f', number) end
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
 local said = cjson.decode(ARGV[3])
 local hash = {}
 for i, user in ipairs(said.users) do hash[user] = KEYS[3 + i] end
 
--- Memory that was, or may have been, lost shows as another epoch.
-local is = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
-local was = redis.call('HMGET', KEYS[1], 'replid', 'epoch', 'since', 'seq')
-local epoch, since, seq = was[2], tonumber(was[3] or ''), tonumber(was[4] or '')
-if was[1] ~= is or not epoch or not since or not seq then
-  epoch, since, seq = ARGV[2], now, 0
-  redis.call('HSET', KEYS[1], 'replid', is, 'epoch', epoch, 'since', digits(now), 'seq', '0')
-end
+local epoch, since = group()
+local seq = tonumber(redis.call('HGET', KEYS[1], 'seq') or '0')
 redis.call('PEXPIRE', KEYS[1], DAY_MS)
 -- What is only written again in a new epoch isn't told: all who listen read it when that is over.
 local quiet = said.known ~= '' and said.known ~= epoch and now - since < QUIET_MS
