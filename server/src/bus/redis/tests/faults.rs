@@ -1,15 +1,14 @@
 //! What becomes of links, servers and memories that fail.
 
 use super::server::{DEADLINE, Link, Own, Way, settings_at};
-use super::{node, secret, settings};
-use crate::bus::redis::{Node, OpenError, RedisSettings, open};
-use crate::bus::suite::{GRACE, Opened, draft};
-use crate::bus::{Delivery, Error, Feed, Since, Subscriber, Topics};
-use crate::clock::SystemClock;
+use super::watch::Watch;
+use super::{node, refusal, secret, settings};
+use crate::bus::redis::RedisSettings;
+use crate::bus::suite::draft;
+use crate::bus::{Error, Since};
 use crate::model::{Position, Signal, TopicKey};
 use crate::store::OutboxEvent;
 use bytes::Bytes;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -18,27 +17,10 @@ const TOPIC: TopicKey = TopicKey {
     id: 1,
 };
 
-struct Watch {
-    bus: Opened,
-    feed: Feed,
-    _subscriber: Arc<dyn Subscriber>,
-}
-
 impl Watch {
     /// A node that is subscribed to a topic.
     async fn new(settings: &RedisSettings, topic: TopicKey) -> Watch {
-        let bus = node(settings, 1).await;
-        let (subscriber, feed) = bus.handle.topics.subscriber();
-        subscriber.subscribe(topic).await.unwrap();
-        Watch {
-            bus,
-            feed,
-            _subscriber: subscriber,
-        }
-    }
-
-    fn topics(&self) -> &dyn Topics {
-        &*self.bus.handle.topics
+        Watch::on(node(settings, 1).await, topic).await
     }
 
     /// Publishes as soon as that can be done.
@@ -55,22 +37,6 @@ impl Watch {
         timeout(DEADLINE, publishing)
             .await
             .expect("nothing can be published")
-    }
-
-    /// Waits until something comes that is as it should be.
-    async fn hears(&mut self, what: impl Fn(&Delivery) -> bool) {
-        let hearing = async { while !what(&self.feed.recv().await.expect("the feed ended")) {} };
-        timeout(DEADLINE, hearing).await.expect("not heard");
-    }
-
-    async fn hears_dirty(&mut self) {
-        self.hears(|heard| matches!(heard, Delivery::Dirty(_)))
-            .await;
-    }
-
-    async fn hears_event(&mut self, position: Position) {
-        self.hears(|heard| matches!(heard, Delivery::Event(e) if e.position == position))
-            .await;
     }
 
     /// The number of events after a position, as soon as that can be told; None: gone.
@@ -227,25 +193,7 @@ async fn relayed_events_that_were_lost_are_told() {
 }
 
 async fn refused(settings: &RedisSettings) -> String {
-    let node = Node {
-        ring: crate::bus::local::RingLimits::default(),
-        highest: 0,
-        is_new: false,
-        grace: GRACE,
-        clock: Arc::new(SystemClock::default()),
-        worker: Arc::new(|| Some(1)),
-    };
-    let opened = timeout(DEADLINE, open(settings, None, node))
-        .await
-        .expect("it hangs");
-    let error: OpenError = opened.err().expect("it opened");
-    let (text, debug) = (error.to_string(), format!("{settings:?} {error:?}"));
-    assert!(
-        !text.contains("hunter2") && !debug.contains("hunter2"),
-        "{text} {debug}"
-    );
-    assert!(text.starts_with("Redis at "), "{text}");
-    text
+    refusal("Redis", settings, None).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ mod nats_server;
 mod presences;
 mod scheme;
 mod server;
+mod watch;
 
 use super::{NatsSettings, Node, OpenError, RedisSettings, Running, open, open_at};
 use crate::bus::local::RingLimits;
@@ -15,7 +16,9 @@ use crate::clock::{Clock as _, ManualClock, SystemClock};
 use crate::config::Secret;
 use crate::model::Id;
 use crate::store::{OutboxEvent, Relay};
+use server::DEADLINE;
 use std::sync::Arc;
+use tokio::time::timeout;
 
 /// The addresses that a variable of `make stack-up` names.
 fn urls(variable: &str) -> Vec<Secret> {
@@ -100,15 +103,34 @@ async fn node(settings: &RedisSettings, worker: u16) -> Opened {
 }
 
 async fn node_with(settings: &RedisSettings, nats: Option<&NatsSettings>, worker: u16) -> Opened {
-    let node = Node {
+    going(open(settings, nats, worker_node(worker)).await)
+}
+
+fn worker_node(worker: u16) -> Node {
+    Node {
         ring: RingLimits::default(),
         highest: 0,
         is_new: false,
         grace: GRACE,
         clock: Arc::new(SystemClock::default()),
         worker: Arc::new(move || Some(worker)),
-    };
-    going(open(settings, nats, node).await)
+    }
+}
+
+/// Why a bus isn't opened: in words that begin with the part, and without a secret.
+async fn refusal(part: &str, settings: &RedisSettings, nats: Option<&NatsSettings>) -> String {
+    let opened = timeout(DEADLINE, open(settings, nats, worker_node(1))).await;
+    let error = opened.expect("it hangs").err().expect("it opened");
+    let (text, debug) = (
+        error.to_string(),
+        format!("{settings:?} {nats:?} {error:?}"),
+    );
+    assert!(
+        !text.contains("hunter2") && !debug.contains("hunter2"),
+        "{text} {debug}"
+    );
+    assert!(text.starts_with(&format!("{part} at ")), "{text}");
+    text
 }
 
 fn going(opened: Result<super::Opened, OpenError>) -> Opened {

@@ -2,18 +2,16 @@
 
 use super::nats_server::{Own, nats_at};
 use super::server::{DEADLINE, Link, Way};
-use super::{NatsSettings, node_with, secret, settings, urls};
-use crate::bus::redis::keys::{Keys, group_of};
+use super::watch::Watch;
+use super::{NatsSettings, node_with, refusal, secret, settings, urls, worker_node};
 use crate::bus::redis::wire;
 use crate::bus::redis::{Node, RedisSettings, open};
-use crate::bus::suite::{GRACE, Opened, draft};
-use crate::bus::{Delivery, Feed, Since, Subscriber, Transient, TransientKind};
-use crate::clock::SystemClock;
+use crate::bus::suite::draft;
+use crate::bus::{Delivery, Since, Transient, TransientKind};
 use crate::model::{Position, Signal, TopicKey};
 use crate::store::OutboxEvent;
 use bytes::Bytes;
 use std::io::{Read as _, Write as _};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -22,45 +20,26 @@ const TOPIC: TopicKey = TopicKey {
     id: 1,
 };
 
-/// Redis with keys that nobody else has, and what it does for some seconds after it may have lost
-/// its memory is over in the group of the topic.
+/// Redis with keys that nobody else has, of a deployment that is new: it has lost no memory.
 async fn redis() -> RedisSettings {
     let settings = settings("CHIRM_TEST_REDIS");
-    let node = node_with(&settings, None, 9).await;
-    let other = TopicKey::server(TOPIC.id);
-    node.handle.topics.position(other).await.unwrap();
-    let client = redis::Client::open(settings.urls[0].expose()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let mut set = redis::cmd("HSET");
-    set.arg(Keys::new(&settings.prefix).epoch(group_of(TOPIC.id)));
-    let set = set.arg("since").arg("0");
-    let set: i64 = set.query_async(&mut connection).await.unwrap();
-    assert_eq!(set, 0, "it was there");
+    let node = Node {
+        is_new: true,
+        ..worker_node(9)
+    };
+    open(&settings, None, node).await.unwrap();
     settings
 }
 
-/// A node that is subscribed to a topic.
-struct Watch {
-    bus: Opened,
-    feed: Feed,
-    _subscriber: Arc<dyn Subscriber>,
-}
-
 impl Watch {
-    async fn new(redis: &RedisSettings, nats: &NatsSettings, topic: TopicKey) -> Watch {
-        let bus = node_with(redis, Some(nats), 1).await;
-        let (subscriber, feed) = bus.handle.topics.subscriber();
-        subscriber.subscribe(topic).await.unwrap();
-        Watch {
-            bus,
-            feed,
-            _subscriber: subscriber,
-        }
+    /// A node that is subscribed to a topic by NATS.
+    async fn by(redis: &RedisSettings, nats: &NatsSettings, topic: TopicKey) -> Watch {
+        Watch::on(node_with(redis, Some(nats), 1).await, topic).await
     }
 
     /// What is published is acknowledged whatever NATS does.
-    async fn publish(&self) -> Position {
-        self.bus.handle.topics.publish(draft(TOPIC)).await.unwrap()
+    async fn publish_at_once(&self) -> Position {
+        self.topics().publish(draft(TOPIC)).await.unwrap()
     }
 
     /// Waits for an event as a gateway does: it comes, or after word that some may be missing it is
@@ -81,7 +60,7 @@ impl Watch {
     }
 
     async fn read_again(&self, from: Position) -> Position {
-        let Since::Events(events) = self.bus.handle.topics.since(TOPIC, from).await.unwrap() else {
+        let Since::Events(events) = self.topics().since(TOPIC, from).await.unwrap() else {
             panic!("the ring has it all");
         };
         let mut at = from;
@@ -92,31 +71,12 @@ impl Watch {
         at
     }
 
-    /// Waits until an event comes by itself, by NATS.
-    async fn hears(&mut self, position: Position) {
-        let hearing = async {
-            loop {
-                match self.feed.recv().await.expect("the feed ended") {
-                    Delivery::Event(event) if event.position == position => return,
-                    _ => {}
-                }
-            }
-        };
-        timeout(DEADLINE, hearing).await.expect("not heard");
-    }
-
-    async fn hears_dirty(&mut self) {
-        let hearing =
-            async { while !matches!(self.feed.recv().await, Some(Delivery::Dirty(_))) {} };
-        timeout(DEADLINE, hearing).await.expect("not told");
-    }
-
     /// Publishes until something comes by NATS again.
     async fn is_heard_again(&mut self) {
         let hearing = async {
             loop {
-                let at = self.publish().await;
-                let next = timeout(Duration::from_secs(1), self.hears(at)).await;
+                let at = self.publish_at_once().await;
+                let next = timeout(Duration::from_secs(1), self.hears_event(at)).await;
                 if next.is_ok() {
                     return;
                 }
@@ -128,8 +88,8 @@ impl Watch {
 
 async fn two(redis: &RedisSettings, nats: &NatsSettings, other: &NatsSettings) -> (Watch, Watch) {
     (
-        Watch::new(redis, nats, TOPIC).await,
-        Watch::new(redis, other, TOPIC).await,
+        Watch::by(redis, nats, TOPIC).await,
+        Watch::by(redis, other, TOPIC).await,
     )
 }
 
@@ -139,20 +99,20 @@ async fn a_restart_loses_nothing() {
     let mut own = Own::start(&[]).await;
     let (redis, nats) = (redis().await, nats_at(own.port));
     let (mut watch, other) = two(&redis, &nats, &nats).await;
-    let first = other.publish().await;
-    watch.hears(first).await;
+    let first = other.publish_at_once().await;
+    watch.hears_event(first).await;
     own.stop();
     // While there is none the check finds them; the node stays, and so do new subscriptions.
-    let missed = other.publish().await;
+    let missed = other.publish_at_once().await;
     watch.reaches(first, missed).await;
-    assert!(watch.bus.handle.topics.check().await.is_ok());
-    let mut late = watch.bus.handle.topics.subscriber();
+    assert!(watch.topics().check().await.is_ok());
+    let mut late = watch.topics().subscriber();
     let at = late.0.subscribe(TopicKey::channel(2)).await.unwrap();
     own.start_again().await;
     watch.is_heard_again().await;
     let hearing = async {
         loop {
-            let told = other.bus.handle.topics.publish(draft(TopicKey::channel(2)));
+            let told = other.topics().publish(draft(TopicKey::channel(2)));
             let told = told.await.unwrap();
             assert!(told.seq > at.seq);
             let next = timeout(Duration::from_secs(1), async {
@@ -177,12 +137,12 @@ async fn a_frozen_server_is_noticed() {
     let own = Own::start(&[]).await;
     let (redis, nats) = (redis().await, nats_at(own.port));
     let (mut watch, other) = two(&redis, &nats, &nats).await;
-    let first = other.publish().await;
-    watch.hears(first).await;
+    let first = other.publish_at_once().await;
+    watch.hears_event(first).await;
     own.signal("STOP");
     let mut missed = first;
     for _ in 0..8 {
-        missed = other.publish().await;
+        missed = other.publish_at_once().await;
         sleep(Duration::from_millis(500)).await;
     }
     watch.reaches(first, missed).await;
@@ -197,10 +157,10 @@ async fn a_cut_link_is_told_and_mended() {
     let link = Link::to(own.port).await;
     let redis = redis().await;
     let (mut watch, other) = two(&redis, &nats_at(link.port), &nats_at(own.port)).await;
-    let first = other.publish().await;
-    watch.hears(first).await;
+    let first = other.publish_at_once().await;
+    watch.hears_event(first).await;
     link.set(Way::Cut);
-    let missed = other.publish().await;
+    let missed = other.publish_at_once().await;
     link.set(Way::Open);
     watch.hears_dirty().await;
     assert_eq!(watch.read_again(first).await, missed);
@@ -215,18 +175,18 @@ async fn the_last_event_lost_is_found() {
     let link = Link::to(own.port).await;
     let redis = redis().await;
     let (mut watch, other) = two(&redis, &nats_at(own.port), &nats_at(link.port)).await;
-    let first = other.publish().await;
-    watch.hears(first).await;
+    let first = other.publish_at_once().await;
+    watch.hears_event(first).await;
     link.set(Way::Cut);
     // The second time the loss follows on another one.
     let mut at = first;
     for _ in 0..2 {
-        let lost = other.publish().await;
+        let lost = other.publish_at_once().await;
         watch.reaches(at, lost).await;
         at = lost;
     }
-    let after = watch.publish().await;
-    watch.hears(after).await;
+    let after = watch.publish_at_once().await;
+    watch.hears_event(after).await;
 }
 
 /// As other nodes would: the second of two events comes first; both twice.
@@ -236,9 +196,9 @@ async fn what_comes_in_another_order_is_put_in_order() {
     let own = Own::start(&[]).await;
     let redis = redis().await;
     let nats = nats_at(own.port);
-    let mut watch = Watch::new(&redis, &nats, TOPIC).await;
-    let first = watch.publish().await;
-    watch.hears(first).await;
+    let mut watch = Watch::by(&redis, &nats, TOPIC).await;
+    let first = watch.publish_at_once().await;
+    watch.hears_event(first).await;
     // Two nodes that number, but whose words go by ways that are ours.
     let quiet = Own::start(&[]).await;
     let other = node_with(&redis, Some(&nats_at(quiet.port)), 2).await;
@@ -271,19 +231,19 @@ async fn what_comes_in_another_order_is_put_in_order() {
 async fn nothing_of_topics_goes_by_redis() {
     let own = Own::start(&[]).await;
     let redis = redis().await;
-    let mut watch = Watch::new(&redis, &nats_at(own.port), TOPIC).await;
+    let mut watch = Watch::by(&redis, &nats_at(own.port), TOPIC).await;
     // A node without NATS hears by Redis alone.
     let other = node_with(&redis, None, 2).await;
     let (subscriber, mut feed) = other.handle.topics.subscriber();
     subscriber.subscribe(TOPIC).await.unwrap();
-    let at = watch.publish().await;
-    watch.hears(at).await;
+    let at = watch.publish_at_once().await;
+    watch.hears_event(at).await;
     let typing = Transient {
         channel: TOPIC.id,
         kind: TransientKind::Typing,
         frame: Bytes::from_static(b"typing"),
     };
-    watch.bus.handle.topics.announce(typing).await.unwrap();
+    watch.topics().announce(typing).await.unwrap();
     let heard = timeout(DEADLINE, watch.feed.recv()).await.unwrap();
     assert!(matches!(heard, Some(Delivery::Transient(_))), "{heard:?}");
     // That it may be missing is all that it is told, by its check.
@@ -297,9 +257,9 @@ async fn nothing_of_topics_goes_by_redis() {
 async fn what_the_client_dropped_is_read_again() {
     let own = Own::start(&[]).await;
     let redis = redis().await;
-    let mut watch = Watch::new(&redis, &nats_at(own.port), TOPIC).await;
-    let first = watch.publish().await;
-    watch.hears(first).await;
+    let mut watch = Watch::by(&redis, &nats_at(own.port), TOPIC).await;
+    let first = watch.publish_at_once().await;
+    watch.hears_event(first).await;
     // By themselves these mark nothing as missing.
     let typing = wire::transient(&Transient {
         channel: TOPIC.id,
@@ -323,8 +283,8 @@ async fn what_the_client_dropped_is_read_again() {
         said.extend(&next[..read]);
     }
     watch.hears_dirty().await;
-    let after = watch.publish().await;
-    watch.hears(after).await;
+    let after = watch.publish_at_once().await;
+    watch.hears_event(after).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -335,14 +295,14 @@ async fn what_is_too_large_is_read_from_the_ring() {
     std::fs::write(&file, "max_payload: 1KB\n").unwrap();
     let own = Own::start(&["--config", file.to_str().unwrap()]).await;
     let redis = redis().await;
-    let mut watch = Watch::new(&redis, &nats_at(own.port), TOPIC).await;
-    let first = watch.publish().await;
-    watch.hears(first).await;
+    let mut watch = Watch::by(&redis, &nats_at(own.port), TOPIC).await;
+    let first = watch.publish_at_once().await;
+    watch.hears_event(first).await;
     let large = crate::bus::Draft {
         payload: vec![0; 2_000].into(),
         ..draft(TOPIC)
     };
-    let at = watch.bus.handle.topics.publish(large).await.unwrap();
+    let at = watch.topics().publish(large).await.unwrap();
     watch.hears_dirty().await;
     assert_eq!(watch.read_again(first).await, at);
 }
@@ -353,7 +313,7 @@ async fn relayed_events_that_were_lost_are_told() {
     let topic = TopicKey::server(1);
     let own = Own::start(&[]).await;
     let (redis, nats) = (redis().await, nats_at(own.port));
-    let mut watch = Watch::new(&redis, &nats, topic).await;
+    let mut watch = Watch::by(&redis, &nats, topic).await;
     let link = Link::to(own.port).await;
     let storing = node_with(&redis, Some(&nats_at(link.port)), 2).await;
     let event = |seq| OutboxEvent {
@@ -363,34 +323,17 @@ async fn relayed_events_that_were_lost_are_told() {
         signal: Signal::None,
     };
     storing.relay.relay(vec![event(1)]);
-    watch.hears(Position { epoch: 7, seq: 1 }).await;
+    watch.hears_event(Position { epoch: 7, seq: 1 }).await;
     link.set(Way::Cut);
     storing.relay.relay(vec![event(2)]);
     watch.hears_dirty().await;
     let told = Position { epoch: 7, seq: 1 };
-    let since = watch.bus.handle.topics.since(topic, told).await.unwrap();
+    let since = watch.topics().since(topic, told).await.unwrap();
     assert!(matches!(since, Since::Events(events) if events.len() == 1));
 }
 
 async fn refused(nats: &NatsSettings) -> String {
-    let node = Node {
-        ring: crate::bus::local::RingLimits::default(),
-        highest: 0,
-        is_new: false,
-        grace: GRACE,
-        clock: Arc::new(SystemClock::default()),
-        worker: Arc::new(|| Some(1)),
-    };
-    let redis = settings("CHIRM_TEST_REDIS");
-    let opened = timeout(DEADLINE, open(&redis, Some(nats), node)).await;
-    let error = opened.expect("it hangs").err().expect("it opened");
-    let (text, debug) = (error.to_string(), format!("{nats:?} {error:?}"));
-    assert!(
-        !text.contains("hunter2") && !debug.contains("hunter2"),
-        "{text} {debug}"
-    );
-    assert!(text.starts_with("NATS at "), "{text}");
-    text
+    refusal("NATS", &settings("CHIRM_TEST_REDIS"), Some(nats)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,30 +1,25 @@
 //! A NATS that a test may do anything to.
 
-use super::server::DEADLINE;
+use super::server::{DEADLINE, Process};
 use super::{NatsSettings, secret};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 /// A nats-server of the test's own.
 pub(super) struct Own {
-    child: Child,
+    process: Process,
     pub(super) port: u16,
-    options: Vec<String>,
 }
 
 impl Own {
     pub(super) async fn start(options: &[&str]) -> Own {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
         let options: Vec<String> = options.iter().map(|option| (*option).into()).collect();
-        let child = launch(port, &options);
+        let process = Process::start(move |port| nats_server(port, &options)).await;
         let own = Own {
-            child,
-            port,
-            options,
+            port: process.port,
+            process,
         };
         own.ready().await;
         own
@@ -41,38 +36,25 @@ impl Own {
     }
 
     pub(super) fn stop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.process.stop();
     }
 
     pub(super) async fn start_again(&mut self) {
-        self.child = launch(self.port, &self.options);
+        self.process.start_again();
         self.ready().await;
     }
 
     /// Sends it a signal, by name.
     pub(super) fn signal(&self, name: &str) {
-        let mut kill = Command::new("kill");
-        kill.args([format!("-{name}"), self.child.id().to_string()]);
-        assert!(kill.status().unwrap().success());
+        self.process.signal(name);
     }
 }
 
-impl Drop for Own {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn launch(port: u16, options: &[String]) -> Child {
+fn nats_server(port: u16, options: &[String]) -> Command {
     let mut command = Command::new("nats-server");
     command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]);
+    command.args(options);
     command
-        .args(options)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.spawn().expect("nats-server is installed")
 }
 
 /// A NATS without users at a port.

@@ -14,27 +14,71 @@ use tokio::time::{sleep, timeout};
 /// Waiting for anything ends in a failure after so long.
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
+/// A server of the test's own.
+pub(super) struct Process {
+    child: Child,
+    pub(super) port: u16,
+    command: Box<dyn Fn(u16) -> Command + Send + Sync>,
+}
+
+impl Process {
+    /// Starts it at a free port; `command` makes what starts it there.
+    pub(super) async fn start(command: impl Fn(u16) -> Command + Send + Sync + 'static) -> Process {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        Process {
+            child: launch(command(port)),
+            port,
+            command: Box::new(command),
+        }
+    }
+
+    /// Ends it without a word.
+    pub(super) fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(super) fn start_again(&mut self) {
+        self.child = launch((self.command)(self.port));
+    }
+
+    /// Sends it a signal, by name.
+    pub(super) fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        kill.args([format!("-{name}"), self.child.id().to_string()]);
+        assert!(kill.status().unwrap().success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn launch(mut command: Command) -> Child {
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let started = command.spawn();
+    started.unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()))
+}
+
 /// A redis-server of the test's own.
 pub(super) struct Own {
-    child: Child,
-    folder: TempDir,
+    process: Process,
     pub(super) port: u16,
-    options: Vec<String>,
 }
 
 impl Own {
     pub(super) async fn start(options: &[&str]) -> Own {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
         let folder = tempfile::tempdir().unwrap();
         let options: Vec<String> = options.iter().map(|option| (*option).into()).collect();
-        let child = launch(port, &folder, &options);
+        let process = Process::start(move |port| redis_server(port, &folder, &options)).await;
         let own = Own {
-            child,
-            folder,
-            port,
-            options,
+            port: process.port,
+            process,
         };
         own.ready().await;
         own
@@ -53,9 +97,8 @@ impl Own {
 
     /// Ends it without a word, and starts it again with what it had saved.
     pub(super) async fn restart(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.child = launch(self.port, &self.folder, &self.options);
+        self.process.stop();
+        self.process.start_again();
         self.ready().await;
     }
 
@@ -74,14 +117,7 @@ impl Own {
     }
 }
 
-impl Drop for Own {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn launch(port: u16, folder: &TempDir, options: &[String]) -> Child {
+fn redis_server(port: u16, folder: &TempDir, options: &[String]) -> Command {
     let mut command = Command::new("redis-server");
     command
         .arg("--port")
@@ -96,11 +132,8 @@ fn launch(port: u16, folder: &TempDir, options: &[String]) -> Child {
         "--maxmemory-policy",
         "noeviction",
     ]);
+    command.args(options);
     command
-        .args(options)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.spawn().expect("redis-server is installed")
 }
 
 /// A Redis without users at a port.
