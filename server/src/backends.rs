@@ -1,8 +1,8 @@
 //! Opens what a node stands on: one file, or the servers of a cluster.
 
-use crate::bus;
 use crate::bus::local::{self, LocalTopics, RingLimits};
 use crate::bus::redis::{self, NatsSettings, RedisSettings};
+use crate::bus::{self, Topics};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::rpc::http::Part;
@@ -72,15 +72,14 @@ async fn embedded(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Back
     let store = Arc::new(Sqlite::open_with_clock(&path, relay, clock.clone()).await?);
     let highest = store.highest().await?;
     let bus = local::open(topics, highest, config.gateway.grace, clock);
-    let checked = store.clone();
-    let check = move || {
-        let store = checked.clone();
-        async move { store.check().await }
-    };
     Ok(Backends {
+        parts: vec![Part::new(
+            "store",
+            &store,
+            |store: Arc<Sqlite>| async move { store.check().await },
+        )],
         store,
         bus,
-        parts: vec![Part::new("store", check)],
         _running: None,
     })
 }
@@ -124,19 +123,15 @@ async fn cluster(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Backe
 
 /// The servers of a cluster, by the names of their settings.
 fn parts(store: &Arc<Postgres>, bus: &bus::Handle) -> Vec<Part> {
-    let (cql, postgres, topics) = (store.clone(), store.clone(), bus.topics.clone());
     vec![
-        Part::new("postgres", move || {
-            let store = postgres.clone();
-            async move { store.check_postgres().await }
+        Part::new("postgres", store, |store: Arc<Postgres>| async move {
+            store.check_postgres().await
         }),
-        Part::new("cql", move || {
-            let store = cql.clone();
-            async move { store.check_cql().await }
+        Part::new("cql", store, |store: Arc<Postgres>| async move {
+            store.check_cql().await
         }),
-        Part::new("redis", move || {
-            let topics = topics.clone();
-            async move { topics.check().await }
+        Part::new("redis", &bus.topics, |topics: Arc<dyn Topics>| async move {
+            topics.check().await
         }),
     ]
 }
@@ -180,9 +175,7 @@ pub async fn open_store(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Postgres> {
     let (settings, messages) = servers(config)?;
-    // CQL has no lock of its own: of two nodes that make a table at once one may fail.
-    let _turn = Turn::take(&settings).await?;
-    let messages = Cql::open(&messages, clock.clone()).await?;
+    let (messages, _turn) = open_messages(&settings, &messages, clock.clone()).await?;
     Ok(Postgres::open(&settings, messages, relay, clock).await?)
 }
 
@@ -191,7 +184,8 @@ pub async fn open_store(
 /// # Errors
 /// Postgres or the CQL servers can't be used, or nodes run.
 pub async fn open_to_export(config: &Config) -> anyhow::Result<Box<dyn Place>> {
-    let (settings, messages) = unhurried(config).await?;
+    let (settings, messages) = unhurried(config)?;
+    let (messages, _turn) = open_messages(&settings, &messages, system_clock()).await?;
     Ok(Postgres::open_to_export(&settings, messages).await?)
 }
 
@@ -200,18 +194,33 @@ pub async fn open_to_export(config: &Config) -> anyhow::Result<Box<dyn Place>> {
 /// # Errors
 /// As of [`open_to_export`].
 pub async fn open_to_import(config: &Config) -> anyhow::Result<Box<dyn Place>> {
-    let (settings, messages) = unhurried(config).await?;
+    let (settings, messages) = unhurried(config)?;
+    let (messages, _turn) = open_messages(&settings, &messages, system_clock()).await?;
     Ok(Postgres::open_to_import(&settings, messages).await?)
 }
 
+/// Opens the CQL servers, in the turn to make what is missing: CQL has no lock of its own, and of
+/// two that make a table at once one may fail. Held until Postgres is open, too.
+async fn open_messages(
+    settings: &PostgresSettings,
+    messages: &CqlSettings,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<(Cql, Turn)> {
+    let turn = Turn::take(settings).await?;
+    Ok((Cql::open(messages, clock).await?, turn))
+}
+
+fn system_clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::default())
+}
+
 /// For what moves: nobody waits for a single request.
-async fn unhurried(config: &Config) -> anyhow::Result<(PostgresSettings, Cql)> {
+fn unhurried(config: &Config) -> anyhow::Result<(PostgresSettings, CqlSettings)> {
     let (settings, messages) = servers(config)?;
     let messages = CqlSettings {
         timeout: MOVING_TIMEOUT,
         ..messages
     };
-    let messages = Cql::open(&messages, Arc::new(SystemClock::default())).await?;
     Ok((settings, messages))
 }
 

@@ -26,13 +26,20 @@ pub struct Part {
 }
 
 impl Part {
-    /// A part that is well if what `check` makes says so.
-    pub fn new<E: std::fmt::Display, F: Future<Output = Result<(), E>> + Send + 'static>(
+    /// A part that is well if what `check` makes of a handle on it says so.
+    pub fn new<H, E, F>(
         name: &'static str,
-        check: impl Fn() -> F + Send + Sync + 'static,
-    ) -> Self {
+        handle: &Arc<H>,
+        check: impl Fn(Arc<H>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        H: ?Sized + Send + Sync + 'static,
+        E: std::fmt::Display,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        let handle = handle.clone();
         let check = move || -> BoxFuture<'static, Result<(), String>> {
-            let checking = check();
+            let checking = check(handle.clone());
             Box::pin(async move { checking.await.map_err(|error| error.to_string()) })
         };
         Self {
@@ -142,14 +149,6 @@ mod tests {
     use crate::clock::ManualClock;
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-    fn part(name: &'static str, well: Arc<AtomicBool>, checks: Arc<AtomicU32>) -> Part {
-        Part::new(name, move || {
-            checks.fetch_add(1, Ordering::SeqCst);
-            let well = well.load(Ordering::SeqCst);
-            async move { if well { Ok(()) } else { Err("broken") } }
-        })
-    }
-
     #[tokio::test]
     async fn who_asks_often_makes_one_check_a_second() {
         let clock = Arc::new(ManualClock::new(0));
@@ -157,8 +156,13 @@ mod tests {
             last: Mutex::new(None),
             clock: clock.clone(),
         };
-        let (checks, well) = (Arc::default(), Arc::new(AtomicBool::new(true)));
-        let parts = [part("store", Arc::clone(&well), Arc::clone(&checks))];
+        let checks = Arc::new(AtomicU32::new(0));
+        let well = Arc::new(AtomicBool::new(true));
+        let counted = checks.clone();
+        let parts = [Part::new("store", &well, move |well: Arc<AtomicBool>| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async move { well.load(Ordering::SeqCst).then_some(()).ok_or("broken") }
+        })];
         assert!(checked.failing(&parts).await.is_empty());
         well.store(false, Ordering::SeqCst);
         let held = checked.failing(&parts).await;
@@ -178,10 +182,13 @@ mod tests {
             last: Mutex::new(None),
             clock: Arc::new(ManualClock::new(0)),
         };
+        let nothing = Arc::new(());
         let parts = [
-            Part::new("silent", std::future::pending::<Result<(), &str>>),
-            Part::new("well", || async { Ok::<_, &str>(()) }),
-            Part::new("broken", || async { Err("broken") }),
+            Part::new("silent", &nothing, |_| {
+                std::future::pending::<Result<(), &str>>()
+            }),
+            Part::new("well", &nothing, |_| async { Ok::<_, &str>(()) }),
+            Part::new("broken", &nothing, |_| async { Err("broken") }),
         ];
         assert_eq!(checked.failing(&parts).await, ["silent", "broken"]);
     }
