@@ -4,9 +4,10 @@ use super::moving::{Told, Whose, is_stream, summary};
 use super::output;
 use crate::clock::{Clock as _, SystemClock};
 use crate::store::moving::{self, Place, Sum};
+use crate::store::sqlite::finish;
 use anyhow::{Context as _, ensure};
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use tokio::io::{AsyncWrite, BufWriter};
@@ -63,11 +64,7 @@ async fn to_file(place: &mut dyn Place, file: &Path) -> anyhow::Result<Vec<Sum>>
         .with_context(|| format!("writing {}", part.display()))?;
     let written = write(place, tokio::fs::File::from_std(out)).await;
     let finished = written.and_then(|sums| {
-        File::open(part)?.sync_all()?;
-        // Not over a file that was made meanwhile.
-        fs::hard_link(part, file)?;
-        let folder = file.parent().filter(|p| !p.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+        finish(part, file)?;
         Ok(sums)
     });
     let _ = fs::remove_file(part);

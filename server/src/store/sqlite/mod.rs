@@ -32,6 +32,8 @@ mod webhook_queue;
 mod webhooks;
 mod writer;
 
+pub(crate) use upkeep::finish;
+
 use crate::clock::{Clock, SystemClock};
 use crate::store::{Error, Relay};
 use futures::future::BoxFuture;

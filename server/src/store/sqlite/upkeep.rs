@@ -121,7 +121,8 @@ async fn vacuum_into(
     Ok(())
 }
 
-fn finish(part: &Path, path: &Path) -> io::Result<()> {
+/// Gives a file that is written its name, if nobody else has it, durably.
+pub(crate) fn finish(part: &Path, path: &Path) -> io::Result<()> {
     File::open(part)?.sync_all()?;
     std::fs::hard_link(part, path)?;
     std::fs::remove_file(part)?;

@@ -1,6 +1,6 @@
 //! Errors that say what to do.
 
-use super::{Machine, utf8};
+use super::{HANGS_AFTER_S, Machine, utf8};
 use crate::support::on_servers;
 use std::net::TcpListener;
 
@@ -112,11 +112,9 @@ fn a_server_that_is_not_there_is_said_so() {
 
 /// The error of a server of a cluster of which one setting is another.
 fn error_of_a_part(machine: &Machine, name: &str, value: &str) -> String {
-    let mut serve = machine.bounded(&["serve", "--listen", "127.0.0.1:0"]);
-    let output = serve.env(name, value).output().expect("the binary runs");
-    let text = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(output.status.code(), Some(1), "{name}: {text}");
-    text
+    let setting = format!("{name}={value}");
+    let starters = ["timeout", HANGS_AFTER_S, "env", &setting];
+    machine.error_by(&starters, &["serve", "--listen", "127.0.0.1:0"])
 }
 
 #[test]

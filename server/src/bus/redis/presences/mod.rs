@@ -180,18 +180,11 @@ impl Inner {
         let parts = futures::stream::iter(due);
         let calls = parts.map(|part| {
             let inner = self.clone();
-            async move {
-                let all = true;
-                inner
-                    .exchange(
-                        part,
-                        Asked {
-                            all,
-                            ..Asked::default()
-                        },
-                    )
-                    .await
-            }
+            let asked = Asked {
+                all: true,
+                ..Asked::default()
+            };
+            async move { inner.exchange(part, asked).await }
         });
         let ends: Vec<_> = calls.buffer_unordered(AT_ONCE).collect().await;
         ends.into_iter().find_map(Result::err).map_or(Ok(()), Err)
