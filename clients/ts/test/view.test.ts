@@ -2,18 +2,24 @@
 
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
+import type { Api } from "../src/api.js";
 import {
   EventSchema,
   MemberListOp_Kind as Kind,
   MemberListChangedSchema,
   type MemberListOpSchema,
 } from "../src/gen/chirm/v1/gateway_pb.js";
-import { MessageSchema } from "../src/gen/chirm/v1/message_pb.js";
+import {
+  type ListMessagesResponse,
+  ListMessagesResponseSchema,
+  MessageSchema,
+} from "../src/gen/chirm/v1/message_pb.js";
 import { ReadStateSchema } from "../src/gen/chirm/v1/read_state_pb.js";
 import { Role } from "../src/gen/chirm/v1/server_pb.js";
 import { applyMark, keepOwn } from "../src/marks.js";
 import { Cell, Cells } from "../src/view/cell.js";
 import { MemberList } from "../src/view/members.js";
+import { MessageList } from "../src/view/messages.js";
 import { Unread } from "../src/view/unread.js";
 
 type Op = MessageInitShape<typeof MemberListOpSchema>;
@@ -64,6 +70,58 @@ describe("a part of a member list", () => {
     const list = new MemberList();
     expect(list.take(change(7, op(Kind.SYNC, 10, "a")))).toBe(true);
     expect(shown(list)).toEqual([]);
+  });
+});
+
+describe("a channel's messages", () => {
+  const message = (id: string) => create(MessageSchema, { id, channelId: "1" });
+
+  /** A list, and how to answer the page that it asked for. */
+  function reading() {
+    const asked: ((page: ListMessagesResponse) => void)[] = [];
+    const listMessages = () => new Promise((answer) => asked.push(answer));
+    const list = new MessageList({
+      api: { messages: { listMessages } } as unknown as Api,
+      channelId: "1",
+      messagesMax: 10,
+      userId: () => "1",
+      changed: () => {},
+    });
+    const read = async (during: () => void, ...ids: string[]) => {
+      const done = list.read();
+      during();
+      asked.pop()?.(create(ListMessagesResponseSchema, { messages: ids.map(message) }));
+      await done;
+      return list.snapshot.messages.map(({ id }) => id);
+    };
+    return { list, read };
+  }
+
+  test("are without one that was deleted while a page was on its way that still has it", async () => {
+    const { list, read } = reading();
+    expect(await read(() => list.remove("2"), "1", "2", "3")).toEqual(["1", "3"]);
+  });
+
+  test("are without the newest, if it went during a gap", async () => {
+    const { read } = reading();
+    await read(() => {}, "1", "2", "3");
+    expect(await read(() => {}, "1", "2")).toEqual(["1", "2"]);
+  });
+
+  test("have what came while a page was on its way that doesn't have it yet", async () => {
+    const { list, read } = reading();
+    await read(() => {}, "1", "2");
+    expect(await read(() => list.put(message("3")), "1", "2")).toEqual(["1", "2", "3"]);
+  });
+
+  test("are read anew when too much happened while a page was on its way", async () => {
+    const { list, read } = reading();
+    const flood = () => {
+      for (let i = 10; i <= 1010; i++) list.remove(`${i}`);
+    };
+    // The page that is answered is the second one: the first counts for nothing.
+    void read(flood, "1", "2");
+    await expect.poll(() => list.snapshot.messages.map(({ id }) => id)).toEqual(["1", "2"]);
   });
 });
 

@@ -266,10 +266,10 @@ export class LocalView {
   #deleted({ channelId, id }: Message): void {
     const list = this.#lists.get(channelId);
     const held = list?.get(id);
-    if (list === undefined || held === undefined) return;
+    list?.remove(id);
+    if (held === undefined) return;
     this.#unreadOf(channelId).deleted(held, this.#reader(channelId));
     this.#cells.unread.changed(channelId);
-    list.remove(id);
   }
 
   #snapshot({ topic, state }: Snapshot): void {

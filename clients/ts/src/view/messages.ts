@@ -10,8 +10,8 @@ import { addSorted, removeSorted } from "../sorted.js";
 
 /** Messages a page. */
 const PAGE = 100;
-/** Marks that wait for a page. */
-const MARKS_MAX = 1000;
+/** Marks, or deletions, that wait for a page. */
+const WAITING_MAX = 1000;
 
 /** The newest messages of a channel. */
 export interface MessagesView {
@@ -52,6 +52,8 @@ export class MessageList {
    */
   #run = 0;
   #isReading = false;
+  /** What it had when that began. */
+  #before: ReadonlySet<string> = new Set();
   /** What happened while it is read: a page may be older, or not. */
   #gone = new Set<string>();
   #marks: TopicEvent[] = [];
@@ -121,8 +123,10 @@ export class MessageList {
     this.#parts.changed();
   }
 
+  /** A message that was deleted; one that it hasn't may be on a page that is being read. */
   remove(id: string): void {
     if (this.#isReading) this.#gone.add(id);
+    this.#readIfTooMany();
     if (!this.#messages.delete(id)) return;
     removeSorted(this.#ids, id, compareIds);
     this.#parts.changed();
@@ -131,16 +135,18 @@ export class MessageList {
   /** An event of reactions or pins. */
   mark(event: TopicEvent): void {
     if (this.#isReading) this.#marks.push(event);
-    if (this.#marks.length > MARKS_MAX) {
-      // So many in the time of a page: it is read anew.
-      void this.read();
-      return;
-    }
+    this.#readIfTooMany();
     if (this.#apply(event)) this.#parts.changed();
+  }
+
+  /** What happened in the time of a page is more than is kept: the page is read anew. */
+  #readIfTooMany(): void {
+    if (Math.max(this.#marks.length, this.#gone.size) > WAITING_MAX) void this.read();
   }
 
   #begin(): void {
     this.#isReading = true;
+    this.#before = new Set(this.#ids);
     this.#gone.clear();
     this.#marks = [];
     this.#parts.changed();
@@ -185,13 +191,12 @@ export class MessageList {
     return this.#parts.api.messages.listMessages(anchored);
   }
 
-  /** Takes over what was read; what came beyond it meanwhile stays. */
+  /** Takes over what was read; what came meanwhile stays. */
   #replace(read: readonly Message[]): void {
-    const newest = read.at(-1)?.id ?? "0";
     const held = this.#messages;
-    const later = this.#ids.filter((id) => compareIds(id, newest) > 0);
-    this.#messages = new Map(later.map((id) => [id, held.get(id) as Message]));
-    this.#ids = later;
+    const came = this.#ids.filter((id) => !this.#before.has(id));
+    this.#messages = new Map(came.map((id) => [id, held.get(id) as Message]));
+    this.#ids = came;
     for (const message of read) {
       const had = held.get(message.id);
       const isOlder = had !== undefined && compareIds(had.revision, message.revision) > 0;
