@@ -31,6 +31,8 @@ pub(super) struct Page {
     /// The highest id of its range, of a deleted message too; 0 of an empty page.
     pub(super) last: i64,
     pub(super) has_newer: bool,
+    /// Up to which id history is final.
+    pub(super) settled: i64,
 }
 
 #[derive(Deserialize)]
@@ -40,6 +42,7 @@ struct JsonPage {
     messages: Vec<JsonMessage>,
     deleted_ids: Vec<String>,
     has_newer: bool,
+    settled_id: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -175,6 +178,7 @@ fn page_of(bytes: &[u8]) -> Result<Page> {
         messages,
         last,
         has_newer: page.has_newer,
+        settled: id(&page.settled_id)?,
     })
 }
 
@@ -207,11 +211,11 @@ mod tests {
         let page = page_of(
             br#"{"messages":[{"id":"5","channelId":"2","authorId":"3","content":"x",
                 "nonce":"n","replyTo":"4","mentions":[]},{"id":"6"}],"deletedIds":["7"],
-                "hasNewer":true}"#,
+                "hasNewer":true,"settledId":"6"}"#,
         )
         .unwrap();
         assert!(page.has_newer);
-        assert_eq!(page.last, 7);
+        assert_eq!((page.last, page.settled), (7, 6));
         assert_eq!((page.messages[0].id, page.messages[0].reply_to), (5, 4));
         assert_eq!(page.messages[0].hash, hash("x"));
         assert_eq!((page.messages[1].id, page.messages[1].reply_to), (6, 0));

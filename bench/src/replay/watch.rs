@@ -10,7 +10,7 @@ use crate::history::{Record, Recorder, Source};
 use anyhow::{Context, Result};
 use chirm_client::{Backoff, Carrier, Client, Config, Looking, Stats};
 use chirm_proto::v1;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -309,7 +309,7 @@ impl Run {
     }
 }
 
-/// The watcher that has nothing but REST: it reads on from the last message that it has.
+/// The watcher that has nothing but REST: it reads on from where history is final.
 pub(super) struct RestWatcher {
     had: Arc<Had>,
     stop: watch::Sender<bool>,
@@ -325,7 +325,8 @@ impl RestWatcher {
             channels,
             recorder,
             had: had.clone(),
-            newest: HashMap::new(),
+            settled: HashMap::new(),
+            seen: HashSet::new(),
         };
         let task = tokio::spawn(polling.run(stop.subscribe()));
         Self { had, stop, task }
@@ -348,7 +349,10 @@ struct Polling {
     channels: Vec<i64>,
     recorder: Arc<Recorder>,
     had: Arc<Had>,
-    newest: HashMap<i64, i64>,
+    /// Where to read on, of each channel.
+    settled: HashMap<i64, i64>,
+    /// Messages that it has had, by channel and id: it reads some again.
+    seen: HashSet<(i64, i64)>,
 }
 
 impl Polling {
@@ -370,12 +374,19 @@ impl Polling {
     }
 
     async fn read(&mut self, channel: i64) -> Result<()> {
-        let mut after = self.newest.get(&channel).copied().unwrap_or(0);
+        let mut settled = self.settled.get(&channel).copied().unwrap_or(0);
+        let mut after = settled;
         loop {
             let page = self.rest.page(channel, after).await?;
+            if after == settled {
+                settled = page.settled;
+                self.settled.insert(channel, settled);
+            }
             after = after.max(page.last);
-            self.newest.insert(channel, after);
             for message in page.messages {
+                if !self.seen.insert((channel, message.id)) {
+                    continue;
+                }
                 self.had.insert(channel, message.id, 0);
                 self.recorder.record(Record::Recv {
                     connection: REST.to_owned(),

@@ -11,8 +11,8 @@ mod reservations;
 mod suite;
 
 pub use reservations::{
-    Looked, Operation, OperationKind, Overdue, Pending, Reservations, Reserve, Reserved, Revise,
-    Revised, Settled, Ticket,
+    Extent, Looked, Operation, OperationKind, Overdue, Pending, Reservations, Reserve, Reserved,
+    Revise, Revised, Settled, Ticket,
 };
 
 use crate::model::{Id, Position, Presence, Session, Signal, Status, TopicKey, Touched, UnixMs};

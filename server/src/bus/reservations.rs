@@ -127,6 +127,17 @@ pub struct Operation {
     pub epoch: i64,
 }
 
+/// How far a channel's new messages have all ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Up to this id: what the store has of it from now on, it has for good.
+    Upto(Id),
+    /// As far as there are any: in this epoch none were reserved yet.
+    Idle(i64),
+    /// It isn't known now.
+    Unknown,
+}
+
 /// Ids and nonces. An id is above all that were given out before it in the channel, and above those
 /// that the store had at the start, whatever the clock says; and not before the clock's time.
 #[async_trait]
@@ -139,6 +150,9 @@ pub trait Reservations: Send + Sync + 'static {
     /// Reserves a revision. That of a delete marks its message: nothing else of it is published
     /// for ten minutes. The operation is pending from then on.
     async fn revise(&self, revise: Revise) -> Result<Revised, Error>;
+    /// How far all that was reserved in a channel has ended. Where readers of the store never see a
+    /// message before one with a lower id, always `Idle` of the same epoch.
+    async fn settled(&self, channel: Id) -> Result<Extent, Error>;
     /// Ends an operation that is known not to have been written, nor ever to be, and gives its
     /// nonce back: the next to ask has it.
     async fn release(&self, operation: &Operation);

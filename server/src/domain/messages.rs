@@ -4,18 +4,21 @@ use super::hook::Draft;
 use super::permissions::Action;
 use super::turns::Turn;
 use super::{Caller, Domain, Error};
-use crate::bus::{OperationKind, Transient, TransientKind};
+use crate::bus::{Extent, OperationKind, Transient, TransientKind};
 use crate::frames;
 use crate::model::{AuditAction, AuditEntry, Channel, Id, Mentions, Message, limits};
 use crate::mutation;
 use crate::store::{Anchor, Page};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Messages of a page, where the caller doesn't say.
 const PAGE: i32 = 50;
 /// Messages of a page at most.
 const PAGE_MAX: i32 = 100;
+/// A page waits so long to know how far it is final.
+const SETTLED_WITHIN: Duration = Duration::from_millis(250);
 
 /// An integrator's own event for a channel's viewers.
 #[derive(Clone, Debug, Default)]
@@ -43,14 +46,16 @@ impl Domain {
         Ok(message)
     }
 
-    /// A page of history, ascending. `limit` 0 means 50.
+    /// A page of history, ascending. `limit` 0 means 50. And up to which id it is final but for
+    /// edits and deletes; 0 if that isn't known, or wasn't looked at: for pages that lie before an
+    /// id or around one.
     pub async fn list_messages(
         &self,
         caller: &Caller,
         channel: Id,
         anchor: Anchor,
         limit: i32,
-    ) -> Result<Page, Error> {
+    ) -> Result<(Page, Id), Error> {
         if !(0..=PAGE_MAX).contains(&limit) {
             return Err(Error::field(
                 "limit",
@@ -68,10 +73,33 @@ impl Domain {
         }
         self.authorise(caller, channel, Action::See).await?;
         let limit = if limit == 0 { PAGE } else { limit };
+        let from = match anchor {
+            Anchor::Newest => Some(0),
+            Anchor::After(id) => Some(id),
+            Anchor::Before(_) | Anchor::Around(_) => None,
+        };
+        // What has ended by now is in the page; what ends while it is read may not be.
+        let ended = match from {
+            Some(_) => self.settled(channel).await,
+            None => Extent::Unknown,
+        };
         let page = self.store.page(channel, anchor, limit.unsigned_abs());
         let mut page = page.await?;
+        let highest = page.highest().or(from).unwrap_or(0);
+        let settled = match ended {
+            Extent::Upto(id) => id.min(highest),
+            Extent::Idle(_) if self.settled(channel).await == ended => highest,
+            Extent::Idle(_) | Extent::Unknown => from.unwrap_or(0),
+        };
         self.mark_own(caller.user_id, &mut page.messages).await?;
-        Ok(page)
+        Ok((page, settled))
+    }
+
+    /// History can be read while the bus can't be asked.
+    async fn settled(&self, channel: Id) -> Extent {
+        let asking = self.bus.reservations.settled(channel);
+        let settled = tokio::time::timeout(SETTLED_WITHIN, asking).await;
+        settled.map_or(Extent::Unknown, |asked| asked.unwrap_or(Extent::Unknown))
     }
 
     /// Replaces the content of the caller's own message.

@@ -70,12 +70,13 @@ impl MessageService for Messages {
             .0
             .list_messages(&caller, channel_id, anchor, limit)
             .await;
-        let page = page.map_err(refused)?;
+        let (page, settled_id) = page.map_err(refused)?;
         Ok(Response::new(v1::ListMessagesResponse {
             messages: page.messages.iter().map(frames::message).collect(),
             deleted_ids: page.deleted_ids,
             has_older: page.has_older,
             has_newer: page.has_newer,
+            settled_id,
         }))
     }
 

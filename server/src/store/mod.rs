@@ -134,6 +134,15 @@ pub struct Page {
     pub has_newer: bool,
 }
 
+impl Page {
+    /// The highest of its ids, deleted or not.
+    #[must_use]
+    pub fn highest(&self) -> Option<Id> {
+        let messages = self.messages.last().map(|message| message.id);
+        messages.max(self.deleted_ids.last().copied())
+    }
+}
+
 /// What a step of an erasure did.
 #[derive(Clone, Debug, Default)]
 pub struct Erased {

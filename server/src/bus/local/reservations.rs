@@ -3,8 +3,8 @@
 
 use crate::bus::ids::{BELOW_MS, Ids};
 use crate::bus::{
-    Draft, Error, Operation, Overdue, Pending, Reservations, Reserve, Reserved, Revise, Revised,
-    Settled, Ticket,
+    Draft, Error, Extent, Operation, Overdue, Pending, Reservations, Reserve, Reserved, Revise,
+    Revised, Settled, Ticket,
 };
 use crate::clock::Clock;
 use crate::model::{Id, UnixMs};
@@ -99,6 +99,10 @@ impl Reservations for LocalReservations {
         self.mint(revise.above | BELOW_MS)
             .map(ticket)
             .map(Revised::New)
+    }
+
+    async fn settled(&self, _: Id) -> Result<Extent, Error> {
+        Ok(Extent::Idle(EPOCH))
     }
 
     async fn release(&self, operation: &Operation) {

@@ -3,11 +3,11 @@
 use super::connection::Call;
 use super::ids::Ids;
 use super::keys::{GROUPS, group_of, padded};
-use super::topics::{Said, Shared, around, flag, member, operation_of, said, unread};
+use super::topics::{Said, Shared, around, flag, member, operation_of, said, sends_of, unread};
 use crate::bus::ids::BELOW_MS;
 use crate::bus::{
-    Draft, Error, Operation, OperationKind, Overdue, Pending, Reservations, Reserve, Reserved,
-    Revise, Revised, Settled, Ticket,
+    Draft, Error, Extent, Operation, OperationKind, Overdue, Pending, Reservations, Reserve,
+    Reserved, Revise, Revised, Settled, Ticket,
 };
 use crate::model::{Id, TopicKey, id_before, id_time_ms};
 use async_trait::async_trait;
@@ -208,6 +208,22 @@ impl Reservations for RedisReservations {
                 }
                 _ => Err(unread()),
             },
+        }
+    }
+
+    async fn settled(&self, channel: Id) -> Result<Extent, Error> {
+        let shared = &self.shared;
+        let mut call = shared.call(&shared.scripts.settled, TopicKey::channel(channel));
+        call.keys.extend(shared.keys.pending(group_of(channel)));
+        call.args.push(sends_of(channel).into_bytes());
+        let answer: Answer = shared.servers.call(channel, call).await?;
+        let number = |text: &String| text.parse::<i64>().map_err(|_| unread());
+        match answer.as_slice() {
+            [] => Ok(Extent::Unknown),
+            [_, _, lowest] if !lowest.is_empty() => Ok(Extent::Upto(number(lowest)? - 1)),
+            [_, highest, _] if !highest.is_empty() => Ok(Extent::Upto(number(highest)?)),
+            [epoch, _, _] => Ok(Extent::Idle(number(epoch)?)),
+            _ => Err(unread()),
         }
     }
 

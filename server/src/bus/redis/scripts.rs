@@ -36,6 +36,8 @@ scripts! {
     reserve: "now.lua" "group.lua" "enter.lua" "reserve.lua";
     /// A change's revision.
     revise: "now.lua" "group.lua" "enter.lua" "revise.lua";
+    /// How far a channel's sends have ended.
+    settled: "now.lua" "group.lua" "enter.lua" "settled.lua";
     /// The end of what wasn't written.
     end: "end.lua";
     /// What should have ended.

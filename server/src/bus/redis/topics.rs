@@ -151,6 +151,11 @@ pub(super) fn around(operation: &Operation) -> [String; 2] {
     ]
 }
 
+/// How a channel's new messages begin among what is pending; their ids follow.
+pub(super) fn sends_of(channel: Id) -> String {
+    format!("{} {channel} ", kind_of(OperationKind::Create))
+}
+
 /// An operation among what is pending. Its epoch is none of it.
 pub(super) fn member(operation: &Operation) -> String {
     let [before, after] = around(operation);

@@ -90,6 +90,7 @@ async fn what_a_user_wrote_since_is_deleted_where_one_moderates() {
     let left: Vec<_> = page
         .await
         .unwrap()
+        .0
         .messages
         .into_iter()
         .map(|m| m.id)
@@ -141,5 +142,5 @@ async fn a_ban_deletes_what_the_user_wrote_lately() {
     let page = home
         .domain()
         .list_messages(&home.owner, home.general, Anchor::Newest, 0);
-    assert_eq!(page.await.unwrap().messages.len(), 1);
+    assert_eq!(page.await.unwrap().0.messages.len(), 1);
 }

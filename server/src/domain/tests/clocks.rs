@@ -18,7 +18,14 @@ async fn a_clock_set_back_stops_no_sends() {
     let page = world
         .domain
         .list_messages(&ann, channel, store::Anchor::Newest, 0);
-    let ids: Vec<Id> = page.await.unwrap().messages.iter().map(|m| m.id).collect();
+    let ids: Vec<Id> = page
+        .await
+        .unwrap()
+        .0
+        .messages
+        .iter()
+        .map(|m| m.id)
+        .collect();
     assert_eq!(ids, [first, second]);
 }
 

@@ -33,7 +33,7 @@ async fn page(world: &World, caller: &Caller, channel: Id) -> Vec<Message> {
     let page = world
         .domain
         .list_messages(caller, channel, Anchor::Newest, 0);
-    page.await.unwrap().messages
+    page.await.unwrap().0.messages
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ async fn many_at_once_under_one_nonce_are_one() {
     let ids: std::collections::BTreeSet<_> = sent.into_iter().map(|m| m.unwrap().id).collect();
     assert_eq!(ids.len(), 1);
     assert_eq!(world.told(TopicKey::channel(general)).await.len(), 1);
-    let page = world
+    let (page, _) = world
         .domain
         .list_messages(&owner, general, Anchor::Newest, 0)
         .await
@@ -246,10 +246,11 @@ async fn edits_and_deletes_are_the_authors_and_deleted_is_final() {
     );
     let late = domain.edit_message(&anna, general, id, "late".into()).await;
     assert_eq!(why(late), Reason::NotFound);
-    let page = domain
+    let (page, settled) = domain
         .list_messages(&anna, general, Anchor::Newest, 100)
         .await
         .unwrap();
+    assert_eq!(settled, id, "a deleted one counts");
     assert_eq!((page.messages.len(), page.deleted_ids), (0, vec![id]));
     assert_eq!(
         world.told(TopicKey::channel(general)).await.len(),
@@ -261,6 +262,36 @@ async fn edits_and_deletes_are_the_authors_and_deleted_is_final() {
             .list_messages(&anna, general, Anchor::Newest, limit)
             .await;
         assert_eq!(why(page), Reason::FieldInvalid);
+    }
+}
+
+#[tokio::test]
+async fn a_page_says_how_far_it_is_final() {
+    let world = World::new().await;
+    let owner = world.user("owner").await;
+    let (_, general) = world.server(&owner, &[]).await;
+    let settled = |anchor| {
+        let domain = world.domain.clone();
+        let owner = owner.clone();
+        async move {
+            domain
+                .list_messages(&owner, general, anchor, 2)
+                .await
+                .unwrap()
+                .1
+        }
+    };
+    assert_eq!(settled(Anchor::Newest).await, 0);
+    let mut ids = Vec::new();
+    for content in ["a", "b", "c"] {
+        ids.push(world.send(&owner, general, content).await.unwrap());
+    }
+    assert_eq!(settled(Anchor::Newest).await, ids[2]);
+    assert_eq!(settled(Anchor::After(0)).await, ids[1], "there is more");
+    assert_eq!(settled(Anchor::After(ids[1])).await, ids[2]);
+    assert_eq!(settled(Anchor::After(ids[2])).await, ids[2]);
+    for anchor in [Anchor::Before(ids[2]), Anchor::Around(ids[1])] {
+        assert_eq!(settled(anchor).await, 0);
     }
 }
 
@@ -342,7 +373,7 @@ async fn an_erased_users_messages_are_gone_and_told_whoever_waits() {
         }
     };
     tokio::time::timeout(PATIENCE, all_told).await.unwrap();
-    let page = domain
+    let (page, _) = domain
         .list_messages(&owner, general, Anchor::Newest, 0)
         .await
         .unwrap();

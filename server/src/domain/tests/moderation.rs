@@ -272,7 +272,7 @@ async fn who_is_timed_out_reads_and_does_not_write() {
         Reason::TimedOut
     );
     let page = domain.list_messages(member, home.general, Anchor::Newest, 0);
-    assert_eq!(page.await.unwrap().messages.len(), 1);
+    assert_eq!(page.await.unwrap().0.messages.len(), 1);
     domain
         .delete_message(member, home.general, message)
         .await

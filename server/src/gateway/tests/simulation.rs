@@ -159,7 +159,7 @@ impl Side {
             let anchor = Anchor::After(after);
             let caller = &self.user.caller;
             let page = world.domain.list_messages(caller, channel, anchor, 100);
-            let Ok(page) = page.await else {
+            let Ok((page, _)) = page.await else {
                 // It is out, and perhaps in again before the stream says anything of it.
                 self.unread.insert(channel);
                 return;

@@ -4,6 +4,7 @@ mod faults;
 mod held;
 mod nats;
 mod nats_server;
+mod node;
 mod presences;
 mod scheme;
 mod server;

@@ -1,173 +1,14 @@
 //! The rules of ADR 17, step by step; the time is the test's.
 
-use super::{place_of, settings};
+use super::node::*;
+use super::settings;
 use crate::bus::redis::RedisSettings;
-use crate::bus::suite::{Kept, START, draft};
+use crate::bus::suite::{START, draft};
 use crate::bus::{
-    Draft, Error, Handle, Looked, Operation, OperationKind, Overdue, Reserve, Reserved, Revise,
-    Revised, Settled, Since, Ticket,
+    Draft, Error, Extent, Operation, OperationKind, Reserve, Reserved, Settled, Since,
 };
-use crate::clock::ManualClock;
-use crate::frames;
-use crate::model::{EventBody, Id, Message, Position, TopicKey, id_time_ms};
-use crate::store::Relay;
-use std::sync::Arc;
+use crate::model::{Id, id_time_ms};
 use std::time::Duration;
-
-const CHANNEL: Id = 1;
-const AUTHOR: Id = 2;
-const NONCE: &str = "n";
-const TOPIC: TopicKey = TopicKey {
-    kind: crate::model::TopicKind::Channel,
-    id: CHANNEL,
-};
-
-struct Node {
-    bus: Handle,
-    clock: Arc<ManualClock>,
-    _relay: Arc<dyn Relay>,
-}
-
-async fn node_at(settings: &RedisSettings) -> Node {
-    node_of(settings, false).await
-}
-
-async fn node_of(settings: &RedisSettings, is_new: bool) -> Node {
-    let clock = Arc::new(ManualClock::new(START));
-    let opened = place_of(settings, None, Kept::default(), (0, is_new), clock.clone()).await;
-    Node {
-        bus: opened.handle,
-        clock,
-        _relay: opened.relay,
-    }
-}
-
-async fn node() -> Node {
-    node_at(&settings("CHIRM_TEST_REDIS")).await
-}
-
-fn asked() -> Reserve {
-    Reserve {
-        channel: CHANNEL,
-        author: AUTHOR,
-        nonce: NONCE.into(),
-        content_hash: 3,
-        above: 0,
-        repeat: false,
-        heard: 0,
-        looked: None,
-    }
-}
-
-fn operation(kind: OperationKind, message: Id, revision: Id, epoch: i64) -> Operation {
-    let is_send = kind == OperationKind::Create;
-    Operation {
-        kind,
-        channel: CHANNEL,
-        message,
-        revision,
-        author: if is_send { AUTHOR } else { 0 },
-        nonce: if is_send { NONCE.into() } else { String::new() },
-        epoch,
-    }
-}
-
-fn send(ticket: Ticket) -> Operation {
-    operation(OperationKind::Create, ticket.id, 0, ticket.epoch)
-}
-
-fn telling(operation: &Operation, deleted: bool) -> Draft {
-    let message = Message {
-        id: operation.message,
-        channel_id: CHANNEL,
-        ..Message::default()
-    };
-    let body = match deleted {
-        true => EventBody::MessageDeleted(message),
-        false => EventBody::MessageCreated(message),
-    };
-    Draft {
-        payload: frames::encode_body(&body),
-        operation: Some(operation.clone()),
-        ..draft(TOPIC)
-    }
-}
-
-impl Node {
-    async fn reserve(&self, reserve: &Reserve) -> Reserved {
-        self.bus
-            .reservations
-            .reserve(reserve.clone())
-            .await
-            .unwrap()
-    }
-
-    /// Reserves; the store knows of this nonce.
-    async fn reserve_knowing(&self, mut reserve: Reserve, nonce: Option<Id>) -> Reserved {
-        let Reserved::Look(epoch) = self.reserve(&reserve).await else {
-            panic!("it didn't ask")
-        };
-        reserve.looked = Some(Looked {
-            epoch,
-            nonce,
-            newest: 0,
-        });
-        self.reserve(&reserve).await
-    }
-
-    async fn new_ticket(&self) -> Ticket {
-        match self.reserve_knowing(asked(), None).await {
-            Reserved::New(ticket) => ticket,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn revise(&self, kind: OperationKind, message: Id) -> Ticket {
-        let revise = Revise {
-            channel: CHANNEL,
-            message,
-            kind,
-            above: message,
-            looked: None,
-        };
-        match self.bus.reservations.revise(revise).await.unwrap() {
-            Revised::New(ticket) => ticket,
-            look @ Revised::Look(_) => panic!("{look:?}"),
-        }
-    }
-
-    async fn publish(&self, operation: &Operation) -> Result<Position, Error> {
-        self.bus.topics.publish(telling(operation, false)).await
-    }
-
-    async fn settle(&self, overdue: &Overdue, deleted: bool, named: Option<Id>) -> Settled {
-        let draft = telling(&overdue.operation, deleted);
-        self.bus
-            .pending
-            .settle(overdue, draft, named)
-            .await
-            .unwrap()
-    }
-
-    async fn overdue(&self) -> Vec<Overdue> {
-        self.bus.pending.overdue(100).await.unwrap()
-    }
-
-    fn advance(&self, seconds: u64) {
-        self.clock.advance(Duration::from_secs(seconds));
-    }
-
-    /// The memory is lost: the epoch's key is gone.
-    async fn forget(&self, settings: &RedisSettings) {
-        let url = settings.urls[0].expose();
-        let client = redis::Client::open(url).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let keys = crate::bus::redis::keys::Keys::new(&settings.prefix);
-        let mut delete = redis::cmd("DEL");
-        delete.arg(&keys.of_topic(TOPIC)[0]);
-        delete.query_async::<()>(&mut connection).await.unwrap();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the real servers: make stack-up"]
@@ -451,4 +292,49 @@ async fn ids_of_a_new_epoch_begin_above_all_of_before() {
     };
     let far = other.bus.reservations.reserve(answering).await;
     assert!(matches!(far, Err(Error::Overloaded)), "{far:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
+async fn what_is_pending_is_not_settled() {
+    const OTHER: Id = CHANNEL + 1;
+    let settings = settings("CHIRM_TEST_REDIS");
+    let node = node_at(&settings).await;
+    let settled = async |channel| node.bus.reservations.settled(channel).await.unwrap();
+    assert_eq!(
+        settled(CHANNEL).await,
+        Extent::Unknown,
+        "what was in flight may come"
+    );
+    settled(OTHER).await;
+    node.advance(10);
+    let idle = settled(CHANNEL).await;
+    assert!(matches!(idle, Extent::Idle(_)), "{idle:?}");
+    let first = node.new_ticket().await;
+    assert_eq!(settled(CHANNEL).await, Extent::Upto(first.id - 1));
+    let other = Reserve {
+        nonce: "other".into(),
+        heard: first.epoch,
+        ..asked()
+    };
+    let Reserved::New(second) = node.reserve(&other).await else {
+        panic!("it isn't new")
+    };
+    node.publish(&Operation {
+        nonce: "other".into(),
+        ..send(second)
+    })
+    .await
+    .unwrap();
+    assert_eq!(
+        settled(CHANNEL).await,
+        Extent::Upto(first.id - 1),
+        "the first is late"
+    );
+    let idle = settled(OTHER).await;
+    assert!(matches!(idle, Extent::Idle(_)), "{idle:?}");
+    node.publish(&send(first)).await.unwrap();
+    assert_eq!(settled(CHANNEL).await, Extent::Upto(second.id));
+    node.forget(&settings).await;
+    assert_eq!(settled(CHANNEL).await, Extent::Unknown);
 }
