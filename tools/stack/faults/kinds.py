@@ -3,21 +3,26 @@
 import shutil
 import time
 
+import servers
 import wire
 
 KINDS = {}
 
 
+# Events a second; the replay's sample then takes some 40 s.
+RATE = 75
+
+
 class Kind:
-    def __init__(self, act, on, link, kills):
-        self.act, self.on, self.link, self.kills = act, on, link, kills
+    def __init__(self, act, on, link, kills, rate):
+        self.act, self.on, self.link, self.kills, self.rate = act, on, link, kills, rate
 
 
-def kind(name, on="redis", link=None, kills=0):
+def kind(name, on="redis", link=None, kills=0, rate=RATE):
     """Makes a function a fault: `on` as CHIRM_TEST_ON has it, `link` the part that is cut off."""
 
     def add(act):
-        KINDS[name] = Kind(act, on, link, kills)
+        KINDS[name] = Kind(act, on, link, kills, rate)
         return act
 
     return add
@@ -200,11 +205,12 @@ kind("postgres-killed")(killed("postgres"))
 kind("postgres-frozen-20s")(frozen("postgres", 20))
 
 
-@kind("node-killed", kills=1)
+# Who leaves with the node is here for as long as its word is taken, a minute and the grace: the replay must not look
+# who is here before.
+@kind("node-killed", kills=1, rate=22)
 def node_killed(run):
     """The replay itself kills its node as kill -9 does, in its middle, and starts it again."""
-    killed = run.node()
-    while run.node() == killed:
+    while servers.runs(run.node_pid):
         run.check(run.replay.poll() is None, "the replay ended before the node was killed")
         time.sleep(0.005)
     run.begin()

@@ -16,6 +16,14 @@ GIVE_UP_AFTER = 60
 UNDER_WAY_MAX = 200
 
 
+def message_of(answer):
+    """What an error's JSON says to people."""
+    try:
+        return json.loads(answer)["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        return answer[:100]
+
+
 class Prober:
     """Everything is noted by time.monotonic()."""
 
@@ -80,7 +88,7 @@ class Prober:
             try:
                 status, answer = self.ask("POST", path, body, SEND_WITHIN)
                 if status != 200:
-                    why = f"{status} {answer[:160]}"
+                    why = f"{status} {message_of(answer)}"
             except (OSError, http.client.HTTPException) as error:
                 why = f"{type(error).__name__}: {error}"
             with self.lock:

@@ -16,8 +16,6 @@ from prober import Prober
 
 SAMPLE = servers.ROOT / "bench" / "data" / "ubuntu-irc-sample.jsonl"
 TYPESCRIPT = servers.ROOT / "clients" / "ts"
-# Events a second; the sample then takes some 40 s.
-RATE = 75
 # The fault comes after so many messages, and the prober's first seconds.
 MESSAGES_BEFORE = 150
 PROBES_BEFORE = 3
@@ -41,6 +39,7 @@ class Run:
         self.began = self.ended = None
         self.notes = []
         self.link = self.prober = self.replay = None
+        self.node_pid = self.node_address = None
 
     def begin(self):
         self.began = time.monotonic()
@@ -79,7 +78,7 @@ class Run:
 
     def start_replay(self, scratch):
         command = [self.programs / "chirm", "replay", SAMPLE, "--verify", "--via-bridge",
-                   "--bridge-kills", "0", "--kills", str(self.kind.kills), "--rate", str(RATE),
+                   "--bridge-kills", "0", "--kills", str(self.kind.kills), "--rate", str(self.kind.rate),
                    "--history", self.folder / "history.jsonl"]
         if (TYPESCRIPT / "dist" / "index.js").exists():
             command += ["--ts-client", TYPESCRIPT]
@@ -113,6 +112,7 @@ class Run:
                     probe = Prober.__new__(Prober)
                     probe.address = node[1]
                     probe.ask("GET", "/healthz", within=2)
+                    self.node_pid, self.node_address = node
                     return time.monotonic()
                 except OSError:
                     pass
@@ -148,7 +148,7 @@ class Run:
         # The node's log outlives the folder that the replay deletes.
         for log in Path(scratch).glob("*/bench.log"):
             os.link(log, self.folder / "node.log")
-        self.prober = Prober(self.node()[1])
+        self.prober = Prober(self.node_address)
         deadline = time.monotonic() + STARTS_WITHIN
         while self.prober.sent_by_node() < MESSAGES_BEFORE:
             self.check(self.replay.poll() is None, "the replay ended: " + self.said())

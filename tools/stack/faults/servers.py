@@ -16,6 +16,14 @@ STACK_SH = ROOT / "tools" / "stack.sh"
 UP_WITHIN = 180
 
 
+def runs(pid):
+    """Whether a process is there, and not only its exit status."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class Stack:
     def __init__(self):
         self.folder = Path(os.environ.get("CHIRM_STACK") or ROOT / ".stack").resolve()
@@ -85,7 +93,7 @@ class Stack:
         pid = self.pid(name)
         os.kill(pid, signal.SIGKILL)
         end = time.monotonic() + 30
-        while Path(f"/proc/{pid}/stat").exists() and time.monotonic() < end:
+        while runs(pid) and time.monotonic() < end:
             time.sleep(0.02)
 
     def address(self, part):
