@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Breaks the real servers under a node while it serves a replay, and says how long it took to recover, by itself
 # (docs/testing.md, "Faults of real servers").
-# Usage: tools/stack-faults.sh [FAULT]…    none named: all of tools/stack/faults/kinds.py, some 25 minutes
+# Usage: tools/stack-faults.sh [FAULT]…    none named: all of tools/stack/faults/kinds.py, some 30 minutes
 # CHIRM_PROGRAMS names the folder of chirm and chirm-bridge-ws; without it they are built. CHIRM_STACK as of
 # tools/stack.sh: servers in a folder of its own are broken under nobody else's feet.
 set -euo pipefail
