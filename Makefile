@@ -13,7 +13,7 @@ DATA ?= ./chirm-data
 CHIRM := $(CARGO_TARGET_DIR)/quick/chirm
 
 .PHONY: help needs run build test fmt lint docs proto supply unit typescript readme replay conformance mutations wire model
-.PHONY: stack-up stack-down stack
+.PHONY: stack-up stack-down stack stack-faults
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 18
@@ -77,6 +77,9 @@ mutations: ## The replay's checker, and the conformance suite, catch each of the
 
 stack: ## Suites, tests over sockets, replay and conformance on real Postgres, Redis and CQL servers
 	tools/stack-tests.sh
+
+stack-faults: ## Break the real servers under a replay, and say how long each fault took to recover from: some 30 minutes
+	tools/stack-faults.sh
 
 stack-up: ## Start real Postgres, Redis (one, and a cluster of six), NATS and a CQL server for tests, on free ports
 	tools/stack.sh up
