@@ -25,8 +25,6 @@ def row(name, found):
     ready = seconds(found["ready"]) if found["unready"] else "always was"
     failed = seconds(found["failed_for"]) if found["failed"] else "none failed"
     differences = str(found["differences"] + len(found["probes"]))
-    if found["known"]:
-        differences += f" (and {found['known']} of `rest`)"
     acknowledged = f"{found['replayed']} + {found['acked']}"
     if found["unanswered"]:
         acknowledged += f", {found['unanswered']} never"

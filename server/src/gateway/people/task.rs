@@ -33,8 +33,8 @@ pub(super) struct Task {
     pub(super) large: HashSet<Id>,
     pub(super) loads: JoinSet<(Id, Result<Loaded, anyhow::Error>)>,
     pub(super) to_load: VecDeque<(Id, bool)>,
-    /// Ranges that could not be read.
-    pub(super) retry: Vec<(u64, RangeKey)>,
+    /// What could not be read: sessions wait for it again from the next tick on.
+    pub(super) retry: Vec<(u64, Next)>,
     pub(super) ticks: u64,
 }
 
@@ -86,9 +86,11 @@ impl Task {
         if let Err(error) = self.presences.tick().await {
             tracing::warn!(%error, "presence can't be told now");
         }
-        for (serial, range) in std::mem::take(&mut self.retry) {
-            if let Some(follower) = self.followers.get(serial) {
-                follower.waits_for_range(range);
+        for (serial, next) in std::mem::take(&mut self.retry) {
+            match (self.followers.get(serial), next) {
+                (Some(follower), Next::Presences(users)) => follower.waits_for_again(&users),
+                (Some(follower), Next::Range(range)) => follower.waits_for_range(range),
+                (None, _) => {}
             }
         }
         self.ticks += 1;
@@ -167,7 +169,7 @@ impl Task {
             .and_then(|follower| follower.next());
         match next {
             None => return false,
-            Some(Next::Presences(users)) => self.send_presences(serial, &users).await,
+            Some(Next::Presences(users)) => self.send_presences(serial, users).await,
             Some(Next::Range(range)) => self.send_whole(serial, range).await,
         }
         self.followers
@@ -175,13 +177,13 @@ impl Task {
             .is_some_and(|follower| follower.is_waiting())
     }
 
-    async fn send_presences(&mut self, serial: u64, users: &[(Id, bool)]) {
+    async fn send_presences(&mut self, serial: u64, users: Vec<(Id, bool)>) {
         let ids: Vec<Id> = users.iter().map(|(user, _)| *user).collect();
         let Ok(mut presences) = self.presences.get(&ids).await else {
-            // The next batch of a bus that is back makes all be read anew.
+            self.retry.push((serial, Next::Presences(users)));
             return;
         };
-        for (presence, (user, shown)) in presences.iter_mut().zip(users) {
+        for (presence, (user, shown)) in presences.iter_mut().zip(&users) {
             // Who waited to be told of may have left meanwhile.
             if !shown || !self.is_told(serial, *user) {
                 *presence = Presence::offline(*user);
@@ -193,7 +195,7 @@ impl Task {
         let frame = frames::presences(&presences);
         // Others may wait still: those of the next frame.
         if follower.session.outbox.push(frame) == Err(Refused::Full) {
-            follower.waits_for_again(users);
+            follower.waits_for_again(&users);
         }
     }
 }

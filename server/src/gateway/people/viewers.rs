@@ -2,6 +2,7 @@
 
 use super::RangeKey;
 use super::crowd::{Crowd, Members};
+use super::followers::Next;
 use super::frames::{self, Rows};
 use super::list::Place;
 use super::range::{Change, Op};
@@ -103,7 +104,7 @@ impl Task {
         }
         let members: Vec<Id> = range.members().collect();
         let Ok(rows) = self.rows(key.server, &members).await else {
-            self.retry.push((serial, key));
+            self.retry.push((serial, Next::Range(key)));
             return;
         };
         let Some(crowd) = self.crowds.get_mut(&key.server) else {

@@ -126,9 +126,12 @@ pub(super) async fn open(settings: &PostgresSettings) -> Result<Opened, Error> {
         })
         .after_release(|connection, _| {
             Box::pin(async move {
-                // An error: it is closed, without a goodbye.
+                // sqlx knows of a transaction once its BEGIN was answered: one whose caller had
+                // gone by then is still open. Where none is, this opens and ends one. An error:
+                // it is closed, without a goodbye.
                 let late = |_| sqlx::Error::Protocol("Postgres doesn't answer".into());
-                timeout(ANSWER, connection.ping()).await.map_err(late)??;
+                let end = sqlx::raw_sql("BEGIN; ROLLBACK").execute(connection);
+                timeout(ANSWER, end).await.map_err(late)??;
                 Ok(true)
             })
         })

@@ -26,6 +26,7 @@ const USABLE: Duration = Duration::from_secs(15);
 
 /// Between two renewals.
 const RENEW: Duration = Duration::from_secs(5);
+const RENEW_AGAIN: Duration = Duration::from_millis(500);
 
 /// How far beyond the last renewal ids may reach, in milliseconds: the time it may be used, and how
 /// far an id may be ahead of the clock, with room.
@@ -136,15 +137,19 @@ impl Lease {
         }
     }
 
-    /// Renews it every five seconds, until it is over.
+    /// Renews it every five seconds, until it is over; sooner where that failed.
     pub async fn keep(&self) {
+        let mut pause = RENEW;
         loop {
-            sleep(RENEW).await;
-            match self.renew().await {
-                Ok(()) => {}
+            sleep(pause).await;
+            pause = match self.renew().await {
+                Ok(()) => RENEW,
                 Err(Error::Conflict(_)) => return,
-                Err(error) => tracing::warn!(%error, "a worker's lease wasn't renewed"),
-            }
+                Err(error) => {
+                    tracing::warn!(%error, "a worker's lease wasn't renewed");
+                    RENEW_AGAIN
+                }
+            };
         }
     }
 

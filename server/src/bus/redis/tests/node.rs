@@ -1,5 +1,5 @@
-//! A node on a Redis, for tests of the rules of ADR 17: one channel, one author, one nonce, and a time
-//! that is the test's.
+//! A node on a Redis, for tests of the rules of ADR 17: one channel, one author, one nonce, and a
+//! time that is the test's.
 
 use super::{place_of, settings};
 use crate::bus::redis::RedisSettings;

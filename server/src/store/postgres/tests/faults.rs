@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
+use tokio::time::timeout;
 
 const TOPIC: TopicKey = TopicKey {
     kind: TopicKind::Server,
@@ -36,7 +37,7 @@ async fn relayed(relay: &Recorder, count: usize) -> Vec<OutboxEvent> {
         }
         relay.events()
     };
-    let told = tokio::time::timeout(Duration::from_secs(30), wait).await;
+    let told = timeout(Duration::from_secs(30), wait).await;
     told.expect("all events are relayed")
 }
 
@@ -231,4 +232,39 @@ async fn what_was_never_committed_is_not_relayed() {
     assert_eq!(seqs(&told), [1]);
     assert_eq!(told[0].payload, stored(3));
     assert_eq!(store.topic_position(TOPIC).await.unwrap().seq, 1);
+}
+
+/// As if a caller had gone before its BEGIN was answered: sqlx knows of no transaction.
+#[tokio::test]
+#[ignore = "needs the real servers: make stack-up"]
+async fn a_transaction_that_nobody_knows_of_ends_with_its_use() {
+    let schema = Schema::fresh();
+    let store = schema
+        .store(
+            Arc::new(Recorder::default()),
+            Arc::new(SystemClock::default()),
+        )
+        .await;
+    let mut connection = store.pool.acquire().await.unwrap();
+    let own = "SELECT pg_backend_pid()";
+    let pid: i32 = sqlx::query_scalar(own)
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap();
+    sqlx::raw_sql("BEGIN READ ONLY")
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+    let state = async || -> String {
+        let asked = sqlx::query_scalar("SELECT state FROM pg_stat_activity WHERE pid = $1");
+        asked.bind(pid).fetch_one(&store.pool).await.unwrap()
+    };
+    assert_eq!(state().await, "idle in transaction");
+    drop(connection);
+    let ended = async {
+        while state().await == "idle in transaction" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), ended).await.unwrap();
 }
