@@ -6,21 +6,12 @@
 # Redis, and NATS for the fan-out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source-path=SCRIPTDIR
+. tools/stack/settings.sh
 
 tools/stack.sh up
 eval "$(tools/stack.sh env)"
 export CHIRM_TEST_ON=${CHIRM_TEST_ON:-redis}
-
-# settings NAMESPACE: what makes a node run on the servers.
-settings() {
-  export CHIRM__NAMESPACE=$1 CHIRM__POSTGRES__URL=$CHIRM_TEST_POSTGRES CHIRM__CQL__NODES=$CHIRM_TEST_CQL
-  export CHIRM__CQL__KEYSPACE=chirm_it CHIRM__REDIS__URLS=$CHIRM_TEST_REDIS CHIRM__REDIS__CLUSTER=false
-  if [ "$CHIRM_TEST_ON" = redis-cluster ]; then
-    export CHIRM__REDIS__URLS=$CHIRM_TEST_REDIS_CLUSTER CHIRM__REDIS__CLUSTER=true
-  elif [ "$CHIRM_TEST_ON" = nats ]; then
-    export CHIRM__NATS__URLS=$CHIRM_TEST_NATS
-  fi
-}
 
 # What is about the one file of a node by itself.
 embedded=(cli::disk:: backup a_damaged_database a_newer_database a_data_folder a_folder_)

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::rpc::http::Part;
 use crate::store::cql::{Cql, CqlSettings, Replication};
 use crate::store::moving::Place;
-use crate::store::postgres::{Postgres, PostgresSettings, Turn};
+use crate::store::postgres::{Lease, Postgres, PostgresSettings, Turn};
 use crate::store::{
     self, Messages as _, OutboxEvent, Relay, Upkeep as _, sqlite::STORE_FILE, sqlite::Sqlite,
 };
@@ -33,7 +33,13 @@ pub struct Backends {
     /// What is asked whether it is well, by name.
     pub parts: Vec<Part>,
     /// What keeps a cluster's bus and lease; it ends when this is dropped.
-    _running: Option<(redis::Running, JoinSet<()>)>,
+    cluster: Option<Cluster>,
+}
+
+struct Cluster {
+    _running: redis::Running,
+    tasks: JoinSet<()>,
+    lease: watch::Receiver<Arc<Lease>>,
 }
 
 impl Backends {
@@ -47,6 +53,20 @@ impl Backends {
         } else {
             embedded(config, clock).await
         }
+    }
+
+    /// Ends their use, when nothing is under way any more: what was accepted is made durable, and
+    /// the number of the node's ids is free for the next one.
+    pub async fn close(self) {
+        if let Some(mut cluster) = self.cluster {
+            cluster.tasks.shutdown().await;
+            let lease = cluster.lease.borrow().clone();
+            let used = lease.now_ms() + self.bus.reservations.ahead_ms();
+            if let Err(error) = lease.give_back(used).await {
+                tracing::warn!(%error, "the worker's number is free in 30 s");
+            }
+        }
+        self.store.close().await;
     }
 }
 
@@ -80,7 +100,7 @@ async fn embedded(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Back
         )],
         store,
         bus,
-        _running: None,
+        cluster: None,
     })
 }
 
@@ -88,7 +108,12 @@ async fn cluster(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Backe
     let relay = Arc::new(Later::default());
     let store = Arc::new(open_store(config, relay.clone(), clock.clone()).await?);
     let mut tasks = JoinSet::new();
-    let worker = worker(&store, clock.clone(), &mut tasks).await?;
+    let lease = lease(&store, clock.clone(), &mut tasks).await?;
+    let own = lease.clone();
+    let worker: redis::Worker = Arc::new(move || {
+        let lease = own.borrow();
+        lease.usable().then(|| lease.worker())
+    });
     let node = redis::Node {
         ring: rings(config),
         highest: store.highest().await?,
@@ -117,7 +142,11 @@ async fn cluster(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Backe
         parts: parts(&store, &opened.handle),
         store,
         bus: opened.handle,
-        _running: Some((opened.running, tasks)),
+        cluster: Some(Cluster {
+            _running: opened.running,
+            tasks,
+            lease,
+        }),
     })
 }
 
@@ -137,11 +166,11 @@ fn parts(store: &Arc<Postgres>, bus: &bus::Handle) -> Vec<Part> {
 }
 
 /// Leases a worker's number and keeps it; another one, should it be lost.
-async fn worker(
+async fn lease(
     store: &Arc<Postgres>,
     clock: Arc<dyn Clock>,
     tasks: &mut JoinSet<()>,
-) -> anyhow::Result<redis::Worker> {
+) -> anyhow::Result<watch::Receiver<Arc<Lease>>> {
     let lease = store.lease_worker(clock.clone()).await?;
     let (leases, lease) = watch::channel(Arc::new(lease));
     let store = store.clone();
@@ -159,10 +188,7 @@ async fn worker(
             }
         }
     });
-    Ok(Arc::new(move || {
-        let lease = lease.borrow();
-        lease.usable().then(|| lease.worker())
-    }))
+    Ok(lease)
 }
 
 /// The store of a cluster by itself, for commands that change little.

@@ -126,7 +126,7 @@ pub async fn run_announced(
     if let Err(error) = node.backends.bus.presences.tick().await {
         tracing::warn!(%error, "users of this node may be shown for some 40 s");
     }
-    node.store.close().await;
+    node.backends.close().await;
     Ok(())
 }
 

@@ -75,11 +75,18 @@ pub fn metrics() -> Result<Metrics, Error> {
     if let Some(metrics) = METRICS.get() {
         return Ok(metrics.clone());
     }
-    let handle = PrometheusBuilder::new().install_recorder();
+    let handle = PrometheusBuilder::new()
+        .set_buckets(&BUCKETS_S)
+        .and_then(PrometheusBuilder::install_recorder);
     let handle = handle.map_err(|error| Error::Metrics(error.to_string()))?;
     describe();
     Ok(METRICS.get_or_init(|| Metrics { handle }).clone())
 }
+
+/// Upper bounds of histograms' buckets, in seconds.
+const BUCKETS_S: [f64; 12] = [
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0,
+];
 
 /// What `/metrics` says of each counter of the server's own; docs/operations.md says more.
 const COUNTERS: &[(&str, &str)] = &[
@@ -166,6 +173,10 @@ fn describe() {
     for (name, text) in chirm_net::GAUGES.iter().chain(chirm_bridge_ws::GAUGES) {
         ::metrics::describe_gauge!(*name, *text);
     }
+    let redis = "How long a call of a script of Redis took, waiting for its turn included.";
+    ::metrics::describe_histogram!("chirm_redis_call_seconds", redis);
+    let cql = "How long a request to the CQL servers took, by kind.";
+    ::metrics::describe_histogram!("chirm_cql_request_seconds", cql);
     ::metrics::describe_gauge!("chirm_sessions", "Gateway streams that are signed in.");
     ::metrics::describe_gauge!("chirm_hub_topics", "Topics that some session here follows.");
     let present = "Users with a live session on this node, or in its grace.";

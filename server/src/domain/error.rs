@@ -2,7 +2,9 @@
 
 use crate::{bus, store};
 use std::borrow::Cow;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// How long to wait where something is overloaded or away for now.
 pub(super) const RETRY_SOON: Duration = Duration::from_secs(1);
@@ -231,13 +233,16 @@ impl From<store::Error> for Error {
             store::Error::NotFound(what) => Error::not_found(what),
             store::Error::LimitReached(what, most) => Error::limit(what, most),
             store::Error::Overloaded => overloaded(),
-            store::Error::Unavailable(cause) | store::Error::Unusable(cause) => {
+            store::Error::Unavailable(cause) => {
+                static LINES: Lines = Lines::new();
+                if let Some(left_out) = LINES.turn(now_ms()) {
+                    tracing::error!(cause, left_out, "the store refused");
+                }
+                store_unavailable()
+            }
+            store::Error::Unusable(cause) => {
                 tracing::error!(cause, "the store refused");
-                Error::new(
-                    Reason::StoreUnavailable,
-                    "The store can't be reached now; whether it was done is unknown.",
-                )
-                .retry_after(RETRY_SOON)
+                store_unavailable()
             }
         }
     }
@@ -249,7 +254,12 @@ impl From<bus::Error> for Error {
             bus::Error::Deleted => return Error::not_found("message"),
             bus::Error::Overloaded => return overloaded(),
             bus::Error::Refused => {}
-            bus::Error::Unavailable(_) => tracing::error!(%error, "the bus refused"),
+            bus::Error::Unavailable(_) => {
+                static LINES: Lines = Lines::new();
+                if let Some(left_out) = LINES.turn(now_ms()) {
+                    tracing::error!(%error, left_out, "the bus refused");
+                }
+            }
         }
         Error::new(
             Reason::StoreUnavailable,
@@ -259,6 +269,52 @@ impl From<bus::Error> for Error {
     }
 }
 
+fn store_unavailable() -> Error {
+    Error::new(
+        Reason::StoreUnavailable,
+        "The store can't be reached now; whether it was done is unknown.",
+    )
+    .retry_after(RETRY_SOON)
+}
+
+/// Lines of the log that say the same thousands of times when a server is away: one a second.
+struct Lines {
+    /// When the next one may come.
+    next_ms: AtomicU64,
+    left_out: AtomicU64,
+}
+
+impl Lines {
+    const fn new() -> Self {
+        Self {
+            next_ms: AtomicU64::new(0),
+            left_out: AtomicU64::new(0),
+        }
+    }
+
+    /// If a line may come now: how many were left out before it.
+    fn turn(&self, now_ms: u64) -> Option<u64> {
+        let next = self.next_ms.load(Ordering::Relaxed);
+        let taken = now_ms >= next
+            && self
+                .next_ms
+                .compare_exchange(next, now_ms + 1_000, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if taken {
+            return Some(self.left_out.swap(0, Ordering::Relaxed));
+        }
+        self.left_out.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}
+
+/// Milliseconds since the first call.
+fn now_ms() -> u64 {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    let passed = BEGUN.get_or_init(Instant::now).elapsed();
+    u64::try_from(passed.as_millis()).unwrap_or(u64::MAX / 2)
+}
+
 fn overloaded() -> Error {
     Error::new(Reason::Overloaded, "Too much at once; nothing was done.").retry_after(RETRY_SOON)
 }
@@ -266,6 +322,15 @@ fn overloaded() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_come_once_a_second_and_count_the_others() {
+        let lines = Lines::new();
+        assert_eq!(lines.turn(5), Some(0));
+        assert_eq!((lines.turn(5), lines.turn(1_004)), (None, None));
+        assert_eq!(lines.turn(1_005), Some(2));
+        assert_eq!(lines.turn(3_000), Some(0));
+    }
 
     #[test]
     fn every_reason_stands_in_the_table_of_errors() {

@@ -9,7 +9,7 @@ use crate::model::Id;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, ErrorKind, FromRedisValue, PushInfo, RedisError, Script, ServerErrorKind};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -265,7 +265,10 @@ impl<R: Role> Servers<R> {
                 other => other.map_err(Failed::error),
             }
         };
-        match timeout(limit, run).await {
+        let begun = Instant::now();
+        let result = timeout(limit, run).await;
+        metrics::histogram!("chirm_redis_call_seconds").record(begun.elapsed());
+        match result {
             Ok(result) => result,
             Err(_) if self.permits.available_permits() == 0 => Err(Error::Overloaded),
             Err(_) => Err(Error::Unavailable("Redis didn't answer in time".into())),
@@ -362,7 +365,7 @@ impl<R: Role> Servers<R> {
             down.map_or_else(String::new, |server| server.commands.address.clone())
         };
         timeout(limit, ready).await.map_err(|_| {
-            OpenError::new(
+            OpenError::redis(
                 &missing(),
                 "can't be reached; is it running, and is the address right?",
             )

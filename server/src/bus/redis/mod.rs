@@ -103,27 +103,29 @@ impl Default for RedisSettings {
 
 /// Why Redis, or NATS, can't be used. Names it, and what to do.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{part} at {address}: {problem}")]
+#[error("{place}: {problem}")]
 pub struct OpenError {
-    part: &'static str,
-    address: String,
+    /// A server, or a setting.
+    place: String,
     problem: String,
 }
 
 impl OpenError {
-    fn new(address: &str, problem: &str) -> Self {
-        Self {
-            part: "Redis",
-            address: address.into(),
-            problem: problem.into(),
-        }
+    fn redis(address: &str, problem: &str) -> Self {
+        Self::of(format!("Redis at {address}"), problem)
     }
 
     fn nats(address: &str, problem: &str) -> Self {
-        Self {
-            part: "NATS",
-            ..Self::new(address, problem)
-        }
+        Self::of(format!("NATS at {address}"), problem)
+    }
+
+    fn setting(name: &str, problem: &str) -> Self {
+        Self::of(name.into(), problem)
+    }
+
+    fn of(place: String, problem: &str) -> Self {
+        let problem = problem.into();
+        Self { place, problem }
     }
 }
 
@@ -204,7 +206,7 @@ async fn open_at(
     let servers = Servers::new(settings.clone(), client, events.clone(), time);
     let _ = events.places.set(servers.places());
     let begun = servers.begin(&mut connection).await;
-    begun.map_err(|problem| OpenError::new(&address, &problem))?;
+    begun.map_err(|problem| OpenError::redis(&address, &problem))?;
     servers.settled(OPEN_WITHIN).await?;
     let mut tasks = JoinSet::new();
     let fanout = fanout(nats, &hub, &events, &mut tasks).await?;
@@ -219,7 +221,7 @@ async fn open_at(
     });
     if is_new {
         let founded = found::found(&shared).await;
-        founded.map_err(|error| OpenError::new(&address, &error.to_string()))?;
+        founded.map_err(|error| OpenError::redis(&address, &error.to_string()))?;
     }
     if settings.cluster {
         tasks.spawn(servers.follow());
@@ -276,7 +278,7 @@ async fn fanout(
 
 /// Connects to the first that answers, and looks at it.
 async fn reach(settings: &RedisSettings) -> Result<(Client, MultiplexedConnection), OpenError> {
-    let mut last = OpenError::new("?", "no address is named: set redis.urls");
+    let mut last = OpenError::setting("redis.urls", "no address is named");
     for url in &settings.urls {
         let client = match client_of(url) {
             Ok(client) => client,
@@ -291,7 +293,7 @@ async fn reach(settings: &RedisSettings) -> Result<(Client, MultiplexedConnectio
             .set_connection_timeout(Some(within))
             .set_response_timeout(Some(within));
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        let failed = |problem: &str| OpenError::new(&address, problem);
+        let failed = |problem: &str| OpenError::redis(&address, problem);
         match timeout(within, connecting).await {
             Ok(Ok(mut connection)) => {
                 let problem = look(&mut connection, settings.cluster).await;
@@ -311,12 +313,7 @@ async fn reach(settings: &RedisSettings) -> Result<(Client, MultiplexedConnectio
 
 /// A client of an address. The error shows nothing of it: there may be a password in it.
 fn client_of(url: &Secret) -> Result<Client, OpenError> {
-    let wrong = |_| {
-        OpenError::new(
-            "?",
-            "an address in redis.urls isn't redis://USER:PASSWORD@HOST:PORT",
-        )
-    };
+    let wrong = |_| OpenError::setting("redis.urls", "one isn't redis://USER:PASSWORD@HOST:PORT");
     let info = url.expose().into_connection_info().map_err(wrong)?;
     let user = info
         .redis_settings()

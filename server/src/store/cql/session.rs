@@ -15,7 +15,7 @@ use scylla::statement::Consistency;
 use scylla::statement::batch::Batch;
 use scylla::statement::prepared::PreparedStatement;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The schema that this program knows: migrations, in order. The number of a version is its place.
@@ -79,7 +79,8 @@ impl Link {
         values: impl SerializeRow,
     ) -> Result<QueryRowsResult, Error> {
         let _permit = self.admitted()?;
-        let result = self.session.execute_unpaged(statement, values).await;
+        let asked = self.session.execute_unpaged(statement, values);
+        let result = timed("read", asked).await;
         rows(result.map_err(failure)?)
     }
 
@@ -91,7 +92,8 @@ impl Link {
     ) -> Result<(), Error> {
         let permit = self.in_flight.acquire().await;
         let _permit = permit.map_err(|_| closed())?;
-        let written = self.session.execute_unpaged(statement, values).await;
+        let written = self.session.execute_unpaged(statement, values);
+        let written = timed("write", written).await;
         written.map(drop).map_err(failure)
     }
 
@@ -99,9 +101,18 @@ impl Link {
     pub(super) async fn batch(&self, batch: &Batch, values: impl BatchValues) -> Result<(), Error> {
         let permit = self.in_flight.acquire().await;
         let _permit = permit.map_err(|_| closed())?;
-        let written = self.session.batch(batch, values).await;
+        let written = timed("write", self.session.batch(batch, values)).await;
         written.map(drop).map_err(failure)
     }
+}
+
+/// Runs a request and writes down how long it took.
+async fn timed<T>(kind: &'static str, request: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let answer = request.await;
+    let took = begun.elapsed();
+    metrics::histogram!("chirm_cql_request_seconds", "kind" => kind).record(took);
+    answer
 }
 
 /// Each row, as a tuple or struct.

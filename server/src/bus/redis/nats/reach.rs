@@ -106,8 +106,8 @@ enum Login {
 
 /// The addresses without names and passwords, which the client might log; and those.
 fn read(settings: &NatsSettings) -> Result<(Vec<ServerAddr>, Login), OpenError> {
-    let wrong = "an address in nats.urls isn't nats://USER:PASSWORD@HOST:PORT, or tls://…";
-    let wrong = || OpenError::nats("?", wrong);
+    let wrong = "one isn't nats://USER:PASSWORD@HOST:PORT, or tls://…";
+    let wrong = || OpenError::setting("nats.urls", wrong);
     let mut servers = Vec::new();
     let mut login = Login::Nobody;
     for url in &settings.urls {
@@ -128,7 +128,7 @@ fn read(settings: &NatsSettings) -> Result<(Vec<ServerAddr>, Login), OpenError> 
         servers.push(ServerAddr::from_url(bare).map_err(|_| wrong())?);
     }
     if servers.is_empty() {
-        return Err(OpenError::nats("?", "no address is named: set nats.urls"));
+        return Err(OpenError::setting("nats.urls", "no address is named"));
     }
     let expose = |secret: &Secret| secret.expose().to_owned();
     if let Some(token) = &settings.token {
