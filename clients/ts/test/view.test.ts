@@ -97,7 +97,7 @@ describe("a channel's messages", () => {
     return { list, read };
   }
 
-  test("are without one that was deleted while a page was on its way that still has it", async () => {
+  test("are without one that was deleted while a page that has it was on its way", async () => {
     const { list, read } = reading();
     expect(await read(() => list.remove("2"), "1", "2", "3")).toEqual(["1", "3"]);
   });

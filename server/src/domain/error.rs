@@ -4,7 +4,8 @@ use crate::{bus, store};
 use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long to wait where something is overloaded or away for now.
 pub(super) const RETRY_SOON: Duration = Duration::from_secs(1);

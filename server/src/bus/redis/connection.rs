@@ -9,10 +9,10 @@ use crate::model::Id;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, ErrorKind, FromRedisValue, PushInfo, RedisError, Script, ServerErrorKind};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// The map of a cluster is read anew at least so often.
 const REREAD_EVERY: Duration = Duration::from_secs(30);

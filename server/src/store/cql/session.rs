@@ -15,8 +15,9 @@ use scylla::statement::Consistency;
 use scylla::statement::batch::Batch;
 use scylla::statement::prepared::PreparedStatement;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 /// The schema that this program knows: migrations, in order. The number of a version is its place.
 const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/cql/0001_base.sql")];
@@ -79,8 +80,8 @@ impl Link {
         values: impl SerializeRow,
     ) -> Result<QueryRowsResult, Error> {
         let _permit = self.admitted()?;
-        let asked = self.session.execute_unpaged(statement, values);
-        let result = timed("read", asked).await;
+        let _timer = Timer::of("read");
+        let result = self.session.execute_unpaged(statement, values).await;
         rows(result.map_err(failure)?)
     }
 
@@ -92,8 +93,8 @@ impl Link {
     ) -> Result<(), Error> {
         let permit = self.in_flight.acquire().await;
         let _permit = permit.map_err(|_| closed())?;
-        let written = self.session.execute_unpaged(statement, values);
-        let written = timed("write", written).await;
+        let _timer = Timer::of("write");
+        let written = self.session.execute_unpaged(statement, values).await;
         written.map(drop).map_err(failure)
     }
 
@@ -101,18 +102,30 @@ impl Link {
     pub(super) async fn batch(&self, batch: &Batch, values: impl BatchValues) -> Result<(), Error> {
         let permit = self.in_flight.acquire().await;
         let _permit = permit.map_err(|_| closed())?;
-        let written = timed("write", self.session.batch(batch, values)).await;
+        let _timer = Timer::of("write");
+        let written = self.session.batch(batch, values).await;
         written.map(drop).map_err(failure)
     }
 }
 
-/// Runs a request and writes down how long it took.
-async fn timed<T>(kind: &'static str, request: impl Future<Output = T>) -> T {
-    let begun = Instant::now();
-    let answer = request.await;
-    let took = begun.elapsed();
-    metrics::histogram!("chirm_cql_request_seconds", "kind" => kind).record(took);
-    answer
+/// Writes down how long a request took, when it is dropped.
+struct Timer {
+    kind: &'static str,
+    begun: Instant,
+}
+
+impl Timer {
+    fn of(kind: &'static str) -> Self {
+        let begun = Instant::now();
+        Self { kind, begun }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let took = self.begun.elapsed();
+        metrics::histogram!("chirm_cql_request_seconds", "kind" => self.kind).record(took);
+    }
 }
 
 /// Each row, as a tuple or struct.
