@@ -213,7 +213,7 @@ mod tests {
             assert!(!error.contains("hunter2"), "{error}");
         }
         let none = read(&settings(&[])).err().unwrap().to_string();
-        assert!(none.contains("set nats.urls"), "{none}");
+        assert_eq!(none, "nats.urls: no address is named");
     }
 
     #[test]
