@@ -17,14 +17,14 @@ settings "bench_$$_$RANDOM"
 export CHIRM__LOG__LEVEL=warn
 
 folder=$(mktemp -d)
-"$chirm" serve --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --data "$folder" >"$folder/out" &
+"$chirm" serve --dev --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --data "$folder" >"$folder/out" &
 node=$!
 trap 'kill $node 2>/dev/null; wait $node || true; rm -rf "$folder"' EXIT
 until url=$(sed -n 's/^chirm ready on //p' "$folder/out") && [ -n "$url" ]; do
   kill -0 $node
   sleep 0.1
 done
-CHIRM_KEY=$("$chirm" key create --name bench --json | sed 's/.*"token":"\([^"]*\)".*/\1/')
+CHIRM_KEY=$("$chirm" key create --data "$folder" --name bench --json | sed 's/.*"token":"\([^"]*\)".*/\1/')
 export CHIRM_KEY
 
 # count NAME: how many such there were, of all kinds named.
