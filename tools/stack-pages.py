@@ -19,7 +19,8 @@ from pathlib import Path
 
 PAGE = 50
 TIMES = 60
-MONTHS = 60
+# As many as there were since the first time that an id can tell: a server refuses ids of the future.
+MONTHS = 22
 EPOCH_MS = 1735689600000
 
 
@@ -34,7 +35,8 @@ class Server:
             if line.startswith("chirm ready on "):
                 self.url = line.split()[-1]
                 return
-        raise SystemExit(f"the server didn't start; see {self.log.name}")
+        self.log.seek(0)
+        raise SystemExit("the server didn't start:\n" + self.log.read().decode()[-2000:])
 
     def get(self, path, token=None, body=None):
         headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -86,7 +88,7 @@ def grown(lines, rows):
                 template[head[0]] = head
             else:
                 if head[0] == "highest_id":
-                    line = json.dumps([head[0], max(map(max, rows.values()))], separators=(",", ":")).encode() + b"\n"
+                    line = json.dumps([head[0], max(head[1], *map(max, rows.values()))], separators=(",", ":")).encode() + b"\n"
                 hashed.update(line)
                 count += 1
                 yield line
@@ -143,7 +145,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         lines, token, (busy, quiet) = channels(chirm, folder, alone)
         now = time.time() * 1000
-        # A year of them, evenly; and one a month over five years, from the first that ids can tell on.
+        # A year of them, evenly; and one a month, from the first time on that ids can tell.
         rows = {busy: [at(now - 365 * 86400e3 * (count - n) / count) for n in range(count)],
                 quiet: [at(EPOCH_MS + (30 * n + 1) * 86400e3) for n in range(MONTHS)]}
         file = Path(folder) / "large.export"
