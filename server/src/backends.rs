@@ -57,8 +57,8 @@ impl Backends {
 
     /// Ends their use, when nothing is under way any more: what was accepted is made durable, and
     /// the number of the node's ids is free for the next one.
-    pub async fn close(self) {
-        if let Some(mut cluster) = self.cluster {
+    pub async fn close(mut self) {
+        if let Some(cluster) = &mut self.cluster {
             cluster.tasks.shutdown().await;
             let lease = cluster.lease.borrow().clone();
             let used = lease.now_ms() + self.bus.reservations.ahead_ms();
@@ -66,6 +66,7 @@ impl Backends {
                 tracing::warn!(%error, "the worker's number is free in 30 s");
             }
         }
+        // The bus runs until then: it carries the events of the last changes.
         self.store.close().await;
     }
 }
