@@ -52,7 +52,7 @@ unit: ## All tests of the workspace
 
 typescript: ## The TypeScript client: generated code, types, tests with a real server and in a browser
 	@tools/needs.sh chromium=chromium || echo "SKIPPED: chromium can't be installed: no tests in a browser" >&2
-	cargo build --quiet --bin chirm
+	tools/programs.sh
 	tools/ts.sh
 	tools/web.sh
 

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 sample=bench/data/ubuntu-irc-sample.jsonl
 target=${CARGO_TARGET_DIR:-$PWD/target}
-cargo build --quiet --package chirm-server --bin chirm --features mutations
+tools/programs.sh --features chirm-server/mutations
 # The next build takes the feature away again; what is tried here mustn't be mixed up with that.
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

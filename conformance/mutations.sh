@@ -8,13 +8,12 @@ cd "$(dirname "$0")/.."
 # Most of a failing case's time is waiting.
 at_once=4
 target=${CARGO_TARGET_DIR:-$PWD/target}
-cargo build --quiet --package chirm-server --bin chirm --features mutations
+tools/programs.sh --features chirm-server/mutations
 # The next build takes the feature away again, and cases may be changed meanwhile: what is tried here
 # mustn't be mixed up with that.
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cp "$target/debug/chirm" "$scratch/chirm"
-cargo build --quiet --package chirm-conformance
 cp "$target/debug/chirm-conformance" "$scratch/conformance"
 export CHIRM="$scratch/chirm"
 

@@ -6,11 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target=${CARGO_TARGET_DIR:-$PWD/target}
-if [ -z "${CHIRM:-}" ]; then
-  cargo build --bin chirm
-  export CHIRM="$target/debug/chirm"
-fi
-cargo build --package chirm-conformance
+tools/programs.sh
+export CHIRM=${CHIRM:-$target/debug/chirm}
 reports=()
 if [ -n "${CONFORMANCE_REPORTS:-}" ]; then
   mkdir -p "$CONFORMANCE_REPORTS"

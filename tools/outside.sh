@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 examples=${1:-40}
 
 target=${CARGO_TARGET_DIR:-$PWD/target}/debug
-cargo build --quiet --bin chirm
+tools/programs.sh
 scratch=$(mktemp -d)
 server=
 stop() {

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target=${CARGO_TARGET_DIR:-$PWD/target}/debug
-cargo build --quiet --bin chirm
+tools/programs.sh
 readme=$PWD/README.md
 scratch=$(mktemp -d)
 server=

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 sample=bench/data/ubuntu-irc-sample.jsonl
 chirm=${CARGO_TARGET_DIR:-$PWD/target}/debug/chirm
-cargo build --bin chirm --bin chirm-bridge-ws
+tools/programs.sh
 
 # The TypeScript client as its sources are now.
 client=clients/ts

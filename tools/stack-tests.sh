@@ -22,8 +22,8 @@ for name in "${embedded[@]}"; do skips+=(--skip "$name"); done
 for part in "$@"; do
   echo "on real servers: $part"
   case $part in
-    suites) cargo test --package chirm-server --lib -- --ignored store::postgres store::cql bus::redis ;;
-    it) cargo test --package chirm-server --test it -- --include-ignored "${skips[@]}" ;;
+    suites) cargo test --workspace --lib -- --ignored store::postgres store::cql bus::redis ;;
+    it) cargo test --workspace --test it -- --include-ignored "${skips[@]}" ;;
     replay) (settings "replay_$$_$RANDOM" && tools/replay-sample.sh) ;;
     conformance) (settings unused && conformance/run.sh --profile cluster) ;;
     *) echo "tools/stack-tests.sh: no part $part" >&2 && exit 2 ;;

@@ -13,7 +13,7 @@ install() {
   local crate=$1 version=$2
   if "$kept/bin/$crate" --version 2>/dev/null | grep -qF "$version"; then return 0; fi
   echo "supply: building $crate $version once, into $kept"
-  cargo install --locked --quiet "$crate" --version "$version" --root "$kept" \
+  cargo install --locked --debug --quiet "$crate" --version "$version" --root "$kept" \
     --target-dir "$kept/build" && rm -rf "$kept/build"
 }
 

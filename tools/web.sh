@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 target=${CARGO_TARGET_DIR:-$PWD/target}
 export CHIRM_BIN=${CHIRM_BIN:-$target/debug/chirm}
-[ -x "$CHIRM_BIN" ] || { echo "$CHIRM_BIN isn't there: cargo build --bin chirm" >&2; exit 1; }
+[ -x "$CHIRM_BIN" ] || { echo "$CHIRM_BIN isn't there: tools/programs.sh" >&2; exit 1; }
 
 tools/npm.sh clients/ts
 

@@ -27,6 +27,9 @@ pub struct TargetArgs {
     /// processes
     #[arg(long, requires = "server", env = "CHIRM_KEY", hide_env_values = true)]
     pub key: Option<String>,
+    /// The program to start, such as another version of chirm; this one without it
+    #[arg(long, value_name = "PATH", conflicts_with = "server")]
+    pub program: Option<PathBuf>,
 }
 
 impl From<TargetArgs> for Target {
@@ -35,7 +38,7 @@ impl From<TargetArgs> for Target {
             server: args.server,
             pid: args.pid,
             key: args.key,
-            binary: None,
+            binary: args.program,
         }
     }
 }

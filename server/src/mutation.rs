@@ -109,6 +109,30 @@ pub fn check() -> anyhow::Result<()> {
     )
 }
 
+/// Ends the process as `kill -9` does, if `CHIRM_DIE_AT` names this step of a send and so many sends
+/// of this process came to it: `CHIRM_DIE_AT=reserved:400`, or `persisted`, or `published`.
+#[cfg(feature = "mutations")]
+pub fn die_at(step: &str) {
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static CHOSEN: LazyLock<Option<(String, u64)>> = LazyLock::new(|| {
+        let text = std::env::var("CHIRM_DIE_AT").ok()?;
+        let (step, count) = text.split_once(':')?;
+        Some((step.to_owned(), count.parse().ok()?))
+    });
+    static CAME: AtomicU64 = AtomicU64::new(0);
+    let Some((chosen, count)) = &*CHOSEN else {
+        return;
+    };
+    if chosen == step && CAME.fetch_add(1, Ordering::Relaxed) + 1 == *count {
+        std::process::abort();
+    }
+}
+
+/// Nothing.
+#[cfg(not(feature = "mutations"))]
+pub const fn die_at(_step: &str) {}
+
 #[cfg(feature = "mutations")]
 fn chosen() -> &'static str {
     static CHOSEN: std::sync::LazyLock<String> =

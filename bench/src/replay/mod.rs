@@ -61,10 +61,12 @@ const KILL_JITTER: Duration = Duration::from_millis(20);
 const TRAVELLER: usize = 1;
 const POLL_EVERY: Duration = Duration::from_millis(20);
 /// How long watchers may take to be shown who is here. Who vanishes with its connection is here
-/// for up to 62 s, by the usual times; on a server of one's own who leaves is gone within three. A
-/// run in which they were shown something else has failed, and needn't wait again.
+/// for up to 62 s, by the usual times; on a server of one's own who leaves is gone within three,
+/// but on Redis who left with a node that was killed, within 45. A run in which they were shown
+/// something else has failed, and needn't wait again.
 const PATIENCE: Duration = Duration::from_secs(90);
 const PATIENCE_OWN: Duration = Duration::from_secs(20);
+const PATIENCE_OWN_ON_REDIS: Duration = Duration::from_secs(60);
 const PATIENCE_LOST: Duration = Duration::from_secs(2);
 /// Of a server of one's own: who leaves is shown as gone soon, so that checkpoints needn't wait.
 const GATEWAY: &str = "[gateway]\ngrace_ms = 1000\n\n";
@@ -143,10 +145,12 @@ pub async fn replay(options: ReplayOptions) -> Result<Verdict> {
         options: &options,
         plan: &plan,
         recorder,
-        patience: if server.is_own() {
-            PATIENCE_OWN
-        } else {
+        patience: if !server.is_own() {
             PATIENCE
+        } else if std::env::var_os("CHIRM__REDIS__URLS").is_some() {
+            PATIENCE_OWN_ON_REDIS
+        } else {
+            PATIENCE_OWN
         },
         bridge: options.open_bridge(&server.url).await?,
         server,

@@ -130,6 +130,7 @@ impl Domain {
         // What is queued is also seen through: no await after that.
         Ok(match self.place(reserve).await? {
             Place::New(ticket, mut latest) => {
+                mutation::die_at("reserved");
                 // A minute back.
                 let fall = i64::from(mutation::nth("ids_unordered", 3)) * (60_000 << 22);
                 let id = ticket.id - fall;
@@ -265,12 +266,14 @@ impl Domain {
                 self.settle(&operation, error).await?
             }
         };
+        mutation::die_at("persisted");
         metrics::counter!("chirm_messages_sent_total").increment(1);
         self.read_own(message.author_id, message.channel_id, message.id);
         turn.come().await;
         if !early {
             self.publish(&operation, message.clone()).await?;
         }
+        mutation::die_at("published");
         drop(turn);
         self.mention(&message).await;
         Ok(message)

@@ -11,18 +11,23 @@ KINDS = {}
 
 # Events a second; the replay's sample then takes some 40 s.
 RATE = 75
+# So often a node dies that dies in a send.
+LIVES = 3
 
 
 class Kind:
-    def __init__(self, act, on, link, kills, rate):
-        self.act, self.on, self.link, self.kills, self.rate = act, on, link, kills, rate
+    """`on` as CHIRM_TEST_ON has it; `link` is the part that is cut off; `node` is for supervised.sh."""
+
+    def __init__(self, act, on="redis", link=None, kills=0, node=None, has_clock=False):
+        self.act, self.on, self.link, self.kills, self.rate = act, on, link, kills, RATE
+        self.node, self.has_clock = node or {}, has_clock
 
 
-def kind(name, on="redis", link=None, kills=0, rate=RATE):
-    """Makes a function a fault: `on` as CHIRM_TEST_ON has it, `link` the part that is cut off."""
+def kind(name, **options):
+    """Makes a function a fault."""
 
     def add(act):
-        KINDS[name] = Kind(act, on, link, kills, rate)
+        KINDS[name] = Kind(act, **options)
         return act
 
     return add
@@ -200,14 +205,14 @@ def cql_refuses_a_table(run):
     cql.close()
 
 
+# Each second write is applied, and answered as one that took too long.
+kind("cql-times-out-applied", link="cql")(linked("lie", 10))
 kind("postgres-restart")(restart("postgres", 0))
 kind("postgres-killed")(killed("postgres"))
 kind("postgres-frozen-20s")(frozen("postgres", 20))
 
 
-# Who leaves with the node is here for as long as its word is taken, a minute and the grace: the replay must not look
-# who is here before.
-@kind("node-killed", kills=1, rate=22)
+@kind("node-killed", kills=1)
 def node_killed(run):
     """The replay itself kills its node as kill -9 does, in its middle, and starts it again."""
     while servers.runs(run.node_pid):
@@ -216,6 +221,38 @@ def node_killed(run):
     run.begin()
     run.end(run.node_answers())
 
+
+def dies(run):
+    """The node dies in the middle of a send, three times; the last time is the one that is measured."""
+    for death in range(1, LIVES + 1):
+        while run.deaths() < death:
+            run.check(run.replay.poll() is None, "the replay ended before the node died")
+            time.sleep(0.005)
+        run.begin()
+        run.end(run.node_answers())
+    run.note(f"the node died {LIVES} times")
+
+
+for step in ("reserved", "persisted", "published"):
+    kind(f"node-dies-{step}", node={"NODE_DIES_AT": f"{step}:350", "NODE_LIVES": str(LIVES)})(dies)
+
+
+def clock_off(*offsets):
+    """The node's wall clock is set so far off, one after another, for some seconds each, and right again."""
+
+    def act(run):
+        run.begin()
+        for seconds in offsets:
+            run.set_clock(seconds)
+            time.sleep(6)
+        run.set_clock(0)
+        run.end()
+
+    return act
+
+
+kind("clock-2s", has_clock=True)(clock_off(2, -2))
+kind("clock-10min", has_clock=True)(clock_off(600, -600))
 
 for part in ("redis", "cql", "postgres"):
     kind(f"link-cut-{part}", link=part)(linked("cut", 10))

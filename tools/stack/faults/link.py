@@ -1,8 +1,9 @@
 """A network between a node and a server: passes bytes on, at once, late, or not at all.
 
-Run as a program: `link.py HOST:PORT`. It prints its own port, and then does what each line of its
+Run as a program: `link.py HOST:PORT [cql]`. It prints its own port, and then does what each line of its
 standard input says: `pass`, `slow` (each way takes so much longer), `cut` (all connections are reset,
-new ones refused). It ends with its input.
+new ones refused), `lie` (every second write that a CQL server confirms is answered as one that took too
+long; for such a server alone). It ends with its input.
 """
 
 import asyncio
@@ -16,9 +17,44 @@ READ = 65536
 UNDER_WAY_MAX = 256
 
 
+class Frames:
+    """The frames of a CQL server's answers (version 4 of the protocol), with a lie among them when asked."""
+
+    HEADER = struct.Struct(">BBhBI")
+    ERROR, RESULT, VOID = 0x00, 0x08, struct.pack(">I", 1)
+
+    def __init__(self):
+        self.data = b""
+        self.confirmed = 0
+
+    def feed(self, data, lying):
+        """The whole frames that are there, as they are to go on."""
+        self.data += data
+        out = []
+        while len(self.data) >= self.HEADER.size:
+            version, flags, stream, opcode, length = self.HEADER.unpack_from(self.data)
+            end = self.HEADER.size + length
+            if len(self.data) < end:
+                break
+            frame, self.data = self.data[:end], self.data[end:]
+            # What changes something and has no condition is answered by no rows.
+            if lying and opcode == self.RESULT and frame[self.HEADER.size:] == self.VOID:
+                self.confirmed += 1
+                if self.confirmed % 2:
+                    frame = self.timed_out(version, flags, stream)
+            out.append(frame)
+        return b"".join(out)
+
+    def timed_out(self, version, flags, stream):
+        text, kind = b"Operation timed out", b"SIMPLE"
+        body = struct.pack(f">IH{len(text)}sHIIH{len(kind)}s", 0x1100, len(text), text, 1, 0, 1, len(kind), kind)
+        return self.HEADER.pack(version, flags, stream, self.ERROR, len(body)) + body
+
+
 class Link:
-    def __init__(self, host, port):
+    def __init__(self, host, port, is_cql):
         self.upstream = (host, port)
+        self.is_cql, self.lying = is_cql, False
         self.delay = 0.0
         self.open = set()
         self.server = None
@@ -34,7 +70,7 @@ class Link:
         except OSError:
             reset(writer)
             return
-        pairs = ((reader, there[1]), (there[0], writer))
+        pairs = ((reader, there[1], None), (there[0], writer, Frames() if self.is_cql else None))
         for end in (writer, there[1]):
             end.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.open.add(end)
@@ -42,7 +78,7 @@ class Link:
         self.open.discard(writer)
         self.open.discard(there[1])
 
-    async def one_way(self, reader, writer):
+    async def one_way(self, reader, writer, frames):
         queue = asyncio.Queue(UNDER_WAY_MAX)
         sending = asyncio.create_task(self.send(queue, writer))
         data = True
@@ -51,7 +87,9 @@ class Link:
                 data = await reader.read(READ)
             except OSError:
                 data = b""
-            await queue.put((asyncio.get_running_loop().time() + self.delay, data))
+            passed = frames.feed(data, self.lying) if frames and data else data
+            if passed or not data:
+                await queue.put((asyncio.get_running_loop().time() + self.delay, passed))
         await sending
 
     async def send(self, queue, writer):
@@ -84,6 +122,7 @@ class Link:
             await self.cut()
             return
         self.delay = SLOWER if word == "slow" else 0.0
+        self.lying = word == "lie"
         if self.server is None:
             await self.listen()
 
@@ -100,7 +139,7 @@ def reset(writer):
 
 async def main():
     host, port = sys.argv[1].rsplit(":", 1)
-    link = Link(host, int(port))
+    link = Link(host, int(port), sys.argv[2:] == ["cql"])
     await link.listen()
     print(link.port, flush=True)
     loop = asyncio.get_running_loop()

@@ -15,6 +15,7 @@ import wire
 from prober import Prober
 
 SAMPLE = servers.ROOT / "bench" / "data" / "ubuntu-irc-sample.jsonl"
+SUPERVISED = servers.HERE / "supervised.sh"
 TYPESCRIPT = servers.ROOT / "clients" / "ts"
 # The fault comes after so many messages, and the prober's first seconds.
 MESSAGES_BEFORE = 150
@@ -80,10 +81,27 @@ class Run:
                    "--history", self.folder / "history.jsonl"]
         if (TYPESCRIPT / "dist" / "index.js").exists():
             command += ["--ts-client", TYPESCRIPT]
-        environment = {**os.environ, **self.settings(), "TMPDIR": scratch}
+        if self.kind.node or self.kind.has_clock:
+            command += ["--program", SUPERVISED]
+        environment = {**os.environ, **self.settings(), **self.kind.node, "TMPDIR": scratch,
+                       "NODE_PROGRAM": self.programs / "chirm", "NODE_DEATHS": self.folder / "deaths.txt"}
+        if self.kind.has_clock:
+            self.set_clock(0)
+            environment["NODE_CLOCK"] = self.folder / "clock.txt"
         self.replay = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True,
             stdout=open(self.folder / "replay.out", "w"), stderr=open(self.folder / "replay.err", "w"))
+
+    def set_clock(self, seconds):
+        """How far the node's wall clock is off from now on; a new file in one step, as it is read all the time."""
+        new = self.folder / "clock.new"
+        new.write_text(f"{seconds:+d}\n")
+        new.rename(self.folder / "clock.txt")
+
+    def deaths(self):
+        """How often the node died by itself."""
+        path = self.folder / "deaths.txt"
+        return len(path.read_text().splitlines()) if path.exists() else 0
 
     def node(self):
         """The process of the replay's node and its address; None: there is none."""

@@ -108,7 +108,7 @@ class Link:
 
     def __init__(self, stack, part):
         self.upstream = stack.address(part)
-        self.process = subprocess.Popen([sys.executable, HERE / "link.py", self.upstream], text=True,
+        self.process = subprocess.Popen([sys.executable, HERE / "link.py", self.upstream, part], text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.address = f"127.0.0.1:{int(self.process.stdout.readline())}"
 
