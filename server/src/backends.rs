@@ -115,10 +115,12 @@ async fn cluster(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Backe
         let lease = own.borrow();
         lease.usable().then(|| lease.worker())
     });
+    let highest = store.highest().await?;
     let node = redis::Node {
         ring: rings(config),
-        highest: store.highest().await?,
-        is_new: store.is_new(),
+        highest,
+        // It rises before a message is written.
+        is_new: highest == 0,
         grace: config.gateway.grace,
         clock,
         worker,

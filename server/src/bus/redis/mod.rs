@@ -135,7 +135,7 @@ pub struct Node {
     pub ring: RingLimits,
     /// The highest id that the store has.
     pub highest: Id,
-    /// The deployment is new: the store was made just now, and nobody used it.
+    /// The deployment is new: the store never had a message.
     pub is_new: bool,
     /// A session that ended is shown as present for so long still.
     pub grace: Duration,

@@ -100,7 +100,6 @@ impl fmt::Debug for PostgresSettings {
 pub struct Postgres {
     pool: PgPool,
     epoch: i64,
-    is_new: bool,
     changes: Changes,
     messages: Cql,
     webhooks: Arc<Wanted>,
@@ -118,11 +117,7 @@ impl Postgres {
         relay: Arc<dyn Relay>,
         clock: Arc<dyn Clock>,
     ) -> Result<Postgres, Error> {
-        let schema::Opened {
-            pool,
-            epoch,
-            is_new,
-        } = schema::open(settings).await?;
+        let (pool, epoch) = schema::open(settings).await?;
         schema::check_finished(&pool).await?;
         let webhooks = Arc::new(Wanted::default());
         let node = tx::Node {
@@ -149,19 +144,12 @@ impl Postgres {
             background: background.into(),
             pool,
             epoch,
-            is_new,
             changes,
             messages,
             webhooks,
             purge,
             pins: marks::Pinnings::default(),
         })
-    }
-
-    /// Whether opening it made its tables: nobody used it yet.
-    #[must_use]
-    pub fn is_new(&self) -> bool {
-        self.is_new
     }
 
     /// Runs a change in a transaction of its own and answers when it is committed. It goes on if

@@ -81,7 +81,7 @@ impl Moving {
         messages: Cql,
         begin: &'static str,
     ) -> Result<(Moving, PgConnection), Error> {
-        let pool = schema::open(settings).await?.pool;
+        let (pool, _) = schema::open(settings).await?;
         let mut guard = pool.acquire().await?.detach();
         let mut work = pool.acquire().await?.detach();
         work.execute(sqlx::raw_sql(SESSION)).await?;

@@ -78,31 +78,22 @@ fn options(settings: &PostgresSettings) -> Result<PgConnectOptions, Error> {
     })
 }
 
-/// What was opened.
-pub(super) struct Opened {
-    pub(super) pool: PgPool,
-    pub(super) epoch: i64,
-    /// The schema was made by this.
-    pub(super) is_new: bool,
-}
-
-/// Connects and brings the schema up to date.
-pub(super) async fn open(settings: &PostgresSettings) -> Result<Opened, Error> {
+/// Connects and brings the schema up to date. Gives the connections and the store's epoch.
+pub(super) async fn open(settings: &PostgresSettings) -> Result<(PgPool, i64), Error> {
     let options = options(settings)?;
     let place = Place(&options);
     let mut connection = place.connect(settings.connect_timeout).await?;
     let prepared = async {
         place.check(&mut connection).await?;
         place.make(&mut connection, &settings.schema).await?;
-        let is_new = place.version(&mut connection).await? == 0;
         place.migrate(&mut connection).await?;
         let epoch = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'epoch'")
             .fetch_one(&mut connection)
             .await
             .map_err(|error| place.refusal(error))?;
-        Ok::<_, Error>((epoch, is_new))
+        Ok::<_, Error>(epoch)
     };
-    let (epoch, is_new) = prepared.await?;
+    let epoch = prepared.await?;
     if let Err(error) = connection.close().await {
         tracing::debug!(%error, "a store connection closed with an error");
     }
@@ -136,11 +127,7 @@ pub(super) async fn open(settings: &PostgresSettings) -> Result<Opened, Error> {
             })
         })
         .connect_lazy_with(options.clone());
-    Ok(Opened {
-        pool,
-        epoch,
-        is_new,
-    })
+    Ok((pool, epoch))
 }
 
 /// Refuses what an import left half-way.
