@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sends on real servers (docs/performance.md): how many a second, how long one takes, Chirm's own CPU time, and how
-# many calls of Redis and requests of CQL a send makes, by the node's own metrics.
+# many calls of Redis and requests of CQL a send makes and for how long it waits for them, by the node's own metrics.
 # Usage: tools/stack-bench.sh [CONNECTIONS [IN_FLIGHT [MESSAGES]]]    1 1 5000 and 50 8 50000 if nothing is named
 # CHIRM_STACK as of tools/stack.sh.
 set -euo pipefail
@@ -29,11 +29,12 @@ export CHIRM_KEY
 
 # count NAME: how many such there were, of all kinds named.
 count() { curl -fsS "$url/metrics" | awk -v name="$1" 'index($1, name) == 1 { sum += $2 } END { print sum + 0 }'; }
-# counts: sends, calls of Redis, requests to CQL that read, that write.
+# counts: sends, calls of Redis and their seconds, requests to CQL that read, that write, and the seconds of these.
 counts() {
   local name
-  for name in chirm_messages_sent_total chirm_redis_call_seconds_count \
-    'chirm_cql_request_seconds_count{kind="read"}' 'chirm_cql_request_seconds_count{kind="write"}'; do
+  for name in chirm_messages_sent_total chirm_redis_call_seconds_count chirm_redis_call_seconds_sum \
+    'chirm_cql_request_seconds_count{kind="read"}' 'chirm_cql_request_seconds_count{kind="write"}' \
+    'chirm_cql_request_seconds_sum{kind="write"}'; do
     count "$name"
   done
 }
@@ -44,8 +45,11 @@ sends() {
   mapfile -t before < <(counts)
   "$chirm" bench send --server "$url" --pid $node --connections "$1" --in-flight "$2" --messages "$3"
   mapfile -t after < <(counts)
-  echo "${before[*]} ${after[*]}" | awk '{ n = $5 - $1; printf "a send: %.2f calls of Redis, %.2f reads and %.2f " \
-    "writes of CQL (%d sends)\n", ($6 - $2) / n, ($7 - $3) / n, ($8 - $4) / n, n }'
+  echo "${before[*]} ${after[*]}" | awk '{
+    for (i = 1; i <= 6; i++) d[i] = $(i + 6) - $i
+    n = d[1]
+    printf "a send: %.2f calls of Redis (%.2f ms), %.2f reads and %.2f writes of CQL (%.2f ms) (%d sends)\n", \
+      d[2] / n, 1000 * d[3] / n, d[4] / n, d[5] / n, 1000 * d[6] / n, n }'
 }
 
 if [ $# -gt 0 ]; then
