@@ -21,12 +21,14 @@ mod lists;
 mod stack;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod webhooks;
 
 pub use hooks::{HookFailure, Hooks, PreSend};
 
 pub use chirm_net::{Net, Tls};
 pub use stack::{Cql, Nats, Postgres, Redis};
+pub use traces::Tracing;
 pub use webhooks::Webhooks;
 
 use chirm_net::millis;
@@ -94,6 +96,8 @@ pub struct Config {
     pub net: Net,
     /// What is logged, and how.
     pub log: Log,
+    /// Traces of sends.
+    pub tracing: Tracing,
 }
 
 /// How much of everything clients may ask for. Sizes are bytes, the rest counts.

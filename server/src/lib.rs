@@ -34,4 +34,5 @@ pub mod outgoing;
 pub mod rpc;
 pub mod store;
 pub mod telemetry;
+pub mod traces;
 pub mod webhooks;

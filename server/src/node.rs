@@ -12,9 +12,10 @@ use crate::outgoing::SystemResolver;
 use crate::rpc;
 use crate::store;
 use crate::telemetry::Metrics;
+use crate::traces::Traces;
 use crate::webhooks::Deliverer;
 use anyhow::Context as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -28,6 +29,8 @@ use tower::ServiceExt as _;
 const UPKEEP: Duration = Duration::from_secs(30);
 /// How often it is looked for what should have ended.
 const SWEEP: Duration = Duration::from_secs(2);
+/// How often what may fill up is looked at.
+const LEVELS: Duration = Duration::from_secs(5);
 /// How long streams have to end after a drain, before their connections are closed.
 const DRAINED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -64,7 +67,8 @@ pub async fn run_announced(
     options.streams = &rpc::gateway::STREAMS;
     let mut node = Node::open(config.clone()).await?;
     let upkeep = tokio::spawn(upkeep(node.domain.clone(), metrics.clone()));
-    let sweeping = tokio::spawn(sweep(node.domain.clone()));
+    let levels = levels(node.store.clone());
+    let sweeping = tokio::spawn(join(sweep(node.domain.clone()), levels));
     let delivering = node.deliver(&config, &shutdown)?;
     let closed = CancellationToken::new();
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -127,6 +131,7 @@ pub async fn run_announced(
         tracing::warn!(%error, "users of this node may be shown for some 40 s");
     }
     node.backends.close().await;
+    node.domain.traces().close().await;
     Ok(())
 }
 
@@ -176,6 +181,9 @@ impl Node {
         domain
             .open_hooks()
             .map_err(|problem| anyhow::anyhow!("hooks.pre_send: {problem}"))?;
+        let traces = Traces::open(&config.tracing, &config.namespace, clock.clone())
+            .map_err(|problem| anyhow::anyhow!("configuration: {problem}"))?;
+        domain.trace_to(traces);
         let gateway = Gateway::start(
             domain.clone(),
             &bus,
@@ -242,6 +250,24 @@ async fn sweep(domain: Arc<Domain>) {
     loop {
         ticks.tick().await;
         domain.end_overdue().await;
+    }
+}
+
+/// Shows how full the store's pools and queues are.
+async fn levels(store: store::Handle) {
+    let mut ticks = tokio::time::interval(LEVELS);
+    loop {
+        ticks.tick().await;
+        let store::Levels { pools, queues } = store.levels();
+        for (pool, connections) in pools {
+            for (state, number) in [("in_use", connections.in_use), ("idle", connections.idle)] {
+                let labels = [("pool", pool), ("state", state)];
+                metrics::gauge!("chirm_pool_connections", &labels).set(number as f64);
+            }
+        }
+        for (queue, waiting) in queues {
+            metrics::gauge!("chirm_store_queued", "queue" => queue).set(waiting as f64);
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
@@ -75,8 +75,10 @@ pub fn metrics() -> Result<Metrics, Error> {
     if let Some(metrics) = METRICS.get() {
         return Ok(metrics.clone());
     }
+    let lag = Matcher::Full("chirm_message_lag_seconds".to_owned());
     let handle = PrometheusBuilder::new()
         .set_buckets(&BUCKETS_S)
+        .and_then(|builder| builder.set_buckets_for_metric(lag, &LAG_BUCKETS_S))
         .and_then(PrometheusBuilder::install_recorder);
     let handle = handle.map_err(|error| Error::Metrics(error.to_string()))?;
     describe();
@@ -86,6 +88,11 @@ pub fn metrics() -> Result<Metrics, Error> {
 /// Upper bounds of histograms' buckets, in seconds.
 const BUCKETS_S: [f64; 12] = [
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0,
+];
+
+/// The same of messages' lag: clocks tell milliseconds, and what was fetched again comes late.
+const LAG_BUCKETS_S: [f64; 13] = [
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0,
 ];
 
 /// What `/metrics` says of each counter of the server's own; docs/operations.md says more.
@@ -162,7 +169,15 @@ const COUNTERS: &[(&str, &str)] = &[
     ),
     (
         "chirm_topics_resumed_total",
-        "Topics that began with a snapshot or a gap, by which.",
+        "Topics that went live for a client, by how: current, replay, snapshot, gap.",
+    ),
+    (
+        "chirm_reservations_total",
+        "Ids of messages and of changes that were asked for, by outcome.",
+    ),
+    (
+        "chirm_trace_spans_total",
+        "Spans for the collector, by what became of them.",
     ),
 ];
 
@@ -177,6 +192,12 @@ fn describe() {
     ::metrics::describe_histogram!("chirm_redis_call_seconds", redis);
     let cql = "How long a request to the CQL servers took, by kind.";
     ::metrics::describe_histogram!("chirm_cql_request_seconds", cql);
+    let lag = "How long after its publication an event was handed to the sessions of this node.";
+    ::metrics::describe_histogram!("chirm_message_lag_seconds", lag);
+    let pools = "Connections to a store, by state: in_use, idle.";
+    ::metrics::describe_gauge!("chirm_pool_connections", pools);
+    let queued = "Writes to a store that wait.";
+    ::metrics::describe_gauge!("chirm_store_queued", queued);
     ::metrics::describe_gauge!("chirm_sessions", "Gateway streams that are signed in.");
     ::metrics::describe_gauge!("chirm_hub_topics", "Topics that some session here follows.");
     let present = "Users with a live session on this node, or in its grace.";

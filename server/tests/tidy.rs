@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("config", &["model"]),
     ("telemetry", &["config"]),
+    ("traces", &["model", "clock", "config"]),
     ("frames", &["model"]),
     ("store", &["model", "frames", "clock"]),
     // The store hands its numbered events on through a trait of its own, which the bus implements.
@@ -33,13 +34,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "domain",
         &[
-            "store", "bus", "outgoing", "frames", "model", "clock", "config",
+            "store", "bus", "outgoing", "frames", "model", "clock", "config", "traces",
         ],
     ),
     (
         "gateway",
         &[
-            "domain", "store", "bus", "frames", "model", "clock", "config",
+            "domain", "store", "bus", "frames", "model", "clock", "config", "traces",
         ],
     ),
     (
@@ -95,6 +96,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("chirm_client", &["cli/"]),
     ("chirm_bench", &["cli/"]),
     ("sqlx", &["store/"]),
+    ("opentelemetry", &["traces/"]),
+    ("opentelemetry_otlp", &["traces/"]),
+    ("opentelemetry_sdk", &["traces/"]),
     ("async_nats", &["bus/redis/nats/", "bus/redis/tests/"]),
     ("tonic", &["rpc/", "cli/", "lib.rs"]),
 ];

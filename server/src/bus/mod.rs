@@ -66,6 +66,8 @@ pub struct Publication {
     pub signal: Signal,
     /// The new message's id; 0 for other events.
     pub message_id: Id,
+    /// When it was published, by the clock of the node that did; 0 where that isn't known.
+    pub published_ms: UnixMs,
 }
 
 /// What happened after a position.

@@ -9,6 +9,7 @@ impl Config {
         self.check_admin()?;
         self.origins()?;
         self.webhooks.check()?;
+        self.tracing.check()?;
         self.check_stack()?;
         let gateway = &self.gateway;
         ensure(

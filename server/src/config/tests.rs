@@ -320,3 +320,30 @@ fn a_port_by_itself_has_the_servers_defaults() {
     let own = format!("{:?}", chirm_net::Net::default());
     assert_eq!(own, format!("{:?}", config.net));
 }
+
+#[test]
+fn where_traces_go_is_checked() {
+    let defaults = Config::default();
+    assert!(!defaults.tracing.is_enabled());
+    for endpoint in ["http://collector:4317", "https://10.0.0.1:4317/"] {
+        let config = load("", &[("CHIRM__TRACING__ENDPOINT", endpoint)], &[]).unwrap();
+        assert!(config.tracing.is_enabled());
+    }
+    for endpoint in [
+        "collector:4317",
+        "localhost",
+        "ftp://collector",
+        "http://",
+        "http://me:secret@collector",
+        "http://collector/v1/traces",
+        "not a url",
+    ] {
+        let message = refusal("", &[], &[("tracing.endpoint", endpoint)]);
+        assert!(message.contains("tracing.endpoint"), "{message}");
+        assert!(!message.contains("secret"), "{message}");
+    }
+    for ratio in ["-0.1", "1.5", "nan"] {
+        let message = refusal("", &[], &[("tracing.ratio", ratio)]);
+        assert!(message.contains("tracing.ratio"), "{message}");
+    }
+}

@@ -90,6 +90,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::model::{Channel, Id, Role, UnixMs, UserSettings};
 use crate::store::{self, NewEvent};
+use crate::traces::Traces;
 use cache::Cache;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -141,6 +142,7 @@ pub struct Domain {
     mentions: Arc<Semaphore>,
     sweeps: Arc<Semaphore>,
     pre_send: OnceLock<hook::Hook>,
+    traces: OnceLock<Traces>,
     own_sends: read_states::OwnSends,
     flushing: Mutex<()>,
     ids_ahead: AtomicBool,
@@ -179,6 +181,7 @@ impl Domain {
             mentions: Arc::new(Semaphore::new(MENTIONS_MAX)),
             sweeps: Arc::new(Semaphore::new(SWEEPS_MAX)),
             pre_send: OnceLock::new(),
+            traces: OnceLock::new(),
             own_sends: read_states::OwnSends::default(),
             flushing: Mutex::new(()),
             ids_ahead: AtomicBool::new(false),
@@ -218,6 +221,23 @@ impl Domain {
                 tracing::info!("the clock has caught up with the ids");
             }
         }
+    }
+
+    /// Records traces of sends from now on. Only the first call counts.
+    pub fn trace_to(&self, traces: Traces) {
+        let _ = self.traces.set(traces);
+    }
+
+    /// Where traces are recorded.
+    #[must_use]
+    pub fn traces(&self) -> Traces {
+        self.traces.get().cloned().unwrap_or_default()
+    }
+
+    /// Time, as this node has it.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
     }
 
     fn now(&self) -> UnixMs {

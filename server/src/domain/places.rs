@@ -27,7 +27,14 @@ impl Domain {
     pub(super) async fn place(&self, mut reserve: Reserve) -> Result<Place<'_>, Error> {
         for _ in 0..LOOKS_MAX {
             let latest = self.turns.hold(reserve.channel).await;
-            match self.bus.reservations.reserve(reserve.clone()).await? {
+            let reserved = self.bus.reservations.reserve(reserve.clone()).await;
+            count(match &reserved {
+                Ok(Reserved::New(_)) => "new",
+                Ok(Reserved::Existing { .. }) => "existing",
+                Ok(Reserved::Look(_)) => "look",
+                Err(_) => "failed",
+            });
+            match reserved? {
                 Reserved::New(ticket) => return Ok(Place::New(ticket, latest)),
                 Reserved::Look(epoch) => {
                     drop(latest);
@@ -94,7 +101,13 @@ impl Domain {
             looked: None,
         };
         for _ in 0..LOOKS_MAX {
-            match self.bus.reservations.revise(revise.clone()).await? {
+            let revised = self.bus.reservations.revise(revise.clone()).await;
+            count(match &revised {
+                Ok(Revised::New(_)) => "new",
+                Ok(Revised::Look(_)) => "look",
+                Err(_) => "failed",
+            });
+            match revised? {
                 Revised::New(ticket) => {
                     return Ok(Operation {
                         kind,
@@ -117,6 +130,10 @@ impl Domain {
         }
         Err(forgetful())
     }
+}
+
+fn count(outcome: &'static str) {
+    metrics::counter!("chirm_reservations_total", "outcome" => outcome).increment(1);
 }
 
 /// The send of a message.

@@ -14,6 +14,7 @@ use crate::bus::{Operation, Reserve};
 use crate::model::{Channel, ChannelType, EventBody, Id, Mentions, Message, Metadata, limits};
 use crate::mutation;
 use crate::store::{Inserted, Insertion};
+use crate::traces::{SendTrace, Timer, Traces, Via};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct SendMessage {
     pub attempt: i32,
     /// What the integrator attaches.
     pub metadata: Metadata,
+    /// By which way it came.
+    pub via: Via,
 }
 
 /// A message with its place in the channel. Whoever has one sees it through, or its channel waits
@@ -42,6 +45,7 @@ pub struct SendMessage {
 pub struct Accepted {
     message: Message,
     stage: Stage,
+    trace: Option<Box<SendTrace>>,
 }
 
 enum Stage {
@@ -77,6 +81,8 @@ impl Domain {
         caller: &Caller,
         send: SendMessage,
     ) -> Result<Accepted, Error> {
+        let traces = self.traces.get();
+        let mut timer = traces.map(Traces::begin).unwrap_or_default();
         let heard = self.bus.reservations.heard(send.channel_id);
         self.check_send(&send)?;
         let channel = self
@@ -90,7 +96,8 @@ impl Domain {
             return Err(Error::new(Reason::ReplyNotFound, message));
         }
         let slow = self.refuse_early(caller, &channel, &send.nonce).await?;
-        let accepted = self.accept(caller, &channel, send, heard).await;
+        timer.authorised();
+        let accepted = self.accept(caller, &channel, send, heard, timer).await;
         // What didn't become a new message didn't take the user's turn.
         if slow && !matches!(&accepted, Ok(accepted) if accepted.is_new()) {
             self.slow_mode.forget(channel.id, caller.user_id);
@@ -105,8 +112,9 @@ impl Domain {
         channel: &Channel,
         mut send: SendMessage,
         heard: i64,
+        mut timer: Timer<'_>,
     ) -> Result<Accepted, Error> {
-        let (content_hash, author) = (hash(&send), caller.user_id);
+        let (content_hash, author, via) = (hash(&send), caller.user_id, send.via);
         let rewritten = self.reviewed(caller, channel, &send).await?;
         let sent_hash = rewritten.is_some().then_some(content_hash);
         if let Some(content) = rewritten {
@@ -127,6 +135,7 @@ impl Domain {
             sent_hash,
             ..message_of(id, author, send, mentions)
         };
+        timer.reserving();
         // What is queued is also seen through: no await after that.
         Ok(match self.place(reserve).await? {
             Place::New(ticket, mut latest) => {
@@ -135,10 +144,15 @@ impl Domain {
                 let fall = i64::from(mutation::nth("ids_unordered", 3)) * (60_000 << 22);
                 let id = ticket.id - fall;
                 let message = message(id);
+                let trace = timer.reserved(id, channel.id, via);
                 let operation = send_of(&message, ticket.epoch);
                 let turn = Turn::after(&mut latest);
                 let stage = Stage::Queued(self.queue(&message), turn, operation);
-                Accepted { message, stage }
+                Accepted {
+                    message,
+                    stage,
+                    trace,
+                }
             }
             Place::Taken(original, ticket) => {
                 let message = repeat(original, &message(0))?;
@@ -150,7 +164,11 @@ impl Domain {
                     None => None,
                 };
                 let stage = Stage::Stored(unpublished);
-                Accepted { message, stage }
+                Accepted {
+                    message,
+                    stage,
+                    trace: None,
+                }
             }
         })
     }
@@ -239,7 +257,11 @@ impl Domain {
     /// The second part: waits until it is durable, publishes it, acknowledges. Run it in a task of
     /// its own: it must not be dropped half-way.
     pub async fn finish_message(self: &Arc<Self>, accepted: Accepted) -> Result<Message, Error> {
-        let Accepted { message, stage } = accepted;
+        let Accepted {
+            message,
+            stage,
+            mut trace,
+        } = accepted;
         let (insertion, mut turn, operation) = match stage {
             Stage::Queued(insertion, turn, operation) => (insertion, turn, operation),
             Stage::Stored(unpublished) => {
@@ -268,6 +290,9 @@ impl Domain {
         };
         mutation::die_at("persisted");
         metrics::counter!("chirm_messages_sent_total").increment(1);
+        if let Some(trace) = &mut trace {
+            trace.persisted();
+        }
         self.read_own(message.author_id, message.channel_id, message.id);
         turn.come().await;
         if !early {
@@ -275,6 +300,9 @@ impl Domain {
         }
         mutation::die_at("published");
         drop(turn);
+        if let Some(trace) = &mut trace {
+            trace.published();
+        }
         self.mention(&message).await;
         Ok(message)
     }

@@ -31,7 +31,7 @@ use crate::model::Id;
 use crate::store;
 use chirm_proto::google::rpc;
 use futures::Stream;
-use hub::Hub;
+use hub::{Hub, Meter};
 use people::People;
 use registry::Registry;
 use std::sync::Arc;
@@ -78,7 +78,11 @@ impl Gateway {
             .map_or(2, usize::from)
             .min(16);
         let ring = config.limits.ring_events;
-        let hub = Hub::start(shards, bus, store.clone(), ring);
+        let meter = Meter {
+            clock: domain.clock(),
+            traces: domain.traces(),
+        };
+        let hub = Hub::start(shards, bus, store.clone(), ring, &meter);
         let people = People::start(bus.presences.clone(), store.clone());
         let registry = Registry::default();
         Self(Arc::new(Inner {

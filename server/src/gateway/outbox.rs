@@ -2,6 +2,7 @@
 //! the session put frames in; a transport (the gRPC body, a WebSocket) takes out all that waits at
 //! once.
 
+use crate::traces::Deliver;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +43,10 @@ pub struct OutboxLimits {
 struct State {
     queue: VecDeque<Bytes>,
     bytes: usize,
+    /// Frames that went out of the queue.
+    gone: u64,
+    /// Those of the queue's that are traced, by how many frames went or go before them.
+    traced: VecDeque<(u64, Box<Deliver>)>,
     end: Option<End>,
     peer_gone: bool,
     /// Nothing more is taken but the last frame.
@@ -54,6 +59,23 @@ struct State {
 impl State {
     fn takes_no_more(&self) -> bool {
         self.end.is_some() || self.peer_gone || self.muted
+    }
+
+    /// Drops what waits.
+    fn clear(&mut self) {
+        self.gone += self.queue.len() as u64;
+        self.queue = VecDeque::new();
+        self.bytes = 0;
+        self.traced = VecDeque::new();
+    }
+
+    /// So many frames were taken out; those among them that are traced.
+    fn take_traced(&mut self, frames: usize) -> Vec<Deliver> {
+        self.gone += frames as u64;
+        let taken = self.traced.iter().take_while(|(at, _)| *at < self.gone);
+        let taken = taken.count();
+        // No memory is taken for none.
+        self.traced.drain(..taken).map(|(_, it)| *it).collect()
     }
 }
 
@@ -77,6 +99,8 @@ impl Outbox {
         let state = State {
             queue: VecDeque::new(),
             bytes: 0,
+            gone: 0,
+            traced: VecDeque::new(),
             end: None,
             peer_gone: false,
             muted: false,
@@ -112,8 +136,7 @@ impl Outbox {
         let mut state = self.lock();
         if state.end.is_none() {
             state.muted = true;
-            state.queue = VecDeque::new();
-            state.bytes = 0;
+            state.clear();
         }
         drop(state);
         self.drained.notify_waiters();
@@ -135,19 +158,31 @@ impl Outbox {
         &self,
         frames: impl IntoIterator<Item = Bytes>,
     ) -> Result<(), (usize, Refused)> {
+        self.push_traced(frames.into_iter().map(|frame| (frame, None)))
+    }
+
+    /// As [`push_all`](Self::push_all), of frames whose way to the client is traced, or isn't.
+    pub(super) fn push_traced(
+        &self,
+        frames: impl IntoIterator<Item = (Bytes, Option<Box<Deliver>>)>,
+    ) -> Result<(), (usize, Refused)> {
         let mut state = self.lock();
         if state.takes_no_more() {
             return Err((0, Refused::Ended));
         }
         let mut queued = 0;
         let mut result = Ok(());
-        for frame in frames {
+        for (frame, traced) in frames {
             let full = state.queue.len() >= self.limits.frames
                 || state.bytes + frame.len() > self.limits.bytes;
             // One frame always fits, however large.
             if full && !state.queue.is_empty() {
                 result = Err((queued, Refused::Full));
                 break;
+            }
+            if let Some(traced) = traced {
+                let at = state.gone + state.queue.len() as u64;
+                state.traced.push_back((at, traced));
             }
             state.bytes += frame.len();
             state.queue.push_back(frame);
@@ -209,8 +244,7 @@ impl Outbox {
             return;
         }
         if drop_waiting {
-            state.queue.clear();
-            state.bytes = 0;
+            state.clear();
         }
         if let Some(last) = last.filter(|_| !crate::mutation::on("closing_silent")) {
             state.bytes += last.len();
@@ -247,8 +281,7 @@ impl Outbox {
     pub fn peer_gone(&self) {
         let mut state = self.lock();
         state.peer_gone = true;
-        state.queue = VecDeque::new();
-        state.bytes = 0;
+        state.clear();
         drop(state);
         self.tell_end();
     }
@@ -291,7 +324,7 @@ impl Outbox {
             }
             out.freeze()
         };
-        self.taken(state);
+        self.taken(state, 1 + count);
         Poll::Ready(Some(out))
     }
 
@@ -302,13 +335,15 @@ impl Outbox {
             return Self::wait(&mut state, cx);
         };
         state.bytes -= frame.len();
-        self.taken(state);
+        self.taken(state, 1);
         Poll::Ready(Some(frame))
     }
 
-    fn taken(&self, mut state: MutexGuard<'_, State>) {
+    fn taken(&self, mut state: MutexGuard<'_, State>, frames: usize) {
         let wanted = std::mem::take(&mut state.room_wanted);
+        let traced = state.take_traced(frames);
         drop(state);
+        traced.into_iter().for_each(Deliver::taken);
         if wanted {
             self.drained.notify_waiters();
         }

@@ -322,5 +322,6 @@ pub(super) fn publication(event: &OutboxEvent) -> Publication {
         frame: frames::event_frame(event.topic, event.position, &event.payload),
         signal: event.signal,
         message_id: 0,
+        published_ms: 0,
     }
 }

@@ -30,6 +30,7 @@ impl MessageService for Messages {
             reply_to: request.reply_to,
             attempt: request.attempt,
             metadata: request.metadata.into_iter().collect(),
+            ..SendMessage::default()
         };
         let message = self.0.send_message(&caller, send).await.map_err(refused)?;
         let message = Some(frames::message(&message));

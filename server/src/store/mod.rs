@@ -11,6 +11,7 @@
 mod accounts;
 pub mod cql;
 mod failure;
+mod levels;
 mod marks;
 mod moderation;
 pub mod moving;
@@ -25,6 +26,7 @@ mod suite;
 mod webhooks;
 
 pub use accounts::{Account, Departed, Join, Made, NewAccount, Sessions, Users};
+pub use levels::{Connections, Levels};
 pub use marks::{Marks, ReactedTo, Reactor, Tally};
 pub use moderation::{AuditFilter, Deleted, Moderation, ReportBounds};
 pub use read_states::{ReadOf, ReadStates, Settings};
@@ -439,6 +441,8 @@ pub trait Upkeep: Send + Sync {
         path: &std::path::Path,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), Error>;
+    /// How full pools and queues are now. Cheap.
+    fn levels(&self) -> Levels;
     /// Waits until all accepted writes are durable, then closes.
     async fn close(&self);
 }

@@ -14,5 +14,6 @@ mod presence;
 mod reactions;
 mod read_states;
 mod support;
+mod traces;
 mod webhooks;
 mod world;

@@ -5,7 +5,7 @@ use super::ring::{Ring, RingLimits};
 use crate::bus::{Delivery, Draft, Error, Feed, Publication, Since, Subscriber, Topics, Transient};
 use crate::clock::Clock;
 use crate::frames;
-use crate::model::{Position, TopicKey, TopicKind};
+use crate::model::{Position, TopicKey, TopicKind, UnixMs};
 use crate::mutation;
 use crate::store::{OutboxEvent, Relay};
 use async_trait::async_trait;
@@ -126,7 +126,7 @@ fn shown(position: Position) -> Position {
     Position { seq, ..position }
 }
 
-fn publication(event: Draft, position: Position) -> Arc<Publication> {
+fn publication(event: Draft, position: Position, now: UnixMs) -> Arc<Publication> {
     let frame: Bytes = frames::event_frame(event.topic, shown(position), &event.payload);
     let Draft {
         topic,
@@ -140,6 +140,7 @@ fn publication(event: Draft, position: Position) -> Arc<Publication> {
         frame,
         signal,
         message_id,
+        published_ms: now,
     })
 }
 
@@ -150,7 +151,7 @@ impl Topics for LocalTopics {
         let state = self.0.state(&mut shard, draft.topic);
         let position = state.position.next();
         state.accept(
-            publication(draft, position),
+            publication(draft, position, self.0.clock.wall_ms()),
             &self.0.limits,
             self.0.clock.elapsed(),
         );
@@ -227,7 +228,7 @@ impl Relay for LocalTopics {
                 operation: None,
             };
             state.accept(
-                publication(draft, position),
+                publication(draft, position, self.0.clock.wall_ms()),
                 &self.0.limits,
                 self.0.clock.elapsed(),
             );

@@ -30,7 +30,8 @@ impl Shared {
     pub(super) async fn tell(&self, draft: &Draft, at: Position) {
         self.hub.tell(draft.topic, at);
         if let Fanout::Nats(nats) = &self.fanout {
-            nats.tell(draft.topic, wire::event(draft, at)).await;
+            nats.tell(draft.topic, wire::event(draft, at, self.hub.now_ms()))
+                .await;
         }
     }
 

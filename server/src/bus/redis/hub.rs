@@ -8,7 +8,7 @@ use crate::bus::local::feed::LocalSubscriber;
 use crate::bus::local::ring::{Ring, RingLimits};
 use crate::bus::{Delivery, Publication, Transient};
 use crate::clock::Clock;
-use crate::model::{Id, Position, TopicKey};
+use crate::model::{Id, Position, TopicKey, UnixMs};
 use quick_cache::sync::Cache;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -118,6 +118,11 @@ impl Hub {
             heard: Cache::new(HEARD_MAX),
             reorders,
         }
+    }
+
+    /// The time that events are stamped with.
+    pub(super) fn now_ms(&self) -> UnixMs {
+        self.clock.wall_ms()
     }
 
     pub(super) fn limits(&self) -> &RingLimits {

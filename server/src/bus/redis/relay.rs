@@ -149,7 +149,8 @@ async fn say(shared: &Shared, draft: Draft, at: Position, is_lost: bool) -> Resu
     let of = [at.epoch, at.seq];
     call.args
         .extend(of.map(|number| number.to_string().into_bytes()));
-    call.args.extend(wire::event_args(&draft));
+    call.args
+        .extend(wire::event_args(&draft, shared.hub.now_ms()));
     call.args.push(flag(is_lost));
     let said: String = shared.servers.call(draft.topic.id, call).await?;
     if said == "told" {

@@ -84,7 +84,7 @@ impl Shared {
     /// What publish.lua and settle.lua take of an event that may end an operation.
     pub(super) fn call_event<'a>(&self, script: &'a Script, draft: &Draft) -> Call<'a> {
         let mut call = self.call(script, draft.topic);
-        call.args.extend(wire::event_args(draft));
+        call.args.extend(wire::event_args(draft, self.hub.now_ms()));
         let channel = draft.topic.id;
         let deleted = frames::deleted_message(&draft.payload);
         let operation = draft.operation.as_ref();

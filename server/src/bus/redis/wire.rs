@@ -3,7 +3,7 @@
 
 use crate::bus::{Draft, Publication, Transient, TransientKind};
 use crate::frames;
-use crate::model::{Id, Position, Signal, TopicKey};
+use crate::model::{Id, Position, Signal, TopicKey, UnixMs};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -15,24 +15,26 @@ pub(super) enum Heard {
     Dirty,
 }
 
-/// What stands beside a payload: `SIGNAL MESSAGE`.
-pub(super) fn meta(signal: Signal, message_id: Id) -> String {
+/// What stands beside a payload: `SIGNAL MESSAGE PUBLISHED`, the last in milliseconds.
+pub(super) fn meta(signal: Signal, message_id: Id, published_ms: UnixMs) -> String {
     match signal {
-        Signal::None => format!("- {message_id}"),
-        Signal::Recheck => format!("c {message_id}"),
-        Signal::Revoked(session) => format!("r{session} {message_id}"),
+        Signal::None => format!("- {message_id} {published_ms}"),
+        Signal::Recheck => format!("c {message_id} {published_ms}"),
+        Signal::Revoked(session) => format!("r{session} {message_id} {published_ms}"),
     }
 }
 
-fn parse_meta(meta: &str) -> Option<(Signal, Id)> {
-    let (signal, message_id) = meta.split_once(' ')?;
+/// Rings may have what was written before the time stood there.
+fn parse_meta(meta: &str) -> Option<(Signal, Id, UnixMs)> {
+    let (signal, rest) = meta.split_once(' ')?;
+    let (message_id, published_ms) = rest.split_once(' ').unwrap_or((rest, "0"));
     let signal = match signal.split_at_checked(1)? {
         ("-", "") => Signal::None,
         ("c", "") => Signal::Recheck,
         ("r", session) => Signal::Revoked(session.parse().ok()?),
         _ => return None,
     };
-    Some((signal, message_id.parse().ok()?))
+    Some((signal, message_id.parse().ok()?, published_ms.parse().ok()?))
 }
 
 /// An event as it was read; None if it isn't understood.
@@ -42,21 +44,22 @@ pub(super) fn publication(
     meta: &str,
     payload: &[u8],
 ) -> Option<Arc<Publication>> {
-    let (signal, message_id) = parse_meta(meta)?;
+    let (signal, message_id, published_ms) = parse_meta(meta)?;
     Some(Arc::new(Publication {
         topic,
         position,
         frame: frames::event_frame(topic, position, payload),
         signal,
         message_id,
+        published_ms,
     }))
 }
 
 /// What a script takes of an event: meta, payload and the frame's size.
-pub(super) fn event_args(draft: &Draft) -> [Vec<u8>; 3] {
+pub(super) fn event_args(draft: &Draft, now: UnixMs) -> [Vec<u8>; 3] {
     let size = frames::event_frame_len(draft.topic, &draft.payload);
     [
-        meta(draft.signal, draft.message_id).into_bytes(),
+        meta(draft.signal, draft.message_id, now).into_bytes(),
         draft.payload.to_vec(),
         size.to_string().into_bytes(),
     ]
@@ -66,8 +69,8 @@ pub(super) fn event_args(draft: &Draft) -> [Vec<u8>; 3] {
 pub(super) const DIRTY: &[u8] = b"D";
 
 /// What is said of an event, as enter.lua says it.
-pub(super) fn event(draft: &Draft, at: Position) -> Vec<u8> {
-    let meta = meta(draft.signal, draft.message_id);
+pub(super) fn event(draft: &Draft, at: Position, now: UnixMs) -> Vec<u8> {
+    let meta = meta(draft.signal, draft.message_id, now);
     let head = format!("E{} {} {meta}\n", at.epoch, at.seq);
     [head.as_bytes(), &draft.payload].concat()
 }
@@ -120,8 +123,11 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for signal in [Signal::None, Signal::Recheck, Signal::Revoked(i64::MAX)] {
-            let (read, id) = parse_meta(&meta(signal, 7)).unwrap();
-            assert_eq!((format!("{read:?}"), id), (format!("{signal:?}"), 7));
+            let (read, id, now) = parse_meta(&meta(signal, 7, 5)).unwrap();
+            assert_eq!(
+                (format!("{read:?}"), id, now),
+                (format!("{signal:?}"), 7, 5)
+            );
         }
         let topic = TopicKey::channel(3);
         let Some(Heard::Event(event)) = parse(topic, b"E9 4 - 7\n\x01\n\x02") else {
@@ -129,6 +135,7 @@ mod tests {
         };
         let position = Position { epoch: 9, seq: 4 };
         assert_eq!((event.position, event.message_id), (position, 7));
+        assert_eq!(event.published_ms, 0);
         assert_eq!(
             event.frame,
             frames::event_frame(topic, position, b"\x01\n\x02")
@@ -140,7 +147,12 @@ mod tests {
             message_id: 7,
             operation: None,
         };
-        assert_eq!(super::event(&draft, position), b"E9 4 - 7\n\x01\n\x02");
+        let said = super::event(&draft, position, 5);
+        assert_eq!(said, b"E9 4 - 7 5\n\x01\n\x02");
+        let Some(Heard::Event(event)) = parse(topic, &said) else {
+            panic!("not read")
+        };
+        assert_eq!((event.message_id, event.published_ms), (7, 5));
         let said = Transient {
             channel: 3,
             kind: TransientKind::Custom,
@@ -159,6 +171,7 @@ mod tests {
             "E",
             "E1 2\n",
             "E1 x - 1\n",
+            "E1 2 - 1 x\n",
             "E1 2 z 1\n",
             "E1 2 r 1\n",
         ] {

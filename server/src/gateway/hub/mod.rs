@@ -15,8 +15,10 @@ mod topic;
 
 use super::handle::SessionHandle;
 use crate::bus::{self, Publication};
+use crate::clock::Clock;
 use crate::model::{Position, TopicKey};
 use crate::store;
+use crate::traces::{FanOut, Traces};
 use past::Past;
 use shard::Shard;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -96,6 +98,31 @@ pub(super) enum Command {
     Detach(Vec<TopicKey>, u64, oneshot::Sender<()>),
 }
 
+/// What a fan-out is measured with.
+#[derive(Clone)]
+pub(super) struct Meter {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) traces: Traces,
+}
+
+impl Meter {
+    /// All sessions here have these events.
+    fn delivered(&self, events: &[Arc<Publication>], sessions: usize, trace: Option<FanOut>) {
+        if let Some(trace) = trace {
+            trace.end();
+        }
+        if sessions == 0 {
+            return;
+        }
+        let now_ms = self.clock.wall_ms();
+        for event in events.iter().filter(|event| event.published_ms > 0) {
+            // Another node's clock may be ahead of this one's.
+            let lag_ms = (now_ms - event.published_ms).max(0);
+            metrics::histogram!("chirm_message_lag_seconds").record(lag_ms as f64 / 1_000.0);
+        }
+    }
+}
+
 /// Cloneable access to the shards.
 #[derive(Clone)]
 pub(super) struct Hub {
@@ -111,13 +138,14 @@ impl Hub {
         bus: &bus::Handle,
         store: Arc<dyn store::Outbox>,
         ring: usize,
+        meter: &Meter,
     ) -> Self {
         let tail_max = ring.clamp(1, TAIL_EVENTS_MAX);
         let past = Past::new(bus.topics.clone(), store);
         let shards = (0..shards.max(1))
             .map(|_| {
                 let (commands, queue) = mpsc::channel(COMMANDS_MAX);
-                tokio::spawn(Shard::new(past.clone(), tail_max).run(queue));
+                tokio::spawn(Shard::new(past.clone(), tail_max, meter.clone()).run(queue));
                 commands
             })
             .collect();

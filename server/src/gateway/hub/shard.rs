@@ -2,7 +2,7 @@
 
 use super::past::Past;
 use super::topic::{BURST_MAX, Taken, Topic};
-use super::{Attach, Attached, Command, Error};
+use super::{Attach, Attached, Command, Error, Meter};
 use crate::bus::{Delivery, Feed, Publication, Subscriber, Transient, TransientKind};
 use crate::gateway::wire;
 use crate::model::{Position, TopicKey};
@@ -77,12 +77,13 @@ pub(super) struct Shard {
     burst: Vec<Arc<Publication>>,
     topics: HashMap<TopicKey, Place>,
     tail_max: usize,
+    meter: Meter,
     /// At most one a topic.
     tasks: JoinSet<Found>,
 }
 
 impl Shard {
-    pub(super) fn new(past: Past, tail_max: usize) -> Self {
+    pub(super) fn new(past: Past, tail_max: usize, meter: Meter) -> Self {
         let (subscriber, feed) = past.subscriber();
         Self {
             past,
@@ -95,6 +96,7 @@ impl Shard {
             burst: Vec::new(),
             topics: HashMap::new(),
             tail_max,
+            meter,
             tasks: JoinSet::new(),
         }
     }
@@ -239,7 +241,7 @@ impl Shard {
                 opening.latest = events.last().map(|last| last.position);
                 return;
             }
-            Some(Place::Open(topic)) => topic.take(events).await,
+            Some(Place::Open(topic)) => topic.take(events, &self.meter).await,
         };
         if taken == Taken::Jumped {
             metrics::counter!("chirm_topic_jumps_total").increment(1);
@@ -278,7 +280,7 @@ impl Shard {
             }
             return;
         };
-        if topic.fill(missed).await == Taken::Jumped {
+        if topic.fill(missed, &self.meter).await == Taken::Jumped {
             self.fetch_missed(key);
         }
     }

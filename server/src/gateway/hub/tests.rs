@@ -102,10 +102,19 @@ impl World {
             reads: Semaphore::new(1_000),
             asked: AtomicUsize::new(0),
         });
-        let mut bus = local::open(topics.clone(), 0, std::time::Duration::from_secs(20), clock);
+        let mut bus = local::open(
+            topics.clone(),
+            0,
+            std::time::Duration::from_secs(20),
+            clock.clone(),
+        );
         let topics = Arc::new(LossyTopics::new(topics));
         bus.topics = topics.clone();
-        let hub = Hub::start(1, &bus, store.clone(), ring);
+        let meter = Meter {
+            clock,
+            traces: Traces::default(),
+        };
+        let hub = Hub::start(1, &bus, store.clone(), ring, &meter);
         Self {
             hub,
             topics,

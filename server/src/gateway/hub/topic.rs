@@ -1,12 +1,13 @@
 //! One topic with its sessions.
 
-use super::{Attach, Attached, Mode};
+use super::{Attach, Attached, Meter, Mode};
 use crate::bus::Publication;
 use crate::gateway::close::Close;
 use crate::gateway::handle::SessionHandle;
 use crate::gateway::outbox::Refused;
 use crate::model::{Position, TopicKey};
 use crate::mutation;
+use crate::traces::FanOut;
 use indexmap::IndexMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -158,7 +159,7 @@ impl Topic {
 
     /// Takes events from the feed, in its order: delivers those that come next. After a jump the
     /// rest is fetched with what is missing.
-    pub(super) async fn take(&mut self, events: &[Arc<Publication>]) -> Taken {
+    pub(super) async fn take(&mut self, events: &[Arc<Publication>], meter: &Meter) -> Taken {
         if let Some(filling) = &mut self.filling {
             let room = HELD_BACK_MAX.saturating_sub(filling.held_back.len());
             let fit = &events[..room.min(events.len())];
@@ -174,7 +175,7 @@ impl Topic {
                 let follows =
                     |pair: &&[Arc<Publication>]| pair[1].position == pair[0].position.next();
                 let count = 1 + pairs.take_while(follows).count();
-                self.deliver(&rest[..count]).await;
+                self.deliver(&rest[..count], meter).await;
                 count
             } else if event.position.epoch == at.epoch && event.position.seq <= at.seq {
                 1
@@ -198,10 +199,10 @@ impl Topic {
     }
 
     /// Delivers what was fetched, then what was held back.
-    pub(super) async fn fill(&mut self, missed: Vec<Arc<Publication>>) -> Taken {
+    pub(super) async fn fill(&mut self, missed: Vec<Arc<Publication>>, meter: &Meter) -> Taken {
         let filling = self.filling.take().unwrap_or_default();
         let events = [missed, filling.held_back].concat();
-        if self.take(&events).await == Taken::Jumped || filling.overflown {
+        if self.take(&events, meter).await == Taken::Jumped || filling.overflown {
             Taken::Jumped
         } else {
             Taken::Done
@@ -209,9 +210,11 @@ impl Topic {
     }
 
     /// Hands events that follow each other to all sessions: the same bytes for each.
-    async fn deliver(&mut self, events: &[Arc<Publication>]) {
+    async fn deliver(&mut self, events: &[Arc<Publication>], meter: &Meter) {
         self.position = events.last().map_or(self.position, |last| last.position);
         self.used_at = Instant::now();
+        let messages = events.iter().map(|event| event.message_id);
+        let mut trace = meter.traces.fan_out(messages, self.sessions.len());
         for (n, (serial, attachment)) in self.sessions.iter().enumerate() {
             if n % YIELD_EVERY == YIELD_EVERY - 1 {
                 tokio::task::yield_now().await;
@@ -234,7 +237,14 @@ impl Topic {
             }
             let lost = |seq| seq % 7 == 0 && mutation::on("event_lost");
             let new_frames = new.iter().filter(|e| !lost(e.position.seq));
-            match session.outbox.push_all(new_frames.map(|e| e.frame.clone())) {
+            let pushed = match trace.as_mut().and_then(FanOut::next_picked) {
+                None => session.outbox.push_all(new_frames.map(|e| e.frame.clone())),
+                Some(trace) => {
+                    let frames = new_frames.map(|e| (e.frame.clone(), trace.deliver(e.message_id)));
+                    session.outbox.push_traced(frames)
+                }
+            };
+            match pushed {
                 Ok(()) => {}
                 Err((_, Refused::Ended)) => self.leaving.push(*serial),
                 Err((queued, Refused::Full)) => {
@@ -249,6 +259,7 @@ impl Topic {
                 }
             }
         }
+        meter.delivered(events, self.sessions.len(), trace);
         let delivered = self.sessions.len() * events.len();
         metrics::counter!("chirm_events_delivered_total").increment(delivered as u64);
         for serial in self.leaving.drain(..) {

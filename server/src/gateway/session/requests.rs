@@ -9,6 +9,7 @@ use crate::gateway::handle::SessionHandle;
 use crate::gateway::wire::{self, Outcome, Request};
 use crate::model::SessionKind;
 use crate::mutation;
+use crate::traces::Via;
 use chirm_proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,6 +183,7 @@ fn sent(request: v1::SendMessageRequest) -> SendMessage {
         reply_to: request.reply_to,
         attempt: request.attempt,
         metadata: request.metadata.into_iter().collect(),
+        via: Via::Stream,
     }
 }
 

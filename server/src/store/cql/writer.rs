@@ -235,6 +235,17 @@ impl Cql {
         Ok(())
     }
 
+    /// Writes that wait or are under way.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        let permits = &self.inner.queues.permits;
+        // Closed, it has given its permits away, and nothing is queued.
+        match permits.is_closed() {
+            true => 0,
+            false => (ALL as usize).saturating_sub(permits.available_permits()),
+        }
+    }
+
     /// Waits until all that is queued is written, then refuses what comes.
     pub async fn close(&self) {
         let permits = &self.inner.queues.permits;

@@ -1,7 +1,7 @@
 //! Checking, backing up, closing.
 
 use super::Postgres;
-use crate::store::{Error, Upkeep};
+use crate::store::{Connections, Error, Levels, Upkeep};
 use async_trait::async_trait;
 use std::path::Path;
 
@@ -50,6 +50,13 @@ impl Upkeep for Postgres {
              messages the snapshots of the CQL servers (nodetool snapshot); see docs/operations.md"
                 .into(),
         ))
+    }
+
+    fn levels(&self) -> Levels {
+        Levels {
+            pools: vec![("postgres", Connections::of(&self.pool))],
+            queues: vec![("cql", self.messages.queued())],
+        }
     }
 
     async fn close(&self) {

@@ -1,7 +1,7 @@
 //! Checking, backing up, closing.
 
 use super::{Sqlite, schema};
-use crate::store::{Error, Upkeep};
+use crate::store::{Connections, Error, Levels, Upkeep};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 use std::fs::File;
@@ -39,6 +39,13 @@ impl Upkeep for Sqlite {
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), Error> {
         copy(&self.path, path, progress).await
+    }
+
+    fn levels(&self) -> Levels {
+        Levels {
+            pools: vec![("sqlite", Connections::of(&self.read))],
+            queues: vec![("sqlite", self.writer.queued())],
+        }
     }
 
     async fn close(&self) {

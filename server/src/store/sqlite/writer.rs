@@ -188,6 +188,11 @@ impl Writer {
         }
     }
 
+    /// Writes that wait for the next transaction.
+    pub(super) fn queued(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
     fn enqueue(&self, write: Write) -> Result<(), Error> {
         self.queue.try_send(write).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Overloaded,

@@ -88,7 +88,7 @@ fn come(hub: &Arc<Hub>, at: Position, payload: &[u8]) {
         payload: Bytes::copy_from_slice(payload),
         ..draft(TOPIC)
     };
-    hub.heard_of(TOPIC, &wire::event(&draft, at));
+    hub.heard_of(TOPIC, &wire::event(&draft, at, 0));
 }
 
 fn of(delivery: &Delivery) -> Heard {

@@ -210,7 +210,7 @@ async fn what_comes_in_another_order_is_put_in_order() {
         let second = other.handle.topics.publish(draft(TOPIC)).await.unwrap();
         let third = other.handle.topics.publish(draft(TOPIC)).await.unwrap();
         for position in [third, third, second, second] {
-            let said = wire::event(&draft(TOPIC), position);
+            let said = wire::event(&draft(TOPIC), position, 0);
             client.publish("chirm.t.c1", said.into()).await.unwrap();
         }
         for position in [second, third] {
