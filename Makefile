@@ -12,7 +12,7 @@ LISTEN ?= 127.0.0.1:7300
 DATA ?= ./chirm-data
 CHIRM := $(CARGO_TARGET_DIR)/quick/chirm
 
-.PHONY: help needs run build test fmt lint docs proto supply unit typescript readme replay conformance mutations wire model
+.PHONY: help needs run build test fmt lint docs proto supply unit typescript readme replay conformance mutations real wire model
 .PHONY: stack-up stack-down stack stack-faults
 
 help: ## Say what there is
@@ -29,7 +29,7 @@ run: build ## Start a server at 127.0.0.1:7300, its data in ./chirm-data
 	@tools/next-steps.sh "$(LISTEN)" "$(DATA)" "$(CHIRM)"
 	@exec "$(CHIRM)" serve --listen "$(LISTEN)" --data "$(DATA)"
 
-test: needs fmt proto lint docs supply unit typescript readme replay conformance mutations ## Check everything
+test: needs fmt proto lint docs supply unit typescript readme replay conformance mutations real ## Check everything
 	@echo "make test: everything passed"
 
 fmt: ## Formatting of the Rust code
@@ -65,6 +65,9 @@ replay: ## A sample of a real conversation, with watchers cut and the server kil
 conformance: ## The conformance suite against the server, over every carrier
 	conformance/run.sh
 
+real: ## Suites, tests over sockets and replay on real Postgres, Redis, NATS and CQL servers, which it starts and ends
+	tools/real.sh
+
 wire: ## connectrpc's conformance runner against our server stack, and h2spec (by hand: needs Go)
 	tools/wire.sh
 
@@ -75,7 +78,7 @@ mutations: ## The replay's checker, and the conformance suite, catch each of the
 	bench/checker-fails.sh
 	conformance/mutations.sh
 
-stack: ## Suites, tests over sockets, replay and conformance on real Postgres, Redis and CQL servers
+stack: ## The same and the conformance suite; the servers stay
 	tools/stack-tests.sh
 
 stack-faults: ## Break the real servers under a replay, and say how long each fault took to recover from: some 30 minutes

@@ -110,13 +110,17 @@ impl Cql {
         limit: usize,
         deleted: usize,
     ) -> Result<Stretch, Error> {
+        // Who pages from a message names one that is, or was, there: its bucket needn't be asked
+        // for. The oldest (from 1 on) and the newest may lie anywhere.
+        let (own, step) = (bucket_of(from), if newer { 1 } else { -1 });
+        let named = 1 < from && from < Id::MAX;
         let mut walk = Walk {
             cql: self,
             channel,
             newer,
             from,
-            buckets: VecDeque::new(),
-            listed: Some(bucket_of(from)),
+            buckets: named.then_some(own).into_iter().collect(),
+            listed: Some(if named { own + step } else { own }),
             left: None,
         };
         let (mut rows, mut messages) = (Vec::new(), 0);
