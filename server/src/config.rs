@@ -132,6 +132,9 @@ pub struct Limits {
     /// Requests of a connection that are answered at once, the gateway's streams aside. Those
     /// beyond wait until an answer was taken.
     pub requests_per_connection: usize,
+    /// Unary calls that the node answers at once; those beyond are refused. Holds even with the
+    /// limits off.
+    pub calls: usize,
     /// Resets of a connection's streams for the client's own errors, before it is closed.
     pub local_error_resets: usize,
     /// Streams reset before they were accepted, before the connection is closed.

@@ -15,7 +15,7 @@
 //!
 //! - [`outgoing`]: HTTP requests to others: signed, bounded, to public addresses alone.
 //! - [`config`]: the settings of a node.
-//! - [`telemetry`]: logs and metrics.
+//! - [`telemetry`]: logs and metrics. [`hits`]: what caches count.
 //! - [`clock`]: time, as an argument.
 //! - [`mutation`]: deliberate bugs, for the tests of the replay's checker alone.
 
@@ -27,6 +27,7 @@ pub mod config;
 pub mod domain;
 pub mod frames;
 pub mod gateway;
+pub mod hits;
 pub mod model;
 pub mod mutation;
 pub mod node;

@@ -168,6 +168,18 @@ const COUNTERS: &[(&str, &str)] = &[
         "Ends of attempts to tell webhooks of events: delivered, failed, dead.",
     ),
     (
+        "chirm_cache_reads_total",
+        "Looks into caches, by whether it was there.",
+    ),
+    (
+        "chirm_reads_coalesced_total",
+        "Reads of the store that were one with another's, by what was read.",
+    ),
+    (
+        "chirm_calls_shed_total",
+        "Calls refused because as many as may be were under way.",
+    ),
+    (
         "chirm_topics_resumed_total",
         "Topics that went live for a client, by how: current, replay, snapshot, gap.",
     ),
@@ -208,6 +220,7 @@ fn describe() {
     ::metrics::describe_gauge!("chirm_webhook_events_queued", queued);
     let lag = "How long ago the oldest event that waits for a webhook happened.";
     ::metrics::describe_gauge!("chirm_webhook_lag_seconds", lag);
+    ::metrics::describe_gauge!("chirm_cache_entries", "What caches of rights keep.");
     let ahead = "How far the latest id is ahead of the clock.";
     ::metrics::describe_gauge!("chirm_ids_ahead_seconds", ahead);
 }

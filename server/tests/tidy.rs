@@ -25,16 +25,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["model"]),
     ("telemetry", &["config"]),
     ("traces", &["model", "clock", "config"]),
+    ("hits", &[]),
     ("frames", &["model"]),
-    ("store", &["model", "frames", "clock"]),
+    ("store", &["model", "frames", "clock", "hits"]),
     // The store hands its numbered events on through a trait of its own, which the bus implements.
-    ("bus", &["store", "model", "frames", "clock", "config"]),
+    (
+        "bus",
+        &["store", "model", "frames", "clock", "config", "hits"],
+    ),
     ("mutation", &[]),
     ("outgoing", &[]),
     (
         "domain",
         &[
-            "store", "bus", "outgoing", "frames", "model", "clock", "config", "traces",
+            "store", "bus", "outgoing", "frames", "model", "clock", "config", "traces", "hits",
         ],
     ),
     (

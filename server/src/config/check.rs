@@ -76,6 +76,7 @@ impl Config {
                 limits.requests_per_connection,
                 "limits.requests_per_connection",
             ),
+            (limits.calls, "limits.calls"),
             (
                 limits.client_frames_per_minute as usize,
                 "limits.client_frames_per_minute",

@@ -57,6 +57,7 @@ fn the_defaults_are_those_of_the_protocol() {
         ),
         (128, 32)
     );
+    assert_eq!(limits.calls, 4_096);
     assert_eq!((limits.local_error_resets, limits.pending_resets), (64, 20));
     let windows = (limits.stream_window_bytes, limits.connection_window_bytes);
     assert_eq!(windows, (64 << 10, 128 << 10));

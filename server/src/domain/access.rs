@@ -155,9 +155,12 @@ impl Domain {
     }
 
     pub(super) async fn roles_of(&self, user: Id) -> Result<Roles, Error> {
-        let read = async {
-            let roles = self.store.roles_of(user).await?;
-            Ok(Arc::new(roles.into_iter().collect()))
+        let read = || {
+            let store = self.store.clone();
+            async move {
+                let roles = store.roles_of(user).await?;
+                Ok(Arc::new(roles.into_iter().collect()))
+            }
         };
         self.roles.get(&user, read).await
     }
@@ -170,13 +173,13 @@ impl Domain {
     }
 
     pub(super) async fn channel_of(&self, id: Id) -> Result<Option<Arc<Channel>>, Error> {
-        let read = async {
-            let channel = self
-                .store
-                .channel(id)
-                .await
-                .map_err(|error| Some(Error::from(error)))?;
-            channel.map(Arc::new).ok_or(None)
+        let read = || {
+            let store = self.store.clone();
+            async move {
+                let channel = store.channel(id).await;
+                let channel = channel.map_err(|error| Some(Error::from(error)))?;
+                channel.map(Arc::new).ok_or(None)
+            }
         };
         // What is absent isn't kept: it may be made the next moment.
         match self.channels.get(&id, read).await {
@@ -187,17 +190,23 @@ impl Domain {
     }
 
     pub(super) async fn channels_of(&self, server: Id) -> Result<Channels, Error> {
-        let read = async {
-            let channels = self.store.channels_of_server(server).await?;
-            Ok(Arc::new(channels.into_iter().map(Arc::new).collect()))
+        let read = || {
+            let store = self.store.clone();
+            async move {
+                let channels = store.channels_of_server(server).await?;
+                Ok(Arc::new(channels.into_iter().map(Arc::new).collect()))
+            }
         };
         self.server_channels.get(&server, read).await
     }
 
     pub(super) async fn directs_of(&self, user: Id) -> Result<Channels, Error> {
-        let read = async {
-            let channels = self.store.direct_channels_of(user).await?;
-            Ok(Arc::new(channels.into_iter().map(Arc::new).collect()))
+        let read = || {
+            let store = self.store.clone();
+            async move {
+                let channels = store.direct_channels_of(user).await?;
+                Ok(Arc::new(channels.into_iter().map(Arc::new).collect()))
+            }
         };
         self.direct_channels.get(&user, read).await
     }
@@ -216,7 +225,10 @@ impl Domain {
     /// Whether either of two users blocks the other.
     pub(super) async fn blocked(&self, a: Id, b: Id) -> Result<bool, Error> {
         let pair = (a.min(b), a.max(b));
-        let read = async { Ok(self.store.blocked(pair.0, pair.1).await?) };
+        let read = || {
+            let store = self.store.clone();
+            async move { Ok(store.blocked(pair.0, pair.1).await?) }
+        };
         self.blocks.get(&pair, read).await
     }
 

@@ -334,6 +334,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shed_or_away_says_when_to_come_again() {
+        let away = || "away".to_owned();
+        for (error, reason) in [
+            (store::Error::Overloaded.into(), Reason::Overloaded),
+            (bus::Error::Overloaded.into(), Reason::Overloaded),
+            (
+                store::Error::Unavailable(away()).into(),
+                Reason::StoreUnavailable,
+            ),
+            (
+                bus::Error::Unavailable(away()).into(),
+                Reason::StoreUnavailable,
+            ),
+        ] {
+            let error: Error = error;
+            assert_eq!((error.reason, error.code()), (reason, Code::Unavailable));
+            assert!(error.retry_after > Some(Duration::ZERO), "{error}");
+        }
+    }
+
+    #[test]
     fn every_reason_stands_in_the_table_of_errors() {
         let table = include_str!("../../../docs/errors.md");
         for reason in Reason::ALL {

@@ -1,5 +1,6 @@
 //! History, edits, deletes, typing, custom events.
 
+use super::coalesced::Coalesced;
 use super::hook::Draft;
 use super::permissions::Action;
 use super::turns::Turn;
@@ -8,7 +9,7 @@ use crate::bus::{Extent, OperationKind, Transient, TransientKind};
 use crate::frames;
 use crate::model::{AuditAction, AuditEntry, Channel, Id, Mentions, Message, limits};
 use crate::mutation;
-use crate::store::{Anchor, Page};
+use crate::store::{self, Anchor, Page};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,11 @@ const PAGE: i32 = 50;
 const PAGE_MAX: i32 = 100;
 /// A page waits so long to know how far it is final.
 const SETTLED_WITHIN: Duration = Duration::from_millis(250);
+
+/// Pages of a channel, by place and limit: after an outage many ask for the same one at once.
+pub(super) type PageReads = Coalesced<(Id, Anchor, u32), Result<Arc<Page>, store::Error>>;
+/// Messages by channel and id: of a popular one many ask at once, and react to it.
+pub(super) type MessageReads = Coalesced<(Id, Id), Result<Option<Arc<Message>>, store::Error>>;
 
 /// An integrator's own event for a channel's viewers.
 #[derive(Clone, Debug, Default)]
@@ -83,8 +89,7 @@ impl Domain {
             Some(_) => self.settled(channel).await,
             None => Extent::Unknown,
         };
-        let page = self.store.page(channel, anchor, limit.unsigned_abs());
-        let mut page = page.await?;
+        let mut page = self.page(channel, anchor, limit.unsigned_abs()).await?;
         let highest = page.highest().or(from).unwrap_or(0);
         let settled = match ended {
             Extent::Upto(id) => id.min(highest),
@@ -93,6 +98,16 @@ impl Domain {
         };
         self.mark_own(caller.user_id, &mut page.messages).await?;
         Ok((page, settled))
+    }
+
+    async fn page(&self, channel: Id, anchor: Anchor, limit: u32) -> Result<Page, Error> {
+        let store = self.store.clone();
+        let read = async move { store.page(channel, anchor, limit).await.map(Arc::new) };
+        let page = self
+            .page_reads
+            .read(&(channel, anchor, limit), read)
+            .await?;
+        Ok(Arc::unwrap_or_clone(page))
     }
 
     /// History can be read while the bus can't be asked.
@@ -280,11 +295,11 @@ impl Domain {
     }
 
     pub(super) async fn existing(&self, channel: Id, id: Id) -> Result<Message, Error> {
-        let message = self
-            .store
-            .get(channel, id)
-            .await?
-            .filter(|message| !message.deleted);
-        message.ok_or_else(|| Error::not_found("message"))
+        let store = self.store.clone();
+        let read = async move { Ok(store.get(channel, id).await?.map(Arc::new)) };
+        let message = self.message_reads.read(&(channel, id), read).await?;
+        let message = message.filter(|message| !message.deleted);
+        let message = message.ok_or_else(|| Error::not_found("message"))?;
+        Ok(Arc::unwrap_or_clone(message))
     }
 }

@@ -14,7 +14,7 @@
 //! - `hook`: a service that reviews messages before they are accepted.
 //! - `audit`, `time_outs`, `slow_mode`, `bulk`, `reports`: moderation.
 //! - `throttle`: how fast. `pages`: how much at once.
-//! - `cache`: what is remembered of the store.
+//! - `cache`: what is remembered of the store. `coalesced`: reads that many share.
 //!
 //! Every change here runs to its end once it has begun (`Domain::complete`), and marks what the
 //! caches hold of it as changing before it writes, so that who lost a right is refused from the
@@ -27,6 +27,7 @@ mod auth;
 mod bulk;
 mod cache;
 mod channels;
+mod coalesced;
 mod crowds;
 mod error;
 mod fates;
@@ -88,10 +89,11 @@ pub use webhooks::{NewWebhook, Online, WebhookChanges};
 use crate::bus;
 use crate::clock::Clock;
 use crate::config::{Config, Limits};
-use crate::model::{Channel, Id, Role, UnixMs, UserSettings};
+use crate::model::{Channel, Id, Role, Session, UnixMs, UserSettings};
 use crate::store::{self, NewEvent};
 use crate::traces::Traces;
 use cache::Cache;
+use coalesced::Coalesced;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -123,7 +125,7 @@ pub struct Domain {
     bus: bus::Handle,
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
-    channels: Cache<Id, Arc<Channel>>,
+    channels: Cache<Id, Arc<Channel>, Option<Error>>,
     server_channels: Cache<Id, Channels>,
     direct_channels: Cache<Id, Channels>,
     roles: Cache<Id, Roles>,
@@ -131,6 +133,9 @@ pub struct Domain {
     time_outs: Cache<Id, time_outs::TimeOuts>,
     slow_mode: slow_mode::SlowMode,
     settings: Cache<Id, UserSettings>,
+    page_reads: messages::PageReads,
+    message_reads: messages::MessageReads,
+    session_reads: Coalesced<Id, Result<Option<Arc<Session>>, store::Error>>,
     throttle: throttle::Throttle,
     passwords: passwords::Passwords,
     jwt: Arc<jwt::Verifier>,
@@ -165,14 +170,17 @@ impl Domain {
             jwt: Arc::new(jwt::Verifier::new(config.auth.jwt.clone())),
             config,
             clock,
-            channels: Cache::new(CACHE_ENTRIES),
-            server_channels: Cache::new(CACHE_ENTRIES / 10),
-            direct_channels: Cache::new(CACHE_ENTRIES),
-            roles: Cache::new(CACHE_ENTRIES),
-            blocks: Cache::new(CACHE_ENTRIES),
-            time_outs: Cache::new(CACHE_ENTRIES),
+            channels: Cache::new("channels", CACHE_ENTRIES),
+            server_channels: Cache::new("server_channels", CACHE_ENTRIES / 10),
+            direct_channels: Cache::new("direct_channels", CACHE_ENTRIES),
+            roles: Cache::new("roles", CACHE_ENTRIES),
+            blocks: Cache::new("blocks", CACHE_ENTRIES),
+            time_outs: Cache::new("time_outs", CACHE_ENTRIES),
             slow_mode: slow_mode::SlowMode::default(),
-            settings: Cache::new(CACHE_ENTRIES),
+            settings: Cache::new("settings", CACHE_ENTRIES),
+            page_reads: Coalesced::new("page"),
+            message_reads: Coalesced::new("message"),
+            session_reads: Coalesced::new("session"),
             seen: sessions::Seen::default(),
             locks: std::array::from_fn(|_| RwLock::new(())),
             members: (0..MEMBER_STRIPES).map(|_| Mutex::new(())).collect(),
@@ -191,6 +199,7 @@ impl Domain {
     /// What has to be done now and then: call it each minute.
     pub async fn upkeep(&self) {
         self.throttle.forget_idle();
+        self.count_cached();
         self.watch_ids();
         if let Err(error) = self.bus.topics.trim().await {
             tracing::warn!(%error, "old events couldn't be forgotten");
@@ -238,6 +247,16 @@ impl Domain {
     #[must_use]
     pub fn clock(&self) -> Arc<dyn Clock> {
         self.clock.clone()
+    }
+
+    fn count_cached(&self) {
+        self.channels.count();
+        self.server_channels.count();
+        self.direct_channels.count();
+        self.roles.count();
+        self.blocks.count();
+        self.time_outs.count();
+        self.settings.count();
     }
 
     fn now(&self) -> UnixMs {

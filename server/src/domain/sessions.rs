@@ -149,7 +149,10 @@ impl Domain {
 
     /// The session as stored, now cached. The cache refuses one that was ended meanwhile.
     async fn read_session(&self, id: Id) -> Result<Arc<Session>, Error> {
-        let session = Arc::new(self.store.session(id).await?.ok_or_else(invalid)?);
+        let store = self.store.clone();
+        let read = async move { Ok(store.session(id).await?.map(Arc::new)) };
+        let session = self.session_reads.read(&id, read).await?;
+        let session = session.ok_or_else(invalid)?;
         self.bus.sessions.put(session.clone(), self.now()).await;
         match self.bus.sessions.get(id, self.now()).await {
             Cached::Revoked => Err(revoked()),

@@ -80,7 +80,10 @@ impl Domain {
     }
 
     async fn settings_of(&self, user: Id) -> Result<UserSettings, Error> {
-        let read = async { Ok(self.store.settings(user).await?) };
+        let read = || {
+            let store = self.store.clone();
+            async move { Ok(store.settings(user).await?) }
+        };
         self.settings.get(&user, read).await
     }
 }

@@ -86,9 +86,12 @@ impl Domain {
 
     /// Until when a user is timed out in a server, member or not; 0 for not.
     pub(super) async fn timed_out_until(&self, user: Id, server: Id) -> Result<UnixMs, Error> {
-        let read = async {
-            let time_outs = self.store.time_outs_of(user).await?;
-            Ok::<_, Error>(Arc::new(time_outs.into_iter().collect()))
+        let read = || {
+            let store = self.store.clone();
+            async move {
+                let time_outs = store.time_outs_of(user).await?;
+                Ok(Arc::new(time_outs.into_iter().collect()))
+            }
         };
         let time_outs: TimeOuts = self.time_outs.get(&user, read).await?;
         let until = time_outs.get(&server).copied().unwrap_or(0);

@@ -2,6 +2,7 @@
 //! is asked (a message that can't be decoded, is too large or is missing, a method that there
 //! isn't), gets the code and the reason that docs/errors.md has for it.
 
+use super::shed::{Calls, Place};
 use super::status::{EdgeReason, Failure};
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -17,6 +18,7 @@ use tower::Service;
 pub struct Grpc {
     routes: Routes,
     request_bytes_max: usize,
+    calls: Option<Calls>,
 }
 
 impl Grpc {
@@ -26,6 +28,16 @@ impl Grpc {
         Self {
             routes: routes.prepare(),
             request_bytes_max,
+            calls: None,
+        }
+    }
+
+    /// Answers so many calls at once, of all who ask; those beyond are refused.
+    #[must_use]
+    pub fn with_calls_max(self, calls_max: usize) -> Self {
+        Self {
+            calls: Some(Calls::new(calls_max)),
+            ..self
         }
     }
 }
@@ -40,8 +52,15 @@ impl Service<Request<Body>> for Grpc {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (request, place) = match &self.calls {
+            Some(calls) => calls.count(request),
+            None => (request, Place::default()),
+        };
         let (answer, max) = (self.routes.call(request), self.request_bytes_max);
-        Box::pin(async move { answer.await.map(|response| with_reason(response, max)) })
+        Box::pin(async move {
+            let _place = place;
+            answer.await.map(|response| with_reason(response, max))
+        })
     }
 }
 

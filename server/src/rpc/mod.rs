@@ -5,6 +5,7 @@
 //! - [`websocket`]: the same by WebSocket; `browsers`: what pages of other sites need.
 //! - `grpc`: the services, and reasons for what tonic refuses by itself.
 //! - `message` and its like: one file a service.
+//! - `shed`: how many calls at once.
 //! - `caller`: who calls, and how refusals become statuses.
 //! - [`http`]: health and metrics, and the `page` to try a server with.
 //! - [`rest`]: REST and its OpenAPI document, out of the descriptors.
@@ -28,6 +29,7 @@ mod presence;
 mod read_state;
 pub mod rest;
 mod server;
+mod shed;
 pub mod status;
 mod user;
 mod webhook;
@@ -106,7 +108,7 @@ pub fn routes(
         .add_service(reads.max_decoding_message_size(max))
         .add_service(webhooks.max_decoding_message_size(max))
         .add_service(health);
-    Ok(Grpc::new(reflection(routes, &PUBLIC)?, max))
+    Ok(Grpc::new(reflection(routes, &PUBLIC)?, max).with_calls_max(limits.calls))
 }
 
 /// AdminService, with health and reflection, for a listener of its own.

@@ -43,7 +43,7 @@ use futures::future::BoxFuture;
 use std::sync::Arc;
 
 /// Why a store refused.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// A unique name or key is taken, or a concurrent change won; nothing was written.
     #[error("conflict: {0}")]
@@ -110,7 +110,7 @@ pub type Insertion = BoxFuture<'static, Result<Inserted, Error>>;
 pub type Queued<T> = BoxFuture<'static, Result<T, Error>>;
 
 /// A page's place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Anchor {
     /// The newest.
     Newest,

@@ -13,6 +13,7 @@ mod moderation;
 mod presence;
 mod reactions;
 mod read_states;
+mod shed;
 mod support;
 mod traces;
 mod webhooks;

@@ -1,6 +1,7 @@
 //! The cache of sessions, in process.
 
 use crate::bus::{Cached, SessionCache};
+use crate::hits::Hits;
 use crate::model::{Id, Session, UnixMs};
 use async_trait::async_trait;
 use quick_cache::sync::Cache;
@@ -24,6 +25,7 @@ pub struct LocalSessions {
     cache: Cache<Id, Entry>,
     /// Held over a look and what is written because of it.
     writing: Mutex<()>,
+    hits: Hits,
 }
 
 impl LocalSessions {
@@ -33,6 +35,7 @@ impl LocalSessions {
         Self {
             cache: Cache::new(SESSIONS_MAX),
             writing: Mutex::new(()),
+            hits: Hits::of("sessions"),
         }
     }
 
@@ -58,7 +61,9 @@ impl Default for LocalSessions {
 #[async_trait]
 impl SessionCache for LocalSessions {
     async fn get(&self, id: Id, now: UnixMs) -> Cached {
-        self.look(id, now)
+        let cached = self.look(id, now);
+        self.hits.note(!matches!(cached, Cached::Unknown));
+        cached
     }
 
     async fn put(&self, session: Arc<Session>, now: UnixMs) {
@@ -72,5 +77,41 @@ impl SessionCache for LocalSessions {
     async fn revoke(&self, id: Id, now: UnixMs) {
         let _writing = self.write();
         self.cache.insert(id, Entry::Revoked(now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SessionKind;
+
+    #[tokio::test]
+    async fn no_more_sessions_are_remembered_than_fit() {
+        let sessions = LocalSessions::new();
+        let one = Session {
+            id: 0,
+            user_id: 2,
+            kind: SessionKind::User,
+            name: String::new(),
+            access_hash: [0; 32],
+            access_expires_at: 0,
+            refresh_family_hash: [0; 32],
+            refresh_hash: [0; 32],
+            refresh_expires_at: 0,
+            previous_refresh_hash: [0; 32],
+            refreshed_at: 0,
+            created_at: 0,
+            last_seen_at: 0,
+        };
+        for id in 0..SESSIONS_MAX as Id + 20_000 {
+            let session = Session { id, ..one.clone() };
+            sessions.put(Arc::new(session), 0).await;
+        }
+        let kept = sessions.cache.len();
+        // Each of its parts may have one more than its share.
+        assert!(
+            (SESSIONS_MAX / 2..=SESSIONS_MAX + 1_000).contains(&kept),
+            "{kept}"
+        );
     }
 }

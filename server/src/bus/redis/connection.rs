@@ -255,8 +255,11 @@ impl<R: Role> Servers<R> {
     ) -> Result<T, Error> {
         let limit = self.settings.time_out;
         let run = async {
-            let permit = self.permits.acquire().await;
-            let _permit = permit.map_err(|_| Error::Overloaded)?;
+            // Who waits so long for its turn is refused while it is known that nothing was done.
+            let permit = timeout(limit / 2, self.permits.acquire()).await;
+            let Ok(Ok(_permit)) = permit else {
+                return Err(Error::Overloaded);
+            };
             match self.once(group, &call).await {
                 Err(Failed::Moved) => {
                     self.read_map().await;
@@ -268,11 +271,7 @@ impl<R: Role> Servers<R> {
         let begun = Instant::now();
         let result = timeout(limit, run).await;
         metrics::histogram!("chirm_redis_call_seconds").record(begun.elapsed());
-        match result {
-            Ok(result) => result,
-            Err(_) if self.permits.available_permits() == 0 => Err(Error::Overloaded),
-            Err(_) => Err(Error::Unavailable("Redis didn't answer in time".into())),
-        }
+        result.unwrap_or_else(|_| Err(Error::Unavailable("Redis didn't answer in time".into())))
     }
 
     async fn once<T: FromRedisValue>(&self, group: u8, call: &Call<'_>) -> Result<T, Failed> {

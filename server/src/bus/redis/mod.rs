@@ -82,7 +82,7 @@ pub struct RedisSettings {
     pub prefix: String,
     /// How long a command may take.
     pub time_out: Duration,
-    /// Commands under way at once; more wait.
+    /// Commands under way at once; more wait, for half of [`Self::time_out`].
     pub in_flight_max: usize,
     /// How long presence waits for Redis: a little, as stale is better than late.
     pub presence_within: Duration,
@@ -235,7 +235,7 @@ async fn open_at(
         topics: Arc::new(RedisTopics(shared.clone())),
         reservations: reservations.clone(),
         pending: reservations,
-        sessions: Arc::new(RedisSessions(shared.clone())),
+        sessions: Arc::new(RedisSessions::new(shared.clone())),
         presences: Arc::new(RedisPresences::new(
             shared,
             listening,

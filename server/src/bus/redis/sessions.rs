@@ -3,6 +3,7 @@
 use super::connection::Call;
 use super::topics::Shared;
 use crate::bus::{Cached, SessionCache};
+use crate::hits::Hits;
 use crate::model::{Id, Session, SessionKind, UnixMs};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,10 @@ const REVOKED_MS: i64 = 60_000;
 const WITHIN: Duration = Duration::from_millis(500);
 
 /// The cache of sessions over Redis.
-pub struct RedisSessions(pub(super) Arc<Shared>);
+pub struct RedisSessions {
+    shared: Arc<Shared>,
+    hits: Hits,
+}
 
 /// A session as Redis has it, with the time when it was good.
 #[derive(Serialize, Deserialize)]
@@ -98,10 +102,15 @@ fn read(id: Id, value: &str, now: UnixMs) -> Option<Cached> {
 }
 
 impl RedisSessions {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let hits = Hits::of("sessions");
+        Self { shared, hits }
+    }
+
     async fn value(&self, id: Id) -> Option<String> {
-        let mut connection = self.0.servers.connection(id)?;
+        let mut connection = self.shared.servers.connection(id)?;
         let mut get = redis::cmd("GET");
-        get.arg(self.0.keys.session(id));
+        get.arg(self.shared.keys.session(id));
         let asked = get.query_async::<Option<String>>(&mut connection);
         timeout(WITHIN, asked).await.ok()?.ok()?
     }
@@ -111,9 +120,9 @@ impl RedisSessions {
 impl SessionCache for RedisSessions {
     async fn get(&self, id: Id, now: UnixMs) -> Cached {
         let value = self.value(id).await;
-        value
-            .and_then(|value| read(id, &value, now))
-            .unwrap_or(Cached::Unknown)
+        let cached = value.and_then(|value| read(id, &value, now));
+        self.hits.note(cached.is_some());
+        cached.unwrap_or(Cached::Unknown)
     }
 
     async fn put(&self, session: Arc<Session>, now: UnixMs) {
@@ -121,22 +130,22 @@ impl SessionCache for RedisSessions {
             return;
         };
         let call = Call {
-            script: &self.0.scripts.put_session,
-            keys: vec![self.0.keys.session(session.id)],
+            script: &self.shared.scripts.put_session,
+            keys: vec![self.shared.keys.session(session.id)],
             args: vec![now.to_string().into_bytes(), stored],
         };
-        let put = self.0.servers.call::<i64>(session.id, call);
+        let put = self.shared.servers.call::<i64>(session.id, call);
         if !matches!(timeout(WITHIN, put).await, Ok(Ok(_))) {
             tracing::debug!(id = session.id, "a session isn't cached");
         }
     }
 
     async fn revoke(&self, id: Id, now: UnixMs) {
-        let script = &self.0.scripts.end_session;
-        let keys = vec![self.0.keys.session(id)];
+        let script = &self.shared.scripts.end_session;
+        let keys = vec![self.shared.keys.session(id)];
         let args = vec![format!("R{now}").into_bytes()];
         if let Err(error) = self
-            .0
+            .shared
             .servers
             .call::<i64>(id, Call { script, keys, args })
             .await

@@ -3,6 +3,7 @@
 
 use super::session::typed;
 use super::{Cql, stamp};
+use crate::hits::Hits;
 use crate::model::Id;
 use crate::store::Error;
 use quick_cache::sync::Cache;
@@ -39,6 +40,8 @@ pub(super) struct Noted {
     /// Raised whenever channels are forgotten.
     forgotten: AtomicU64,
     authors: Cache<(Id, Id, i32), ()>,
+    channel_hits: Hits,
+    author_hits: Hits,
 }
 
 impl Default for Noted {
@@ -47,6 +50,8 @@ impl Default for Noted {
             channels: Cache::new(CHANNELS),
             forgotten: AtomicU64::new(0),
             authors: Cache::new(AUTHORS),
+            channel_hits: Hits::of("channel_buckets"),
+            author_hits: Hits::of("author_buckets"),
         }
     }
 }
@@ -56,6 +61,35 @@ impl Noted {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.channels.remove(&channel);
     }
+
+    /// What is known of a channel in which a bucket is wanted.
+    fn channel(&self, channel: Id, bucket: i32) -> Option<Known> {
+        let known = self.channels.get(&channel);
+        self.channel_hits
+            .note(known.is_some_and(|known| known.bucket == bucket));
+        known
+    }
+
+    /// As of when [`Noted::keep`] may trust what is asked from now on.
+    fn before(&self) -> u64 {
+        self.forgotten.load(Ordering::SeqCst)
+    }
+
+    /// Keeps what is known of a channel, unless one was forgotten since `before`: it may be this
+    /// one, and the deletion may have come before the insertion.
+    fn keep(&self, channel: Id, known: Known, before: u64) {
+        self.channels.insert(channel, known);
+        if self.before() != before {
+            self.channels.remove(&channel);
+        }
+    }
+
+    /// Whether it is noted that an author writes to a bucket of a channel.
+    fn author(&self, key: (Id, Id, i32)) -> bool {
+        let known = self.authors.get(&key).is_some();
+        self.author_hits.note(known);
+        known
+    }
 }
 
 impl Cql {
@@ -63,11 +97,11 @@ impl Cql {
     /// is no such channel.
     pub(super) async fn note_bucket(&self, channel: Id, id: Id) -> Result<(), Error> {
         let (noted, bucket) = (&self.inner.noted, bucket_of(id));
-        let known = noted.channels.get(&channel);
+        let known = noted.channel(channel, bucket);
         if known.is_some_and(|known| known.bucket == bucket) {
             return Ok(());
         }
-        let before = noted.forgotten.load(Ordering::SeqCst);
+        let before = noted.before();
         let server = match known {
             Some(known) => known.server,
             None => {
@@ -78,11 +112,7 @@ impl Cql {
         let values = (self.keys().key(channel), bucket, WIDTH_HOURS, stamp(id));
         let link = self.link();
         link.write(&link.statements.add_bucket, values).await?;
-        noted.channels.insert(channel, Known { server, bucket });
-        if noted.forgotten.load(Ordering::SeqCst) != before {
-            // It may be this one, and the deletion may have come before the insertion.
-            noted.channels.remove(&channel);
-        }
+        noted.keep(channel, Known { server, bucket }, before);
         Ok(())
     }
 
@@ -90,7 +120,7 @@ impl Cql {
     pub(super) async fn note_author(&self, author: Id, channel: Id, id: Id) -> Result<(), Error> {
         let bucket = bucket_of(id);
         let (noted, keys) = (&self.inner.noted, self.keys());
-        if noted.authors.get(&(author, channel, bucket)).is_some() {
+        if noted.author((author, channel, bucket)) {
             return Ok(());
         }
         let values = (keys.key(author), keys.key(channel), bucket, stamp(id));
@@ -172,5 +202,47 @@ mod tests {
         assert_eq!(bucket_of(ten_days), 240);
         assert_eq!(bucket_of(3 * ten_days + 5), 720);
         assert!(bucket_of(Id::MAX) > 600_000);
+    }
+
+    const KNOWN: Known = Known {
+        server: 1,
+        bucket: 0,
+    };
+
+    #[test]
+    fn a_channel_that_was_deleted_is_asked_for_again() {
+        let noted = Noted::default();
+        noted.keep(1, KNOWN, noted.before());
+        noted.keep(2, KNOWN, noted.before());
+        assert!(noted.channel(1, 0).is_some() && noted.channel(2, 0).is_some());
+        noted.forget(1);
+        assert!(noted.channel(1, 0).is_none() && noted.channel(2, 0).is_some());
+    }
+
+    #[test]
+    fn what_a_deletion_overtook_is_not_kept() {
+        let noted = Noted::default();
+        let before = noted.before();
+        noted.forget(1);
+        noted.keep(1, KNOWN, before);
+        assert!(noted.channel(1, 0).is_none());
+        noted.keep(1, KNOWN, noted.before());
+        assert!(noted.channel(1, 0).is_some());
+    }
+
+    #[test]
+    fn no_more_is_noted_than_fits() {
+        let noted = Noted::default();
+        let more = |most: usize| 0..most as Id + 20_000;
+        for id in more(CHANNELS) {
+            noted.keep(id, KNOWN, 0);
+        }
+        for id in more(AUTHORS) {
+            noted.authors.insert((id, 1, 0), ());
+        }
+        // Each of a cache's parts may have one more than its share.
+        let fits = |kept: usize, most: usize| (most / 2..=most + 1_000).contains(&kept);
+        assert!(fits(noted.channels.len(), CHANNELS));
+        assert!(fits(noted.authors.len(), AUTHORS));
     }
 }

@@ -108,6 +108,27 @@ async fn a_frozen_link_is_noticed() {
     assert!(watch.since(before).await >= Some(2));
 }
 
+/// Of what was sent and not answered the outcome is unknown; what waited for its turn wasn't done.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
+async fn at_the_bound_of_calls_what_waits_is_refused_and_what_was_sent_is_unknown() {
+    let own = Own::start(&[]).await;
+    let link = Link::to(own.port).await;
+    let settings = RedisSettings {
+        in_flight_max: 1,
+        ..settings_at(link.port)
+    };
+    let node = node(&settings, 1).await;
+    let topics = &node.handle.topics;
+    topics.publish(draft(TOPIC)).await.unwrap();
+    link.set(Way::Frozen);
+    let both = futures::future::join(topics.publish(draft(TOPIC)), topics.publish(draft(TOPIC)));
+    let (sent, waited) = timeout(DEADLINE, both).await.expect("they hang");
+    assert!(matches!(sent, Err(Error::Unavailable(_))), "{sent:?}");
+    assert!(matches!(waited, Err(Error::Overloaded)), "{waited:?}");
+    link.set(Way::Open);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the real servers: make stack-up"]
 async fn a_flushed_memory_is_another_epoch() {
