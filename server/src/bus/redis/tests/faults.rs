@@ -236,7 +236,7 @@ async fn relayed_events_that_were_lost_are_told() {
 }
 
 async fn refused(settings: &RedisSettings) -> String {
-    refusal("Redis", settings, None).await
+    refusal("Redis at ", settings, None).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,10 +261,10 @@ async fn what_wont_do_is_refused_with_a_reason() {
     cluster.cluster = false;
     assert!(refused(&cluster).await.contains("redis.cluster = true"));
     let none = RedisSettings::default();
-    assert!(refused(&none).await.contains("redis.urls"));
+    refusal("redis.urls: ", &none, None).await;
     let wrong = RedisSettings {
         urls: vec![secret("http://a:hunter2@b")],
         ..none
     };
-    assert!(refused(&wrong).await.contains("redis.urls"));
+    refusal("redis.urls: ", &wrong, None).await;
 }
