@@ -6,6 +6,8 @@ use super::permissions::Action;
 use super::{Caller, Domain, Error};
 use crate::model::{AuditAction, AuditEntry, Channel, Id, UnixMs, id_before};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Messages deleted by their ids in a call.
 const IDS_MAX: usize = 100;
@@ -13,6 +15,8 @@ const IDS_MAX: usize = 100;
 const DELETED_MAX: usize = 1_000;
 /// Those in one transaction, which others' writes wait for.
 const STEP: u32 = 200;
+/// A call begins no step after so long: what it did is to be answered within its deadline.
+const STEPS_WITHIN: Duration = Duration::from_secs(2);
 /// An author's messages of so long ago are deleted.
 const SINCE_MS_MAX: i64 = 14 * 24 * 60 * 60 * 1_000;
 /// What is deleted with a ban, in seconds.
@@ -50,6 +54,8 @@ struct Sweep {
     until: Id,
     /// So many at most.
     most: usize,
+    /// No step begins after this but the first.
+    ends: Option<Instant>,
 }
 
 impl Domain {
@@ -84,6 +90,7 @@ impl Domain {
                         after: id_before(since),
                         until,
                         most: DELETED_MAX,
+                        ends: Some(Instant::now() + STEPS_WITHIN),
                     };
                     let audit = AuditEntry {
                         user_id: author,
@@ -169,7 +176,8 @@ impl Domain {
             let mut from = Some(sweep.after);
             while let Some(after) = from {
                 let left = sweep.most - deleted;
-                if left == 0 {
+                let is_over = sweep.ends.is_some_and(|end| Instant::now() >= end);
+                if left == 0 || (is_over && deleted > 0) {
                     return Ok((deleted, true));
                 }
                 let limit = STEP.min(u32::try_from(left).unwrap_or(STEP));
@@ -206,6 +214,7 @@ impl Domain {
             after: id_before(since),
             until: self.mint()?,
             most: usize::MAX,
+            ends: None,
         };
         let audit = AuditEntry {
             id: self.mint()?,

@@ -345,7 +345,7 @@ export const BulkDeleteMessagesRequestSchema: GenMessage<BulkDeleteMessagesReque
  */
 export type BulkDeleteMessagesResponse = Message<"chirm.v1.BulkDeleteMessagesResponse"> & {
   /**
-   * How many it deleted: at most 1,000 a call.
+   * How many it deleted: at most 1,000 a call, fewer where the store is slow.
    *
    * @generated from field: int32 deleted_count = 1;
    */
