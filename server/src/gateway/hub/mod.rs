@@ -192,13 +192,15 @@ impl Hub {
         let _ = shard.send(Command::Mode(topic, session, mode)).await;
     }
 
-    /// What came after a position, ascending and complete; None if it isn't remembered.
+    /// What came after a position, up to `now` at least, ascending and complete; None if it isn't
+    /// remembered.
     pub(super) async fn since(
         &self,
         topic: TopicKey,
         held: Position,
+        now: Position,
     ) -> Result<Option<Vec<Arc<Publication>>>, Error> {
-        self.past.since(topic, held).await
+        self.past.since(topic, held, now).await
     }
 
     /// Ends a session's attachments: when it answers, nothing more of them reaches the outbox.

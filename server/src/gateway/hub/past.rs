@@ -36,16 +36,24 @@ impl Past {
         Ok(self.store.topic_position(topic).await?)
     }
 
-    /// What came after a position, from the bus or, of servers and users, the store.
+    /// What came after a position, up to `now` at least: from the bus or, of servers and users,
+    /// the store.
     pub(super) async fn since(
         &self,
         topic: TopicKey,
         position: Position,
+        now: Position,
     ) -> Result<Option<Vec<Arc<Publication>>>, Error> {
+        let is_stored = topic.kind != TopicKind::Channel;
         if let Since::Events(events) = self.bus.since(topic, position).await? {
-            return Ok(Some(events));
+            let last = events.last().map_or(position, |event| event.position);
+            // A node that died, or that Redis was away from, may have committed what it never
+            // brought to the bus.
+            if !is_stored || (last.epoch == now.epoch && last.seq >= now.seq) {
+                return Ok(Some(events));
+            }
         }
-        if topic.kind == TopicKind::Channel {
+        if !is_stored {
             return Ok(None);
         }
         let Some(events) = self.store.topic_since(topic, position).await? else {

@@ -259,7 +259,7 @@ impl Shard {
         };
         let past = self.past.clone();
         self.tasks
-            .spawn(async move { Found::Missed(key, past.since(key, at).await) });
+            .spawn(async move { Found::Missed(key, past.since(key, at, at).await) });
     }
 
     /// Delivers what was fetched. Of what isn't remembered any more sessions get a `Gap` (channels)

@@ -41,6 +41,7 @@ struct SlowStore {
     positions: Mutex<HashMap<TopicKey, Position>>,
     reads: Semaphore,
     asked: AtomicUsize,
+    outbox: Mutex<Vec<OutboxEvent>>,
 }
 
 #[async_trait]
@@ -54,10 +55,12 @@ impl store::Outbox for SlowStore {
 
     async fn topic_since(
         &self,
-        _: TopicKey,
-        _: Position,
+        topic: TopicKey,
+        position: Position,
     ) -> Result<Option<Vec<OutboxEvent>>, store::Error> {
-        Ok(None)
+        let mut events = self.outbox.lock().expect("no panic").clone();
+        events.retain(|event| event.topic == topic && event.position.seq > position.seq);
+        Ok((!events.is_empty()).then_some(events))
     }
 
     async fn append(&self, _: Vec<NewEvent>) -> Result<(), store::Error> {
@@ -101,6 +104,7 @@ impl World {
             positions: Mutex::default(),
             reads: Semaphore::new(1_000),
             asked: AtomicUsize::new(0),
+            outbox: Mutex::default(),
         });
         let mut bus = local::open(
             topics.clone(),
@@ -305,7 +309,7 @@ async fn what_is_not_remembered_any_more_sends_the_sessions_back() {
     let attached = world.attach(&ann, FULL, after_first).await;
     let held = after_first;
     assert_eq!(attached, Attached::Behind { held, now });
-    let since = world.hub.since(CHANNEL, after_first).await;
+    let since = world.hub.since(CHANNEL, after_first, after_first).await;
     assert!(since.expect("read").is_none());
     let live = Attached::Live { replayed: 0 };
     assert_eq!(world.attach(&ann, FULL, now).await, live);
@@ -430,4 +434,31 @@ async fn a_full_outbox_closes_a_live_session_and_sends_a_syncing_one_back() {
     let attached = world.attach(&syncing, FULL, held).await;
     assert_eq!(attached, Attached::Live { replayed: 1 });
     assert_eq!(events(&syncing, 1).await, [3]);
+}
+
+/// A node died between committing the second event and bringing it to the bus.
+#[tokio::test]
+async fn what_the_bus_was_never_brought_comes_from_the_store() {
+    let world = World::new(8);
+    let event = |seq| OutboxEvent {
+        topic: SERVER,
+        position: at(9, seq),
+        payload: Bytes::new(),
+        signal: Signal::None,
+    };
+    world.topics.relay(vec![event(1)]);
+    world
+        .store
+        .outbox
+        .lock()
+        .unwrap()
+        .extend([event(1), event(2)]);
+    let seqs = async |held, now| {
+        let events = world.hub.since(SERVER, at(9, held), at(9, now)).await;
+        let events = events.expect("read").expect("remembered");
+        events.iter().map(|e| e.position.seq).collect::<Vec<_>>()
+    };
+    assert_eq!(seqs(0, 1).await, [1]);
+    assert_eq!(seqs(1, 2).await, [2]);
+    assert_eq!(seqs(0, 2).await, [1, 2]);
 }

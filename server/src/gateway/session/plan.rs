@@ -144,7 +144,7 @@ impl Follower {
         now: Position,
         by: By,
     ) -> Result<(), Ending> {
-        let missed = self.inner.hub.since(topic, held).await;
+        let missed = self.inner.hub.since(topic, held, now).await;
         let Some(missed) = missed.map_err(|error| failed(&error))? else {
             return self.start_over(topic, now).await;
         };

@@ -3,6 +3,7 @@
 use crate::bus::local::LocalTopics;
 use crate::bus::{Delivery, Draft, Error, Feed, Since, Subscriber, Topics, Transient};
 use crate::model::{Position, TopicKey};
+use crate::store::{OutboxEvent, Relay as _};
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, mpsc};
@@ -30,6 +31,11 @@ impl LossyTopics {
             faults: Arc::default(),
             reads: Semaphore::new(1_000_000),
         }
+    }
+
+    /// Brings events that the store numbered.
+    pub(crate) fn relay(&self, events: Vec<OutboxEvent>) {
+        self.topics.relay(events);
     }
 
     /// The next events reach nobody.
