@@ -327,7 +327,7 @@ async fn look(connection: &mut MultiplexedConnection, cluster: bool) -> Result<(
     let ask = redis::cmd("INFO");
     let asked: Result<redis::Value, _> = ask.query_async(connection).await;
     let answer = asked.map_err(|error| {
-        format!("{error}; its user needs the commands that docs/operations.md names")
+        format!("{error}; its user needs the commands that docs/cluster.md names")
     })?;
     let text = match answer {
         redis::Value::VerbatimString { text, .. } => text,
