@@ -109,8 +109,8 @@ pub fn check() -> anyhow::Result<()> {
     )
 }
 
-/// Ends the process as `kill -9` does, if `CHIRM_DIE_AT` names this step of a send and so many sends
-/// of this process came to it: `CHIRM_DIE_AT=reserved:400`, or `persisted`, or `published`.
+/// Ends the process as `kill -9` does, if `CHIRM_DIE_AT` names this step of a send and so many of
+/// this process came to it: `CHIRM_DIE_AT=reserved:400`, or `persisted`, or `published`.
 #[cfg(feature = "mutations")]
 pub fn die_at(step: &str) {
     use std::sync::LazyLock;
