@@ -8,9 +8,6 @@ import wire
 
 KINDS = {}
 
-
-# Events a second; the replay's sample then takes some 40 s.
-RATE = 75
 # So often a node dies that dies in a send.
 LIVES = 3
 
@@ -19,7 +16,7 @@ class Kind:
     """`on` as CHIRM_TEST_ON has it; `link` is the part that is cut off; `node` is for supervised.sh."""
 
     def __init__(self, act, on="redis", link=None, kills=0, node=None, has_clock=False):
-        self.act, self.on, self.link, self.kills, self.rate = act, on, link, kills, RATE
+        self.act, self.on, self.link, self.kills = act, on, link, kills
         self.node, self.has_clock = node or {}, has_clock
 
 

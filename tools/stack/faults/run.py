@@ -17,6 +17,8 @@ from prober import Prober
 SAMPLE = servers.ROOT / "bench" / "data" / "ubuntu-irc-sample.jsonl"
 SUPERVISED = servers.HERE / "supervised.sh"
 TYPESCRIPT = servers.ROOT / "clients" / "ts"
+# Events a second; the replay's sample then takes some 40 s.
+RATE = 75
 # The fault comes after so many messages, and the prober's first seconds.
 MESSAGES_BEFORE = 150
 PROBES_BEFORE = 3
@@ -77,7 +79,7 @@ class Run:
 
     def start_replay(self, scratch):
         command = [self.programs / "chirm", "replay", SAMPLE, "--verify", "--via-bridge",
-                   "--bridge-kills", "0", "--kills", str(self.kind.kills), "--rate", str(self.kind.rate),
+                   "--bridge-kills", "0", "--kills", str(self.kind.kills), "--rate", str(RATE),
                    "--history", self.folder / "history.jsonl"]
         if (TYPESCRIPT / "dist" / "index.js").exists():
             command += ["--ts-client", TYPESCRIPT]

@@ -83,29 +83,13 @@ impl SessionCache for LocalSessions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::SessionKind;
+    use crate::bus::suite::sessions::session;
 
     #[tokio::test]
     async fn no_more_sessions_are_remembered_than_fit() {
         let sessions = LocalSessions::new();
-        let one = Session {
-            id: 0,
-            user_id: 2,
-            kind: SessionKind::User,
-            name: String::new(),
-            access_hash: [0; 32],
-            access_expires_at: 0,
-            refresh_family_hash: [0; 32],
-            refresh_hash: [0; 32],
-            refresh_expires_at: 0,
-            previous_refresh_hash: [0; 32],
-            refreshed_at: 0,
-            created_at: 0,
-            last_seen_at: 0,
-        };
         for id in 0..SESSIONS_MAX as Id + 20_000 {
-            let session = Session { id, ..one.clone() };
-            sessions.put(Arc::new(session), 0).await;
+            sessions.put(session(id), 0).await;
         }
         let kept = sessions.cache.len();
         // Each of its parts may have one more than its share.

@@ -4,7 +4,8 @@ use super::*;
 use crate::bus::Cached;
 use crate::model::{Session, SessionKind};
 
-fn session(id: Id) -> Arc<Session> {
+/// A user's session.
+pub(crate) fn session(id: Id) -> Arc<Session> {
     Arc::new(Session {
         id,
         user_id: 2,
