@@ -188,6 +188,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Ids of messages and of changes that were asked for, by outcome.",
     ),
     (
+        "chirm_bucket_widths_total",
+        "Widths of buckets that were decided for channels, by hours.",
+    ),
+    (
         "chirm_trace_spans_total",
         "Spans for the collector, by what became of them.",
     ),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long to wait where something is overloaded or away for now.
-pub(super) const RETRY_SOON: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_SOON: Duration = Duration::from_secs(1);
 
 /// The canonical codes in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -70,6 +70,7 @@ pub use auth::{Register, SignedIn, Subject, Tokens};
 pub use bulk::{BulkDelete, Selection};
 pub use channels::{ChannelChanges, NewChannel};
 pub use crowds::NewMember;
+pub(crate) use error::RETRY_SOON;
 pub use error::{Code, Error, Field, Reason};
 pub use invites::NewInvite;
 pub use messages::CustomEvent;

@@ -78,10 +78,7 @@ impl Gateway {
             .map_or(2, usize::from)
             .min(16);
         let ring = config.limits.ring_events;
-        let meter = Meter {
-            clock: domain.clock(),
-            traces: domain.traces(),
-        };
+        let meter = Meter::new(domain.clock(), domain.traces());
         let hub = Hub::start(shards, bus, store.clone(), ring, &meter);
         let people = People::start(bus.presences.clone(), store.clone());
         let registry = Registry::default();

@@ -9,13 +9,9 @@ use metrics::Counter;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
-
-/// When the same call may succeed.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Whether the node answers: asked most when it has much to do, and cheap.
 const ALWAYS: &str = "/grpc.";
@@ -75,7 +71,7 @@ impl Calls {
                 self.shed.increment(1);
                 let message = "The node answers as many calls as it may; nothing was done.";
                 let failure = Failure::by(domain::Reason::Overloaded, message);
-                Err(failure.retry_after(RETRY).into_status())
+                Err(failure.retry_after(domain::RETRY_SOON).into_status())
             }
         }
     }

@@ -7,7 +7,9 @@ use super::{OpenError, RedisSettings};
 use crate::bus::Error;
 use crate::model::Id;
 use redis::aio::MultiplexedConnection;
-use redis::{Client, ErrorKind, FromRedisValue, PushInfo, RedisError, Script, ServerErrorKind};
+use redis::{
+    Client, Cmd, ErrorKind, FromRedisValue, PushInfo, RedisError, Script, ServerErrorKind,
+};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify, Semaphore};
@@ -53,6 +55,8 @@ pub(super) struct Servers<R: Role> {
     reading: Mutex<()>,
     pub(super) reread: Notify,
     time: Time,
+    /// How long calls take.
+    seconds: metrics::Histogram,
 }
 
 /// What a script is called with: after the time and a random epoch, which all of them take first.
@@ -60,6 +64,27 @@ pub(super) struct Call<'a> {
     pub(super) script: &'a Script,
     pub(super) keys: Vec<String>,
     pub(super) args: Vec<Vec<u8>>,
+}
+
+const NO_SCRIPT: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
+
+impl Call<'_> {
+    /// All in one piece of memory: a send makes two of some forty words.
+    fn command(&self) -> Cmd {
+        let hash = self.script.get_hash();
+        let keys = self.keys.iter().map(String::len);
+        let bytes: usize = keys.chain(self.args.iter().map(Vec::len)).sum();
+        let words = 3 + self.keys.len() + self.args.len();
+        let mut command = Cmd::with_capacity(words, bytes + hash.len() + 16);
+        command.arg("EVALSHA").arg(hash).arg(self.keys.len());
+        for key in &self.keys {
+            command.arg(key);
+        }
+        for arg in &self.args {
+            command.arg(arg.as_slice());
+        }
+        command
+    }
 }
 
 impl<R: Role> Servers<R> {
@@ -78,6 +103,7 @@ impl<R: Role> Servers<R> {
             reading: Mutex::new(()),
             reread: Notify::new(),
             time,
+            seconds: metrics::histogram!("chirm_redis_call_seconds"),
         })
     }
 
@@ -270,7 +296,7 @@ impl<R: Role> Servers<R> {
         };
         let begun = Instant::now();
         let result = timeout(limit, run).await;
-        metrics::histogram!("chirm_redis_call_seconds").record(begun.elapsed());
+        self.seconds.record(begun.elapsed());
         result.unwrap_or_else(|_| Err(Error::Unavailable("Redis didn't answer in time".into())))
     }
 
@@ -282,14 +308,17 @@ impl<R: Role> Servers<R> {
             return Err(Failed::Other(Error::Unavailable(message)));
         };
         let mut connection = live.connection;
-        let mut invocation = call.script.prepare_invoke();
-        for key in &call.keys {
-            invocation.key(key);
+        let command = call.command();
+        let mut answer = command.query_async::<T>(&mut connection).await;
+        if answer.as_ref().err().map(RedisError::kind) == Some(NO_SCRIPT) {
+            // Nothing was done: the server is new to it.
+            let loaded = call.script.load_async(&mut connection).await;
+            answer = match loaded {
+                Ok(_) => command.query_async(&mut connection).await,
+                Err(error) => Err(error),
+            };
         }
-        for arg in &call.args {
-            invocation.arg(arg.as_slice());
-        }
-        let error = match invocation.invoke_async::<T>(&mut connection).await {
+        let error = match answer {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };

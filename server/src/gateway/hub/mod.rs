@@ -101,11 +101,21 @@ pub(super) enum Command {
 /// What a fan-out is measured with.
 #[derive(Clone)]
 pub(super) struct Meter {
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) traces: Traces,
+    clock: Arc<dyn Clock>,
+    traces: Traces,
+    lag: metrics::Histogram,
 }
 
 impl Meter {
+    /// Whatever takes metrics has to be there before.
+    pub(super) fn new(clock: Arc<dyn Clock>, traces: Traces) -> Self {
+        Self {
+            clock,
+            traces,
+            lag: metrics::histogram!("chirm_message_lag_seconds"),
+        }
+    }
+
     /// All sessions here have these events.
     fn delivered(&self, events: &[Arc<Publication>], sessions: usize, trace: Option<FanOut>) {
         if let Some(trace) = trace {
@@ -118,7 +128,7 @@ impl Meter {
         for event in events.iter().filter(|event| event.published_ms > 0) {
             // Another node's clock may be ahead of this one's.
             let lag_ms = (now_ms - event.published_ms).max(0);
-            metrics::histogram!("chirm_message_lag_seconds").record(lag_ms as f64 / 1_000.0);
+            self.lag.record(lag_ms as f64 / 1_000.0);
         }
     }
 }

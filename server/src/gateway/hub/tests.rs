@@ -114,10 +114,7 @@ impl World {
         );
         let topics = Arc::new(LossyTopics::new(topics));
         bus.topics = topics.clone();
-        let meter = Meter {
-            clock,
-            traces: Traces::default(),
-        };
+        let meter = Meter::new(clock, Traces::default());
         let hub = Hub::start(1, &bus, store.clone(), ring, &meter);
         Self {
             hub,

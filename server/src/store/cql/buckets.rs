@@ -2,6 +2,7 @@
 //! message, so that no walk reads one that is empty, and an author's erasure finds it.
 
 use super::session::typed;
+use super::widths::Widths;
 use super::{Cql, stamp};
 use crate::hits::Hits;
 use crate::model::Id;
@@ -9,21 +10,9 @@ use crate::store::Error;
 use quick_cache::sync::Cache;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The width of a bucket. A row says it, too, so that hot channels can have narrower ones.
-pub(super) const WIDTH_HOURS: i32 = 10 * 24;
-
-const HOUR_MS: i64 = 3_600_000;
-
 /// Channels, and authors' buckets, that are known to be noted.
 const CHANNELS: usize = 100_000;
 const AUTHORS: usize = 200_000;
-
-/// The bucket of an id: hours from 2025-01-01T00:00Z to its start.
-pub(super) fn bucket_of(id: Id) -> i32 {
-    // 41 bits of milliseconds are 610,000 hours.
-    let hours = i32::try_from((id.max(0) >> 22) / HOUR_MS).unwrap_or(i32::MAX);
-    hours - hours % WIDTH_HOURS
-}
 
 /// What is known of a channel to which a message was written lately.
 #[derive(Clone, Copy)]
@@ -95,8 +84,13 @@ impl Noted {
 impl Cql {
     /// Notes a channel's bucket before a message is written to it. `NotFound("channel")` if there
     /// is no such channel.
-    pub(super) async fn note_bucket(&self, channel: Id, id: Id) -> Result<(), Error> {
-        let (noted, bucket) = (&self.inner.noted, bucket_of(id));
+    pub(super) async fn note_bucket(
+        &self,
+        channel: Id,
+        id: Id,
+        widths: &Widths,
+    ) -> Result<(), Error> {
+        let (noted, bucket) = (&self.inner.noted, widths.bucket_of(id));
         let known = noted.channel(channel, bucket);
         if known.is_some_and(|known| known.bucket == bucket) {
             return Ok(());
@@ -109,7 +103,8 @@ impl Cql {
                 server.ok_or(Error::NotFound("channel"))?
             }
         };
-        let values = (self.keys().key(channel), bucket, WIDTH_HOURS, stamp(id));
+        let hours = widths.hours_at(id);
+        let values = (self.keys().key(channel), bucket, hours, stamp(id));
         let link = self.link();
         link.write(&link.statements.add_bucket, values).await?;
         noted.keep(channel, Known { server, bucket }, before);
@@ -117,8 +112,12 @@ impl Cql {
     }
 
     /// Notes where an author writes, before it does.
-    pub(super) async fn note_author(&self, author: Id, channel: Id, id: Id) -> Result<(), Error> {
-        let bucket = bucket_of(id);
+    pub(super) async fn note_author(
+        &self,
+        author: Id,
+        (channel, bucket): (Id, i32),
+        id: Id,
+    ) -> Result<(), Error> {
         let (noted, keys) = (&self.inner.noted, self.keys());
         if noted.author((author, channel, bucket)) {
             return Ok(());
@@ -193,16 +192,6 @@ impl Cql {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_bucket_begins_every_ten_days() {
-        let ten_days: Id = (240 * HOUR_MS) << 22;
-        assert_eq!(bucket_of(1), 0);
-        assert_eq!(bucket_of(ten_days - 1), 0);
-        assert_eq!(bucket_of(ten_days), 240);
-        assert_eq!(bucket_of(3 * ten_days + 5), 720);
-        assert!(bucket_of(Id::MAX) > 600_000);
-    }
 
     const KNOWN: Known = Known {
         server: 1,

@@ -1,7 +1,6 @@
 //! Edits and deletes: read, written at their revision's time, read again. Whoever wants them in the
 //! order of a channel's other writes runs them by [`Cql::in_turn`].
 
-use super::buckets::bucket_of;
 use super::session::first;
 use super::{Cql, stamp};
 use crate::model::{Id, Mentions, Message, UnixMs};
@@ -38,7 +37,7 @@ impl Cql {
         let at = stamp(revision).max(written + 1);
         let groups = i32::from(mentions.groups.bits());
         let link = self.link();
-        let (key, bucket) = (self.keys().key(channel), bucket_of(id));
+        let (key, bucket) = (self.keys().key(channel), self.bucket(channel, id).await?);
         let values = (
             at,
             content,
@@ -73,7 +72,7 @@ impl Cql {
         let at = stamp(revision).max(written + 1);
         let link = self.link();
         let key = self.keys().key(channel);
-        let values = (at, revision, key, bucket_of(id), id);
+        let values = (at, revision, key, self.bucket(channel, id).await?, id);
         link.write(&link.statements.delete, values).await?;
         self.after(before, |now| now.deleted).await
     }
@@ -89,12 +88,14 @@ impl Cql {
             return Ok(unchanged(before));
         }
         let (_, written) = self.times(channel, id).await?;
-        self.note_bucket(channel, id).await?;
-        self.note_author(author, channel, id).await?;
+        let widths = self.widths(channel, id).await?;
+        let bucket = widths.bucket_of(id);
+        self.note_bucket(channel, id, &widths).await?;
+        self.note_author(author, (channel, bucket), id).await?;
         let (link, keys) = (self.link(), self.keys());
         let at = (stamp(id) + 1).max(written + 1);
         let key = keys.key(channel);
-        let values = (at, keys.key(author), id, key, bucket_of(id), id);
+        let values = (at, keys.key(author), id, key, bucket, id);
         link.write(&link.statements.seal, values).await?;
         let before = there.unwrap_or_else(|| Message {
             id,
@@ -111,7 +112,8 @@ impl Cql {
     /// `Unavailable`, `Overloaded`.
     pub async fn set_marked(&self, channel: Id, id: Id) -> Result<(), Error> {
         let link = self.link();
-        let values = (stamp(id) + 1, self.keys().key(channel), bucket_of(id), id);
+        let bucket = self.bucket(channel, id).await?;
+        let values = (stamp(id) + 1, self.keys().key(channel), bucket, id);
         link.write(&link.statements.mark, values).await
     }
 
@@ -126,7 +128,8 @@ impl Cql {
     /// Whether a row has an author, and when its author and its revision were written.
     async fn times(&self, channel: Id, id: Id) -> Result<(bool, i64), Error> {
         let link = self.link();
-        let values = (self.keys().key(channel), bucket_of(id), id);
+        let bucket = self.bucket(channel, id).await?;
+        let values = (self.keys().key(channel), bucket, id);
         let rows = link.read(&link.statements.times, values).await?;
         let times = first::<(Option<i64>, Option<i64>)>(&rows)?.unwrap_or_default();
         let latest = times.0.max(times.1).unwrap_or_default();

@@ -60,7 +60,9 @@ async fn a_server_that_freezes_leaves_writes_unknown_and_what_was_told_stands() 
     settings.timeout = Duration::from_millis(300);
     let clock = Arc::new(SystemClock::default());
     let cql = Cql::open(&settings, clock).await.unwrap();
-    cql.tie(Arc::new(Rest::default()));
+    let rest = Arc::new(Rest::default());
+    cql.plan(rest.clone());
+    cql.tie(rest);
     let insert = |n: Id, nonce: &str| cql.insert_reserved(message(ID + n, nonce));
     assert_eq!(insert(0, "").await.unwrap(), Inserted::New);
 

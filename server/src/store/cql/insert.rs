@@ -1,9 +1,9 @@
 //! New messages of a channel, many at once: bucket rows where they are needed, then the rows of
 //! nonces, then the messages, in order, a partition's in one request.
 
-use super::buckets::bucket_of;
 use super::rows::{self, New};
 use super::session::typed;
+use super::widths::Widths;
 use super::writer::Insert;
 use super::{Cql, Keys};
 use crate::model::{Id, Message};
@@ -37,6 +37,7 @@ struct Run<'a> {
     channel: Id,
     inserts: &'a [Insert],
     fates: Vec<Fate>,
+    widths: Widths,
 }
 
 /// Inserts messages of a channel, in their order, and tells their callers.
@@ -46,7 +47,9 @@ pub(super) async fn run(cql: &Cql, channel: Id, inserts: Vec<Insert>) {
         channel,
         inserts: &inserts,
         fates: inserts.iter().map(|_| Fate::New).collect(),
+        widths: Widths::default(),
     };
+    run.place().await;
     run.note().await;
     if let Err(error) = run.look().await {
         run.refuse(&error, |insert| !insert.reserved);
@@ -57,6 +60,7 @@ pub(super) async fn run(cql: &Cql, channel: Id, inserts: Vec<Insert>) {
     run.name().await;
     run.write().await;
     run.tell_ties().await;
+    run.count();
     let ends: Vec<_> = (0..inserts.len()).map(|at| run.end(at)).collect();
     for (insert, end) in inserts.into_iter().zip(ends) {
         // Nobody may be waiting.
@@ -104,29 +108,46 @@ impl Run<'_> {
         }
     }
 
+    /// Finds out in which buckets they are.
+    async fn place(&mut self) {
+        let highest = self.inserts.iter().map(|insert| insert.message.id).max();
+        match self
+            .cql
+            .widths(self.channel, highest.unwrap_or_default())
+            .await
+        {
+            Ok(widths) => self.widths = widths,
+            Err(error) => self.refuse(&error, |_| true),
+        }
+    }
+
     /// Notes the buckets of the channel and of the authors.
     async fn note(&mut self) {
+        let widths = self.widths.clone();
         let mut seen = HashSet::new();
-        for insert in self.inserts {
-            let (id, bucket) = (insert.message.id, bucket_of(insert.message.id));
+        let fresh: Vec<Id> = self.fresh().map(|(_, insert)| insert.message.id).collect();
+        for id in fresh {
+            let bucket = widths.bucket_of(id);
             if !seen.insert(bucket) {
                 continue;
             }
-            if let Err(error) = self.cql.note_bucket(self.channel, id).await {
-                self.refuse(&error, |insert| bucket_of(insert.message.id) == bucket);
+            if let Err(error) = self.cql.note_bucket(self.channel, id, &widths).await {
+                self.refuse(&error, |insert| {
+                    widths.bucket_of(insert.message.id) == bucket
+                });
             }
         }
         let mut authors = HashMap::new();
         for (_, Insert { message, .. }) in self.fresh() {
             authors
-                .entry((message.author_id, bucket_of(message.id)))
+                .entry((message.author_id, widths.bucket_of(message.id)))
                 .or_insert(message.id);
         }
         let (cql, channel) = (self.cql, self.channel);
         let mut notes = Vec::new();
         for ((author, bucket), id) in authors {
             notes.push(async move {
-                let noted = cql.note_author(author, channel, id).await;
+                let noted = cql.note_author(author, (channel, bucket), id).await;
                 noted.map_err(|error| (author, bucket, error))
             });
         }
@@ -135,9 +156,9 @@ impl Run<'_> {
             .collect()
             .await;
         for (author, bucket, error) in noted.into_iter().filter_map(Result::err) {
-            let meant =
-                |message: &Message| message.author_id == author && bucket_of(message.id) == bucket;
-            self.refuse(&error, |insert| meant(&insert.message));
+            self.refuse(&error, |Insert { message, .. }| {
+                message.author_id == author && widths.bucket_of(message.id) == bucket
+            });
         }
     }
 
@@ -163,7 +184,7 @@ impl Run<'_> {
         let earlier: Vec<_> = earlier.try_collect().await?;
         let earlier: HashMap<_, _> = earlier.into_iter().flatten().collect();
         let ids: Vec<Id> = unsure().map(|(_, insert)| insert.message.id).collect();
-        let mut taken = self.cql.among(self.channel, &ids).await?;
+        let mut taken = self.cql.among(self.channel, &ids, &self.widths).await?;
         let mut named: HashMap<(Id, &str), usize> = HashMap::new();
         let mut fates = Vec::new();
         for (at, Insert { message, .. }) in unsure() {
@@ -232,7 +253,8 @@ impl Run<'_> {
         let mut places: Vec<usize> = self.fresh().map(|(at, _)| at).collect();
         while !places.is_empty() {
             let rest = places.split_off(self.fitting(&places));
-            let written = write(self.cql, places.iter().map(|at| &self.inserts[*at].message));
+            let messages = places.iter().map(|at| &self.inserts[*at].message);
+            let written = write(self.cql, &self.widths, messages);
             if let Err(error) = written.await {
                 for at in places {
                     self.fates[at] = Fate::Refused(again(&error));
@@ -245,6 +267,7 @@ impl Run<'_> {
     /// How many of the first of these, one at least, go into one request.
     fn fitting(&self, places: &[usize]) -> usize {
         let message = |at: &usize| &self.inserts[*at].message;
+        let bucket_of = |id| self.widths.bucket_of(id);
         let bucket = bucket_of(message(&places[0]).id);
         let mut bytes = 0;
         let fits = places.iter().take(ROWS).take_while(|at| {
@@ -252,6 +275,13 @@ impl Run<'_> {
             bytes <= BYTES && bucket_of(message(at).id) == bucket
         });
         fits.count().max(1)
+    }
+
+    /// Counts what was written, for the widths of buckets to come.
+    fn count(&self) {
+        let new = self.fresh().map(|(_, insert)| insert.message.id);
+        let (count, newest) = new.fold((0, 0), |(count, newest), id| (count + 1, id.max(newest)));
+        self.cql.wrote(self.channel, count, newest, &self.widths);
     }
 
     /// Lets the rest of the store do what belongs to the new ones.
@@ -276,9 +306,14 @@ impl Run<'_> {
 }
 
 /// Writes messages of one partition in one request.
-async fn write<'a>(cql: &Cql, messages: impl Iterator<Item = &'a Message>) -> Result<(), Error> {
+async fn write<'a>(
+    cql: &Cql,
+    widths: &Widths,
+    messages: impl Iterator<Item = &'a Message>,
+) -> Result<(), Error> {
     let (link, keys): (_, &Keys) = (cql.link(), cql.keys());
-    let values: Vec<New<'_>> = messages.map(|message| rows::new(message, keys)).collect();
+    let new = |message: &'a Message| rows::new(message, widths.bucket_of(message.id), keys);
+    let values: Vec<New<'_>> = messages.map(new).collect();
     let insert = &link.statements.insert;
     if let [one] = values.as_slice() {
         return link.write(insert, one).await;
@@ -293,10 +328,10 @@ async fn write<'a>(cql: &Cql, messages: impl Iterator<Item = &'a Message>) -> Re
 
 impl Cql {
     /// Which of these ids of a channel are there.
-    async fn among(&self, channel: Id, ids: &[Id]) -> Result<HashSet<Id>, Error> {
+    async fn among(&self, channel: Id, ids: &[Id], widths: &Widths) -> Result<HashSet<Id>, Error> {
         let mut buckets: HashMap<i32, Vec<Id>> = HashMap::new();
         for id in ids {
-            buckets.entry(bucket_of(*id)).or_default().push(*id);
+            buckets.entry(widths.bucket_of(*id)).or_default().push(*id);
         }
         let link = self.link();
         let mut there = HashSet::new();

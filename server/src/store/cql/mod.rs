@@ -10,6 +10,7 @@ mod buckets;
 mod changes;
 #[cfg(test)]
 mod faults;
+mod hot;
 mod insert;
 mod moving;
 mod nonces;
@@ -22,17 +23,22 @@ mod statements;
 #[cfg(test)]
 mod tests;
 mod walk;
+#[cfg(test)]
+mod width_tests;
+mod widths;
 mod writer;
 
 pub use changes::Changed;
 pub use scan::Wrote;
 pub use settings::{CqlSettings, Replication};
+pub use widths::{Plans, Widths};
 
 use super::Error;
 use crate::clock::Clock;
 use crate::model::{Id, Message, UnixMs, id_time_ms};
 use async_trait::async_trait;
 use buckets::Noted;
+use hot::Heat;
 use session::Link;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, OnceLock};
@@ -63,8 +69,11 @@ struct Inner {
     keys: Keys,
     clock: Arc<dyn Clock>,
     ties: OnceLock<Arc<dyn Ties>>,
+    plans: OnceLock<Arc<dyn Plans>>,
     queues: Queues,
     noted: Noted,
+    widths: widths::Known,
+    heat: Heat,
     /// Up to which id `Ties::raise` needn't be told again, and who is telling it.
     raised: AtomicI64,
     raising: Mutex<()>,
@@ -85,8 +94,8 @@ impl Keys {
 }
 
 impl Cql {
-    /// Connects, and makes keyspace and tables where they are missing. It takes messages once it
-    /// has its [`Cql::tie`].
+    /// Connects, and makes keyspace and tables where they are missing. It reads and takes messages
+    /// once it has its [`Cql::plan`], and takes them once it has its [`Cql::tie`].
     ///
     /// # Errors
     /// `Unavailable`, naming the address, if the servers can't be reached within some 15 s;
@@ -97,8 +106,11 @@ impl Cql {
             keys: Keys(settings.salt),
             clock,
             ties: OnceLock::new(),
+            plans: OnceLock::new(),
             queues: Queues::default(),
             noted: Noted::default(),
+            widths: widths::Known::default(),
+            heat: Heat::default(),
             raised: AtomicI64::new(0),
             raising: Mutex::default(),
         };
@@ -113,6 +125,17 @@ impl Cql {
         let _ = self.inner.ties.set(ties);
     }
 
+    /// Tells it, once, who keeps the widths of buckets.
+    pub fn plan(&self, plans: Arc<dyn Plans>) {
+        // The first stays: there is one store.
+        let _ = self.inner.plans.set(plans);
+    }
+
+    fn plans(&self) -> Result<&Arc<dyn Plans>, Error> {
+        let untied = || Error::Unavailable("nobody keeps the widths of buckets".into());
+        self.inner.plans.get().ok_or_else(untied)
+    }
+
     fn ties(&self) -> Result<&Arc<dyn Ties>, Error> {
         let untied = || Error::Unavailable("the store of messages isn't tied to the others".into());
         self.inner.ties.get().ok_or_else(untied)
@@ -122,6 +145,7 @@ impl Cql {
     /// asks.
     pub fn forget(&self, channel: Id) {
         self.inner.noted.forget(channel);
+        self.inner.widths.forget(channel);
     }
 
     /// Fails if the servers don't answer.

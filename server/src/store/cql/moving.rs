@@ -1,8 +1,8 @@
 //! Messages that move: read channel by channel, and written as if they had been sent, edited and
 //! deleted here, each write at its own time.
 
-use super::buckets::bucket_of;
 use super::rows::{self, New};
+use super::widths::Widths;
 use super::{Cql, stamp};
 use crate::model::{Id, Message, id_time_ms};
 use crate::store::Error;
@@ -105,14 +105,19 @@ impl Cql {
 
     /// Writes messages that weren't sent here, or writes them again. Flags are set apart.
     pub(in crate::store) async fn import(&self, messages: &[Message]) -> Result<(), Error> {
-        self.note(messages).await?;
+        let widths = self.widths_of(messages).await?;
+        self.note(messages, &widths).await?;
         let mut partitions: HashMap<(Id, i32), Vec<&Message>> = HashMap::new();
         for message in messages {
-            let partition = (message.channel_id, bucket_of(message.id));
+            let bucket = widths[&message.channel_id].bucket_of(message.id);
+            let partition = (message.channel_id, bucket);
             partitions.entry(partition).or_default().push(message);
         }
-        let chunks: Vec<&[&Message]> = partitions.values().flat_map(|all| chunks(all)).collect();
-        let writes: Vec<_> = chunks.into_iter().map(|chunk| self.write(chunk)).collect();
+        let chunks = partitions
+            .iter()
+            .flat_map(|((_, bucket), all)| chunks(all).into_iter().map(|chunk| (*bucket, chunk)));
+        let writes = chunks.map(|(bucket, chunk)| self.write(bucket, chunk));
+        let writes: Vec<_> = writes.collect();
         let writes = stream::iter(writes).buffer_unordered(AT_ONCE);
         writes.try_collect().await
     }
@@ -122,13 +127,29 @@ impl Cql {
         trying(|| self.set_marked(channel, id)).await
     }
 
+    /// The widths of the buckets of all their channels.
+    async fn widths_of(&self, messages: &[Message]) -> Result<HashMap<Id, Widths>, Error> {
+        let mut highest: HashMap<Id, Id> = HashMap::new();
+        for message in messages {
+            let highest = highest.entry(message.channel_id).or_default();
+            *highest = message.id.max(*highest);
+        }
+        let widths = highest.into_iter().map(|(channel, highest)| async move {
+            let widths = trying(|| self.widths(channel, highest)).await?;
+            Ok((channel, widths))
+        });
+        let widths = stream::iter(widths.collect::<Vec<_>>());
+        widths.buffer_unordered(AT_ONCE).try_collect().await
+    }
+
     /// Notes buckets, authors, and the nonces of the last day.
-    async fn note(&self, messages: &[Message]) -> Result<(), Error> {
+    async fn note(&self, messages: &[Message], widths: &HashMap<Id, Widths>) -> Result<(), Error> {
         let (link, keys) = (self.link(), self.keys());
         let mut buckets = HashMap::new();
         let mut authors = HashMap::new();
         for message in messages {
-            let (channel, bucket) = (message.channel_id, bucket_of(message.id));
+            let channel = message.channel_id;
+            let bucket = widths[&channel].bucket_of(message.id);
             buckets.entry((channel, bucket)).or_insert(message.id);
             authors
                 .entry((message.author_id, channel, bucket))
@@ -137,16 +158,16 @@ impl Cql {
         let buckets = buckets
             .into_iter()
             .map(|((channel, bucket), id)| async move {
-                let width = super::buckets::WIDTH_HOURS;
-                let values = (keys.key(channel), bucket, width, stamp(id));
+                let hours = widths[&channel].hours_at(id);
+                let values = (keys.key(channel), bucket, hours, stamp(id));
                 trying(|| link.write(&link.statements.add_bucket, values)).await
             });
         let buckets = stream::iter(buckets.collect::<Vec<_>>());
         let () = buckets.buffer_unordered(AT_ONCE).try_collect().await?;
         let authors = authors
             .into_iter()
-            .map(|((author, channel, _), id)| async move {
-                trying(|| self.note_author(author, channel, id)).await
+            .map(|((author, channel, bucket), id)| async move {
+                trying(|| self.note_author(author, (channel, bucket), id)).await
             });
         let authors = stream::iter(authors.collect::<Vec<_>>());
         let () = authors.buffer_unordered(AT_ONCE).try_collect().await?;
@@ -168,9 +189,10 @@ impl Cql {
     }
 
     /// Writes messages of one partition: as they were sent, then what edits and deletes did.
-    async fn write(&self, messages: &[&Message]) -> Result<(), Error> {
+    async fn write(&self, bucket: i32, messages: &[&Message]) -> Result<(), Error> {
         let (statements, keys) = (&self.link().statements, self.keys());
-        let new: Vec<New<'_>> = messages.iter().map(|new| rows::new(new, keys)).collect();
+        let new = messages.iter().map(|new| rows::new(new, bucket, keys));
+        let new: Vec<New<'_>> = new.collect();
         self.batch(&statements.insert, &new).await?;
         // Above the time of the insertion, as whoever changes it next will be above this.
         let time = |message: &Message| stamp(message.revision).max(stamp(message.id) + 1);
@@ -179,7 +201,6 @@ impl Cql {
             false => message.revision != 0,
         };
         let edits = messages.iter().filter(edited).map(|message| {
-            let bucket = bucket_of(message.id);
             (
                 time(message),
                 message.content.as_str(),
@@ -196,7 +217,6 @@ impl Cql {
         self.batch(&statements.edit, &edits).await?;
         let deletes = messages.iter().filter(|message| message.deleted);
         let deletes = deletes.map(|message| {
-            let bucket = bucket_of(message.id);
             let key = keys.key(message.channel_id);
             (time(message) + 1, message.revision, key, bucket, message.id)
         });

@@ -1,7 +1,6 @@
 //! Reading: single messages, pages of history, the newest ids.
 
 use super::Cql;
-use super::buckets::bucket_of;
 use super::rows::Row;
 use super::session::first;
 use super::walk::Stretch;
@@ -23,7 +22,8 @@ impl Cql {
     /// `Unavailable`, `Overloaded`.
     pub async fn get(&self, channel: Id, id: Id) -> Result<Option<Message>, Error> {
         let (link, keys) = (self.link(), self.keys());
-        let values = (keys.key(channel), bucket_of(id), id);
+        let bucket = self.widths_to_read(channel, id).await?.bucket_of(id);
+        let values = (keys.key(channel), bucket, id);
         let rows = link.read(&link.statements.get, values).await?;
         match first::<Row>(&rows)? {
             Some(row) => row.message(channel, keys),

@@ -1,7 +1,6 @@
 //! From rows to messages and back.
 
 use super::Keys;
-use super::buckets::bucket_of;
 use super::session::broken;
 use crate::model::{Groups, Id, Message, Metadata};
 use crate::store::Error;
@@ -97,8 +96,8 @@ fn unless<T>(absent: bool, value: T) -> MaybeUnset<T> {
     }
 }
 
-/// The values of a message's insertion.
-pub(super) fn new<'a>(message: &'a Message, keys: &Keys) -> New<'a> {
+/// The values of a message's insertion into a bucket.
+pub(super) fn new<'a>(message: &'a Message, bucket: i32, keys: &Keys) -> New<'a> {
     let json = || serde_json::to_string(&message.metadata);
     let metadata = match message.metadata.is_empty() {
         true => MaybeUnset::Unset,
@@ -107,7 +106,7 @@ pub(super) fn new<'a>(message: &'a Message, keys: &Keys) -> New<'a> {
     let hash = message.sent_hash;
     (
         keys.key(message.channel_id),
-        bucket_of(message.id),
+        bucket,
         message.id,
         keys.key(message.author_id),
         unless(message.nonce.is_empty(), message.nonce.as_str()),

@@ -1,8 +1,8 @@
 //! Who wrote what: walks along a channel that read authors alone.
 
 use super::Cql;
-use super::buckets::bucket_of;
 use super::session::typed;
+use super::widths::hour_of;
 use crate::model::Id;
 use crate::store::Error;
 
@@ -41,17 +41,18 @@ impl Cql {
         author: Id,
         after: Id,
     ) -> Result<Option<Id>, Error> {
-        let (mut from, mut left) = (Some(bucket_of(Id::MAX)), LOOKED_AT);
+        let (mut from, mut left) = (Some(hour_of(Id::MAX)), LOOKED_AT);
         let lowest = after.saturating_add(1);
         while let Some(start) = from {
             let buckets = self.buckets(channel, false, start, BUCKETS).await?;
             for bucket in &buckets {
-                if *bucket < bucket_of(lowest) || left == 0 {
-                    return Ok(None);
-                }
                 let found = self.newest_in((channel, *bucket), author, lowest, &mut left);
                 if let Some(id) = found.await? {
                     return Ok(Some(id));
+                }
+                // Those below end before it.
+                if *bucket <= hour_of(lowest) || left == 0 {
+                    return Ok(None);
                 }
             }
             let full = buckets.len() == BUCKETS as usize;
@@ -101,10 +102,10 @@ impl Cql {
         limit: usize,
     ) -> Result<Wrote, Error> {
         let mut step = Step::new(author, limit);
-        let mut from = bucket_of(after.saturating_add(1));
+        let mut from = self.widths_to_read(channel, after).await?.bucket_of(after);
         loop {
             let buckets = self.buckets(channel, true, from, BUCKETS).await?;
-            for bucket in buckets.iter().filter(|bucket| **bucket <= bucket_of(until)) {
+            for bucket in buckets.iter().filter(|bucket| **bucket <= hour_of(until)) {
                 self.look((channel, *bucket), after, until, &mut step)
                     .await?;
                 if step.is_full() {
@@ -112,7 +113,7 @@ impl Cql {
                 }
             }
             match buckets.last() {
-                Some(last) if buckets.len() == BUCKETS as usize && *last < bucket_of(until) => {
+                Some(last) if buckets.len() == BUCKETS as usize && *last < hour_of(until) => {
                     from = last + 1;
                 }
                 _ => return Ok(step.end()),
@@ -131,7 +132,9 @@ impl Cql {
         limit: usize,
     ) -> Result<Wrote, Error> {
         let mut step = Step::new(author, limit);
-        let mut from = (after.0, bucket_of(after.1));
+        // All of a channel that is gone are looked at again: they are being removed.
+        let widths = self.widths_to_read(after.0, after.1).await?;
+        let mut from = (after.0, widths.bucket_of(after.1));
         loop {
             let places = self.author_buckets(author, from, BUCKETS).await?;
             for place in &places {

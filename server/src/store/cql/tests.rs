@@ -1,19 +1,19 @@
 //! On a real server: what the contracts of the whole store don't say.
 
-use super::buckets::bucket_of;
+use super::widths::hour_of;
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
 use crate::model::{Mentions, SNOWFLAKE_EPOCH_MS};
 use crate::store::{Anchor, Inserted};
 use std::collections::HashSet;
 use std::sync::Mutex as Lock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 pub(super) const CHANNEL: Id = 11;
 const AUTHOR: Id = 2;
 const NONCE: &str = "01932c07-1e2a-7abc-8def-0123456789ab";
 const MS: Id = 1 << 22;
-const DAY: Id = 86_400_000 * MS;
+pub(super) const DAY: Id = 86_400_000 * MS;
 /// Some message, as of a real time.
 pub(super) const ID: Id = 300 * DAY + 77;
 
@@ -24,6 +24,9 @@ pub(super) struct Rest {
     asked: AtomicUsize,
     raised: Lock<Vec<Id>>,
     inserted: Lock<Vec<Id>>,
+    pub(super) widths: Lock<Vec<(i32, i32)>>,
+    pub(super) widths_asked: AtomicUsize,
+    pub(super) broken: AtomicBool,
 }
 
 #[async_trait]
@@ -45,6 +48,26 @@ impl Ties for Rest {
     }
 }
 
+/// The time of the keeper of widths: after all messages of these tests.
+const KEPT_MS: UnixMs = SNOWFLAKE_EPOCH_MS + 500 * 86_400_000;
+
+#[async_trait]
+impl Plans for Rest {
+    async fn widths(&self, _: Id) -> Result<(Widths, UnixMs), Error> {
+        self.widths_asked.fetch_add(1, Ordering::Relaxed);
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(Error::Unavailable("broken".into()));
+        }
+        Ok((Widths::new(self.widths.lock().unwrap().clone()), KEPT_MS))
+    }
+
+    async fn decide(&self, _: Id, hours: i32) -> Result<Option<i32>, Error> {
+        let begins = hour_of(ID) / 24 * 24 + 48;
+        self.widths.lock().unwrap().push((begins, hours));
+        Ok(Some(begins))
+    }
+}
+
 pub(super) fn settings() -> CqlSettings {
     let address = std::env::var("CHIRM_TEST_CQL").expect("CHIRM_TEST_CQL names the server");
     CqlSettings {
@@ -55,10 +78,28 @@ pub(super) fn settings() -> CqlSettings {
     }
 }
 
-async fn open() -> (Cql, Arc<Rest>) {
-    let clock = Arc::new(ManualClock::new(SNOWFLAKE_EPOCH_MS));
+pub(super) async fn open() -> (Cql, Arc<Rest>) {
+    open_at(KEPT_MS).await
+}
+
+/// Another node of the same deployment.
+pub(super) async fn open_beside(cql: &Cql) -> (Cql, Arc<Rest>) {
+    let clock = Arc::new(ManualClock::new(KEPT_MS));
+    let salt = cql.keys().0;
+    let other = Cql::open(&CqlSettings { salt, ..settings() }, clock)
+        .await
+        .unwrap();
+    let rest = Arc::new(Rest::default());
+    other.plan(rest.clone());
+    other.tie(rest.clone());
+    (other, rest)
+}
+
+pub(super) async fn open_at(wall_ms: UnixMs) -> (Cql, Arc<Rest>) {
+    let clock = Arc::new(ManualClock::new(wall_ms));
     let cql = Cql::open(&settings(), clock).await.unwrap();
     let rest = Arc::new(Rest::default());
+    cql.plan(rest.clone());
     cql.tie(rest.clone());
     (cql, rest)
 }
@@ -86,7 +127,7 @@ async fn late_edit(cql: &Cql, id: Id, revision: i64) {
         revision,
         9_i64,
         key,
-        bucket_of(id),
+        Widths::default().bucket_of(id),
         id,
     );
     link.write(&link.statements.edit, values).await.unwrap();
@@ -209,7 +250,7 @@ async fn what_is_sealed_stays_deleted_though_it_comes_later() {
 #[tokio::test]
 #[ignore = "needs the real servers: make stack-up"]
 async fn a_nonce_is_named_anew_whatever_it_named() {
-    let (cql, _) = open().await;
+    let (cql, _) = open_at(id_time_ms(ID)).await;
     cql.insert_reserved(message(ID, NONCE)).await.unwrap();
     assert_eq!(cql.nonce(CHANNEL, AUTHOR, NONCE).await.unwrap(), Some(ID));
     assert_eq!(cql.nonce(CHANNEL, AUTHOR, "").await.unwrap(), None);

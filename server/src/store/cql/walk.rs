@@ -1,9 +1,9 @@
 //! A walk along a channel's messages, bucket by bucket, in one direction.
 
 use super::Cql;
-use super::buckets::bucket_of;
 use super::rows::Row;
 use super::session::typed;
+use super::widths::hour_of;
 use crate::model::{Id, Message};
 use crate::store::Error;
 use std::collections::VecDeque;
@@ -112,8 +112,12 @@ impl Cql {
     ) -> Result<Stretch, Error> {
         // Who pages from a message names one that is, or was, there: its bucket needn't be asked
         // for. The oldest (from 1 on) and the newest may lie anywhere.
-        let (own, step) = (bucket_of(from), if newer { 1 } else { -1 });
         let named = 1 < from && from < Id::MAX;
+        let own = match named {
+            true => self.widths_to_read(channel, from).await?.bucket_of(from),
+            false => hour_of(from),
+        };
+        let step = if newer { 1 } else { -1 };
         let mut walk = Walk {
             cql: self,
             channel,

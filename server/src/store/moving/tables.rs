@@ -405,6 +405,10 @@ pub(super) const LEFT_OUT: &[(&str, &str)] = &[
         "workers",
         "leases of the nodes; their times are raised above all ids that move",
     ),
+    (
+        "channel_widths",
+        "how the target lays its messages out is its own",
+    ),
     ("chirm_schema", "the target has its own schema"),
     (
         "sqlite_sequence",

@@ -35,6 +35,7 @@ mod users;
 mod webhook_ends;
 mod webhook_queue;
 mod webhooks;
+mod widths;
 mod workers;
 
 use super::cql::Cql;
@@ -128,6 +129,7 @@ impl Postgres {
             webhooks: webhooks.clone(),
         };
         let changes = Changes::new(node, settings.max_connections);
+        messages.plan(widths::plans(&pool));
         messages.tie(messages::ties(&pool, &changes, &webhooks));
         let purge = Arc::new(Notify::new());
         let purger = purge::Purger {

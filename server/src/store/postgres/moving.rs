@@ -1,7 +1,7 @@
 //! Moving what is in a cluster's stores to another one, and from one. No node runs meanwhile: what
 //! leases their numbers is locked.
 
-use super::{Postgres, PostgresSettings, schema};
+use super::{Postgres, PostgresSettings, schema, widths};
 use crate::model::{Id, id_time_ms};
 use crate::store::Error;
 use crate::store::cql::Cql;
@@ -82,6 +82,7 @@ impl Moving {
         begin: &'static str,
     ) -> Result<(Moving, PgConnection), Error> {
         let (pool, _) = schema::open(settings).await?;
+        messages.plan(widths::plans(&pool));
         let mut guard = pool.acquire().await?.detach();
         let mut work = pool.acquire().await?.detach();
         work.execute(sqlx::raw_sql(SESSION)).await?;

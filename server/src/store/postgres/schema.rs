@@ -10,7 +10,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// One migration a version, ever to be added to and never to be changed.
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_base.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/postgres/0001_base.sql"),
+    include_str!("../../../migrations/postgres/0002_widths.sql"),
+];
 
 /// Of Postgres, as `server_version_num` has it: 14.
 const OLDEST: i32 = 140_000;

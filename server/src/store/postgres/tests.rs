@@ -12,6 +12,7 @@ use std::time::Duration;
 mod faults;
 mod moving;
 mod nodes;
+mod widths;
 mod workers;
 
 /// An address of the environment, as `make stack-up` tells it.

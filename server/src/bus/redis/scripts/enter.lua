@@ -13,9 +13,10 @@ local OVERDUE_MS = 7000
 local OLD_MS = 10000
 
 local function keep(topic)
-  redis.call('HSET', KEYS[2], 'group', topic.group, 'epoch', topic.epoch, 'seq', digits(topic.seq),
-    'gap', topic.gap, 'bytes', digits(topic.bytes))
-  if topic.m then redis.call('HSET', KEYS[2], 'm', topic.m) end
+  local fields = { 'group', topic.group, 'epoch', topic.epoch, 'seq', digits(topic.seq),
+    'gap', topic.gap, 'bytes', digits(topic.bytes) }
+  if topic.m then fields[11], fields[12] = 'm', topic.m end
+  redis.call('HSET', KEYS[2], unpack(fields))
   redis.call('PEXPIRE', KEYS[2], DAY_MS)
 end
 
@@ -68,13 +69,16 @@ local function trim(topic)
   topic.bytes = 0
 end
 
--- Appends an event at the topic's position, and tells it.
+-- Appends an event at the topic's position, and tells it. What is too old goes with every 16th one, and
+-- before anybody reads.
 local function append(topic, meta, payload, size)
-  if redis.call('EXISTS', KEYS[3]) == 0 then topic.bytes = 0 end
   local seq = digits(topic.seq)
   redis.call('XADD', KEYS[3], seq .. '-0', 't', digits(now), 'b', size, 'm', meta, 'd', payload)
-  topic.bytes = topic.bytes + tonumber(size)
-  trim(topic)
+  local count = redis.call('XLEN', KEYS[3])
+  topic.bytes = (count == 1 and 0 or topic.bytes) + tonumber(size)
+  if count > tonumber(ARGV[3]) or topic.bytes > tonumber(ARGV[4]) or topic.seq % 16 == 0 then
+    trim(topic)
+  end
   keep(topic)
   redis.call('PEXPIRE', KEYS[3], tonumber(ARGV[5]) + 60000)
   redis.call('ZADD', KEYS[4], digits(now), ARGV[6])
