@@ -5,7 +5,8 @@ use super::widths::hour_of;
 use super::*;
 use crate::store::{Anchor, Inserted};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
 
 const HOUR: Id = DAY / 24;
 
@@ -151,11 +152,13 @@ async fn a_channel_with_many_messages_gets_narrower_buckets() {
             assert_eq!(inserted.unwrap(), Inserted::New);
         }
     }
-    let until = Instant::now() + Duration::from_secs(20);
-    while rest.widths.lock().unwrap().is_empty() {
-        assert!(Instant::now() < until, "nobody decides");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let decided = async {
+        while rest.widths.lock().unwrap().is_empty() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let decided = timeout(Duration::from_secs(20), decided).await;
+    decided.expect("nobody decides");
     assert_eq!(*rest.widths.lock().unwrap(), [(midnight(2), 24)]);
     let widths = cql.widths(CHANNEL, id(26_000)).await.unwrap();
     let again = cql.consider(CHANNEL, id(26_000), &widths).await.unwrap();

@@ -10,7 +10,7 @@ use crate::model::{Id, UnixMs, id_before};
 use crate::store::Error;
 use async_trait::async_trait;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The widest buckets, in hours, and the first ones of every channel.
 pub(super) const WIDEST: i32 = 10 * 24;
@@ -94,7 +94,8 @@ struct Told {
     until: Id,
     /// From this id on it is better to read it again.
     again: Id,
-    asked: Instant,
+    /// By `Clock::elapsed`.
+    asked: Duration,
 }
 
 /// The widths that are remembered.
@@ -166,7 +167,7 @@ impl Cql {
     pub(super) async fn widths_to_read(&self, channel: Id, id: Id) -> Result<Widths, Error> {
         if let Some(told) = self.inner.widths.channels.get(&channel)
             && id >= told.until
-            && told.asked.elapsed() < AHEAD
+            && self.inner.clock.elapsed().saturating_sub(told.asked) < AHEAD
         {
             return Ok(told.widths);
         }
@@ -187,7 +188,7 @@ impl Cql {
                     widths,
                     until: id_before(read_ms.saturating_add(COUNTS_MS)),
                     again: id_before(read_ms.saturating_add(AGAIN_MS)),
-                    asked: Instant::now(),
+                    asked: self.inner.clock.elapsed(),
                 };
                 known.channels.insert(channel, told.clone());
                 Ok(told)
