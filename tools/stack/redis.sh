@@ -7,7 +7,7 @@ redis_cluster_needs() { redis_needs; }
 
 cluster_nodes=(redis-cluster-{1..6})
 
-redis_start() { redis_launch redis 256mb; }
+redis_start() { redis_launch redis 768mb; }
 redis_ready() { until_ready redis 60 check_redis "$(redis_url operator redis)"; }
 redis_stop() { end 30 TERM redis; }
 

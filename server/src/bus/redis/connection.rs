@@ -1,7 +1,7 @@
 //! The servers, which group is on which, and calls of scripts there.
 
 use super::cluster::{self, Addresses};
-use super::keys::{GROUPS, group_of};
+use super::keys::{GROUPS, Keys, group_of};
 use super::supervisor::{Line, Live, Role};
 use super::{OpenError, RedisSettings};
 use crate::bus::Error;
@@ -249,7 +249,8 @@ impl<R: Role> Servers<R> {
         }
     }
 
-    /// Whether any server answers: of a cluster, one that is down stops its own groups alone.
+    /// Whether any server takes a write, which a full one doesn't: of a cluster, one that is down
+    /// stops its own groups alone.
     pub(super) async fn check(&self) -> Result<(), Error> {
         let mut failed = Error::Unavailable("no Redis is known".into());
         for server in self.all() {
@@ -258,10 +259,20 @@ impl<R: Role> Servers<R> {
             let Some(mut live) = server.commands.live() else {
                 continue;
             };
-            let ping = redis::cmd("PING");
-            let asked = ping.query_async::<()>(&mut live.connection);
-            if matches!(timeout(self.settings.time_out, asked).await, Ok(Ok(()))) {
-                return Ok(());
+            let Some(group) = Self::groups_of(&self.places, &server.commands)
+                .first()
+                .copied()
+            else {
+                continue;
+            };
+            let key = Keys::new(&self.settings.prefix).check(group);
+            let mut write = redis::cmd("SET");
+            write.arg(key).arg(1).arg("PX").arg(1_000);
+            let written = write.query_async::<()>(&mut live.connection);
+            match timeout(self.settings.time_out, written).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => failed = self.failed(&server.commands, &error).error(),
+                Err(_) => {}
             }
         }
         Err(failed)

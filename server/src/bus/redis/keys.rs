@@ -75,6 +75,11 @@ impl Keys {
         self.key("active", group, "")
     }
 
+    /// What is written to see whether it can be.
+    pub(super) fn check(&self, group: u8) -> String {
+        self.key("check", group, "")
+    }
+
     /// What is pending: by when it is due, and since when.
     pub(super) fn pending(&self, group: u8) -> [String; 2] {
         [self.key("pending", group, ""), self.key("since", group, "")]

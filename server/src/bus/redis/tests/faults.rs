@@ -111,6 +111,29 @@ async fn a_frozen_link_is_noticed() {
 /// Of what was sent and not answered the outcome is unknown; what waited for its turn wasn't done.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the real servers: make stack-up"]
+async fn a_server_that_is_full_is_told() {
+    let own = Own::start(&[]).await;
+    let node = node(&settings_at(own.port), 1).await;
+    let topics = &node.handle.topics;
+    topics.publish(draft(TOPIC)).await.unwrap();
+    own.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    for refused in [
+        topics.publish(draft(TOPIC)).await.map(drop),
+        topics.check().await,
+    ] {
+        let why = refused.unwrap_err().to_string();
+        assert!(
+            why.contains("127.0.0.1") && why.contains("maxmemory"),
+            "{why}"
+        );
+    }
+    own.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    topics.check().await.unwrap();
+    topics.publish(draft(TOPIC)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
 async fn at_the_bound_of_calls_what_waits_is_refused_and_what_was_sent_is_unknown() {
     let own = Own::start(&[]).await;
     let link = Link::to(own.port).await;
