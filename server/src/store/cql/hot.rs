@@ -70,10 +70,8 @@ impl Heat {
         // One task writes to a channel: nobody else counts meanwhile.
         let messages = count.messages.fetch_add(messages, Ordering::Relaxed) + messages;
         let apart = now_ms - count.looked_ms.load(Ordering::Relaxed);
-        let due = match narrow {
-            true => apart >= NARROW_APART_MS || (messages >= EACH && apart >= APART_MS),
-            false => messages >= EACH && apart >= APART_MS,
-        };
+        let many = messages >= EACH && apart >= APART_MS;
+        let due = many || (narrow && apart >= NARROW_APART_MS);
         if due {
             count.messages.store(0, Ordering::Relaxed);
             count.looked_ms.store(now_ms, Ordering::Relaxed);

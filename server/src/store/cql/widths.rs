@@ -128,7 +128,13 @@ impl Known {
     /// What is remembered and isn't so good any more, which for a while nobody else reads again.
     fn worn(&self, channel: Id, id: Id) -> Option<Told> {
         let told = self.channels.get(&channel)?;
-        let again = told.again.max(id).saturating_add(FAILED_MS << 22);
+        // An id that lies ahead says nothing of the time.
+        let from = if id < told.until {
+            told.again.max(id)
+        } else {
+            told.again
+        };
+        let again = from.saturating_add(FAILED_MS << 22);
         let claimed = Told {
             again: again.min(told.until),
             ..told.clone()
