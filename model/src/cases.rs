@@ -48,6 +48,10 @@ pub const HOLDS: &[Case] = &[
         "two repeats, a crash, a late write",
         "send*3 crash=1 late=1",
     ),
+    holds(
+        "a write is shed, and what was reserved is given back, while a repeat goes on",
+        "send*2 shed=1 late=1",
+    ),
     holds("FLUSHALL", "send*2 flush=1"),
     holds(
         "FLUSHALL, and a crash before the publish",
@@ -101,6 +105,10 @@ pub const HOLDS_LARGE: &[Case] = &[
     ),
     holds("two edits and FLUSHALL", "send high low flush=1"),
     holds("two senders, a crash", "send*2 other crash=1 lost=1"),
+    holds(
+        "a write is shed while two repeats go on",
+        "send*3 shed=1 late=1 crash=1 lost=1",
+    ),
 ];
 
 /// What leaving a rule out breaks.
@@ -134,6 +142,7 @@ pub const MUTATIONS: &[Case] = &[
     breaks("send*2 flush=1 -ReserveNamesEpoch", ONCE),
     breaks("send delete flush=1 -PublishNamesEpoch", FINAL),
     breaks("send*2 flush=1 -RefusedIsPending", ONCE),
+    breaks("send*2 shed=1 late=1 -GivenBackAlone", WHOLE),
     breaks("send other flush=1 ahead=4 set-back -FloorOfStore", RISES),
     breaks("send*2 expiry=1 -OldIsRefused", STORED),
 ];

@@ -83,6 +83,8 @@ pub enum Fate {
     TimesOut,
     /// What is published is lost on its way.
     EventLost,
+    /// A write is known to have done nothing.
+    IsShed,
 }
 
 /// What may happen next. Operations, attempts and pending bits are by their numbers.
@@ -213,6 +215,12 @@ impl Scenario {
         actions.push(Action::Step(op, index, Fate::Ends));
         if matches!(attempt.step, Step::WriteNonce | Step::WriteRow) && state.faults.late > 0 {
             actions.push(Action::Step(op, index, Fate::TimesOut));
+        }
+        if matches!(attempt.step, Step::WriteNonce | Step::WriteRow)
+            && state.faults.shed > 0
+            && matches!(self.operations[op], Kind::Send(_))
+        {
+            actions.push(Action::Step(op, index, Fate::IsShed));
         }
         if matches!(attempt.step, Step::Publish | Step::TellDeleted) && state.faults.lost > 0 {
             actions.push(Action::Step(op, index, Fate::EventLost));

@@ -104,6 +104,15 @@ impl Scenario {
     }
 }
 
+impl State {
+    /// A repeat goes on with a message. Once nothing can be shed any more, nobody asks.
+    pub(crate) fn join(&mut self, slot: Slot) {
+        if self.redis.is_pending(slot) && self.faults.shed > 0 {
+            self.redis.joined |= 1 << slot;
+        }
+    }
+}
+
 impl Redis {
     fn push(&mut self, event: Event) {
         if usize::from(self.ring_len) == RING {

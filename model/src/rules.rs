@@ -77,6 +77,8 @@ rules! {
     PublishNamesEpoch,
     /// What is refused is pending again.
     RefusedIsPending,
+    /// Who reserved gives back what it didn't write only if nobody else went on with it.
+    GivenBackAlone,
     /// In a new epoch ids begin above all that clocks may have given out.
     FloorOfEpoch,
     /// In a new epoch ids begin above the newest that is stored.

@@ -29,6 +29,11 @@ impl Scenario {
     pub(crate) fn step_send(&self, state: &mut State, at: Try, fate: Fate) -> Option<()> {
         let mut attempt = state.attempts[at.operation][at.attempt];
         let lost = fate == Fate::EventLost;
+        if fate == Fate::IsShed {
+            self.give_back(state, at, &mut attempt)?;
+            state.attempts[at.operation][at.attempt] = attempt;
+            return Some(());
+        }
         match attempt.step {
             Step::Reserve => self.reserve_send(state, at, &mut attempt),
             Step::ReadNonce => {
@@ -83,12 +88,14 @@ impl Scenario {
         } else if holder.is_some() && holder == attempt.other {
             let highest = state.redis.highest;
             self.take_new_id(state, at, attempt, highest);
-        } else if holder.is_some() {
+        } else if let Some(slot) = holder {
+            state.join(slot);
             attempt.slot = holder;
             attempt.step = Step::ReadRow;
         } else if let Some(slot) = attempt.slot {
             state.redis.nonces[at.send] = Some(slot);
             state.redis.add_pending(slot);
+            state.join(slot);
             attempt.step = Step::ReadRow;
         } else if let Some(floor) = self.floor(state, attempt.newest) {
             self.take_new_id(state, at, attempt, floor);
@@ -180,6 +187,20 @@ impl Scenario {
             attempt.slot = Some(winner);
             attempt.step = Step::ReadRow;
         }
+        Some(())
+    }
+
+    /// It ends, nothing being written by it, and gives back what it reserved.
+    fn give_back(&self, state: &mut State, at: Try, attempt: &mut Attempt) -> Option<()> {
+        state.faults.shed = state.faults.shed.checked_sub(1)?;
+        let slot = attempt.slot?;
+        let alone = slot == at.own() && state.redis.joined >> slot & 1 == 0;
+        if alone || !self.rules.hold(Rule::GivenBackAlone) {
+            state.redis.remove_pending(slot);
+            let held = &mut state.redis.nonces[at.send];
+            *held = held.filter(|held| *held != slot);
+        }
+        attempt.end(Step::Dead);
         Some(())
     }
 

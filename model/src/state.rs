@@ -147,6 +147,8 @@ pub struct Redis {
     pub nonces: [Option<Slot>; SENDS],
     /// What is to be swept: a bit for each slot, then one for each attempt at a change.
     pub pending: u32,
+    /// With which messages a repeat went on while they were pending, a bit each.
+    pub joined: u16,
     /// Which messages are marked as deleted, a bit each.
     pub deleted: u16,
     /// Whether what was in flight when the epoch began is over, and positions were told so.
@@ -307,6 +309,8 @@ pub struct Faults {
     pub rollback: u8,
     /// Crashes of a node.
     pub crash: u8,
+    /// Writes that are known to have done nothing, as when there is too much to do.
+    pub shed: u8,
     /// Writes that time out, and are applied later or never.
     pub late: u8,
     /// Events that Pub/Sub loses.

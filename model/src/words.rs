@@ -65,6 +65,7 @@ impl Scenario {
             "crash" => &mut faults.crash,
             "late" => &mut faults.late,
             "lost" => &mut faults.lost,
+            "shed" => &mut faults.shed,
             "expiry" => &mut faults.expiry,
             "disconnect" => &mut faults.disconnect,
             "ahead" => &mut self.ahead,

@@ -17,6 +17,9 @@ pub struct Ticket {
     pub id: Id,
     /// The epoch that it was reserved in.
     pub epoch: i64,
+    /// When, by the bus's clock: whoever else goes on with the same later begins it anew. 0:
+    /// somebody else began it.
+    pub began: i64,
 }
 
 /// What the store said, for a bus that doesn't know (any more).
@@ -125,6 +128,8 @@ pub struct Operation {
     pub nonce: String,
     /// The epoch that it was reserved in.
     pub epoch: i64,
+    /// As of [`Ticket::began`].
+    pub began: i64,
 }
 
 /// How far a channel's new messages have all ended.
@@ -153,8 +158,9 @@ pub trait Reservations: Send + Sync + 'static {
     /// How far all that was reserved in a channel has ended. Where readers of the store never see a
     /// message before one with a lower id, always `Idle` of the same epoch.
     async fn settled(&self, channel: Id) -> Result<Extent, Error>;
-    /// Ends an operation that is known not to have been written, nor ever to be, and gives its
-    /// nonce back: the next to ask has it.
+    /// Ends an operation that this caller is known not to have written, nor ever to write, and
+    /// gives its nonce back: the next to ask has it. Where somebody else may have written it, who
+    /// went on with it since or had begun it, nothing changes.
     async fn release(&self, operation: &Operation);
     /// A Snowflake for anything that isn't a message, nor a revision of one: above `above`.
     fn mint(&self, above: Id) -> Result<Id, Error>;

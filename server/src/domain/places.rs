@@ -117,6 +117,7 @@ impl Domain {
                         author: 0,
                         nonce: String::new(),
                         epoch: ticket.epoch,
+                        began: ticket.began,
                     });
                 }
                 Revised::Look(epoch) => {
@@ -137,7 +138,7 @@ fn count(outcome: &'static str) {
 }
 
 /// The send of a message.
-pub(super) fn send_of(message: &Message, epoch: i64) -> Operation {
+pub(super) fn send_of(message: &Message, ticket: Ticket) -> Operation {
     Operation {
         kind: OperationKind::Create,
         channel: message.channel_id,
@@ -145,7 +146,8 @@ pub(super) fn send_of(message: &Message, epoch: i64) -> Operation {
         revision: 0,
         author: message.author_id,
         nonce: message.nonce.clone(),
-        epoch,
+        epoch: ticket.epoch,
+        began: ticket.began,
     }
 }
 

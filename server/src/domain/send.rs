@@ -145,7 +145,7 @@ impl Domain {
                 let id = ticket.id - fall;
                 let message = message(id);
                 let trace = timer.reserved(id, channel.id, via);
-                let operation = send_of(&message, ticket.epoch);
+                let operation = send_of(&message, ticket);
                 let turn = Turn::after(&mut latest);
                 let stage = Stage::Queued(self.queue(&message), turn, operation);
                 Accepted {
@@ -159,7 +159,7 @@ impl Domain {
                 let unpublished = match ticket {
                     Some(ticket) => {
                         let turn = Turn::after(&mut *self.turns.hold(channel.id).await);
-                        Some((turn, send_of(&message, ticket.epoch)))
+                        Some((turn, send_of(&message, ticket)))
                     }
                     None => None,
                 };

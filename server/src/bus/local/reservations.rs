@@ -24,7 +24,11 @@ const EPOCH: i64 = 1;
 const WORKER: u16 = 0;
 
 fn ticket(id: Id) -> Ticket {
-    Ticket { id, epoch: EPOCH }
+    Ticket {
+        id,
+        epoch: EPOCH,
+        began: 0,
+    }
 }
 
 type NonceKey = (Id, Id, String);

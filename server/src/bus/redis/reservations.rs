@@ -78,7 +78,8 @@ impl RedisReservations {
             match word.as_str() {
                 "new" => {
                     self.shared.hub.hear(channel, epoch);
-                    return Ok(Offered::Taken(Ticket { id, epoch }));
+                    let began = number()?;
+                    return Ok(Offered::Taken(Ticket { id, epoch, began }));
                 }
                 "low" => above = number()?,
                 "early" => above = id_before(number()? + 1),
@@ -107,6 +108,7 @@ impl RedisReservations {
             author: reserve.author,
             nonce: reserve.nonce.clone(),
             epoch: 0,
+            began: 0,
         };
         let shared = &self.shared;
         let mut call = shared.call(&shared.scripts.reserve, TopicKey::channel(reserve.channel));
@@ -161,7 +163,11 @@ impl Reservations for RedisReservations {
                 Ok(Reserved::Existing {
                     id,
                     content_hash,
-                    ticket: Some(Ticket { id, epoch }),
+                    ticket: Some(Ticket {
+                        id,
+                        epoch,
+                        began: 0,
+                    }),
                     published: pending == "0",
                 })
             }
@@ -187,6 +193,7 @@ impl Reservations for RedisReservations {
                 author: 0,
                 nonce: String::new(),
                 epoch: 0,
+                began: 0,
             };
             let texts = [
                 padded(id),
@@ -228,7 +235,11 @@ impl Reservations for RedisReservations {
     }
 
     async fn release(&self, operation: &Operation) {
-        if let Err(error) = self.end(operation, false).await {
+        // Whoever began it may write it yet.
+        if operation.began == 0 {
+            return;
+        }
+        if let Err(error) = self.end(operation, false, Some(operation.began)).await {
             // The sweeper ends it.
             tracing::debug!(id = operation.message, %error, "a reservation isn't given back");
         }
@@ -244,8 +255,13 @@ impl Reservations for RedisReservations {
 }
 
 impl RedisReservations {
-    /// Ends an operation of which nothing was written.
-    async fn end(&self, operation: &Operation, is_marked: bool) -> Result<(), Error> {
+    /// Ends an operation of which nothing was written; if it `began` then.
+    async fn end(
+        &self,
+        operation: &Operation,
+        is_marked: bool,
+        began: Option<i64>,
+    ) -> Result<(), Error> {
         let shared = &self.shared;
         let Operation {
             channel, message, ..
@@ -260,6 +276,7 @@ impl RedisReservations {
             .map(String::into_bytes)
             .to_vec();
         args.push(flag(is_marked));
+        args.push(began.map_or_else(Vec::new, |began| began.to_string().into_bytes()));
         let call = Call { script, keys, args };
         shared.servers.call::<String>(*channel, call).await?;
         Ok(())
@@ -376,6 +393,6 @@ impl Pending for RedisReservations {
 
     async fn give_up(&self, overdue: &Overdue) -> Result<(), Error> {
         let is_send = overdue.operation.kind == OperationKind::Create;
-        self.end(&overdue.operation, is_send).await
+        self.end(&overdue.operation, is_send, None).await
     }
 }

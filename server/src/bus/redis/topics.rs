@@ -180,6 +180,7 @@ pub(super) fn operation_of(member: &str) -> Option<Operation> {
         author: id()?,
         nonce: parts.next()?.to_owned(),
         epoch: 0,
+        began: 0,
     })
 }
 
@@ -319,6 +320,7 @@ mod tests {
             author: 7,
             nonce: nonce.into(),
             epoch: 0,
+            began: 0,
         };
         for kind in [
             OperationKind::Create,

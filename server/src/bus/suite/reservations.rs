@@ -1,7 +1,7 @@
 //! Ids and nonces.
 
 use super::*;
-use crate::bus::{Looked, Operation, OperationKind, Reserve, Reserved, Revise, Revised};
+use crate::bus::{Looked, Operation, OperationKind, Reserve, Reserved, Revise, Revised, Ticket};
 use crate::model::id_time_ms;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -29,6 +29,7 @@ fn operation(nonce: &str, message: Id) -> Operation {
         author: 2,
         nonce: nonce.into(),
         epoch: 0,
+        began: 0,
     }
 }
 
@@ -209,9 +210,15 @@ pub(crate) async fn of_many_at_once_each_has_its_own_id<P: Place>() {
 
 pub(crate) async fn a_nonce_given_back_is_the_next_ones<P: Place>() {
     let world = World::new::<P>().await;
-    let id = world.new_id(asked("n")).await;
+    let Reserved::New(Ticket { id, began, .. }) = world.reserve(asked("n")).await else {
+        panic!("it isn't new")
+    };
     let kept = world.new_id(asked("kept")).await;
-    world.bus.reservations.release(&operation("n", id)).await;
+    let given_back = Operation {
+        began,
+        ..operation("n", id)
+    };
+    world.bus.reservations.release(&given_back).await;
     assert!(world.new_id(asked("n")).await > id);
     assert!(world.is_taken_by(asked("kept"), kept).await);
 }

@@ -1,8 +1,15 @@
 use super::places::send_of;
 use super::*;
-use crate::bus::{Operation, OperationKind, Reserve};
+use crate::bus::{Operation, OperationKind, Reserve, Ticket};
 use crate::model::ChannelType;
 use crate::store::Anchor;
+
+/// What a store that knows nonces by itself goes by.
+const TICKET: Ticket = Ticket {
+    id: 0,
+    epoch: 0,
+    began: 0,
+};
 
 const NONCE: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
 
@@ -36,13 +43,21 @@ async fn a_nonce_makes_a_repeat_the_original() {
         .await;
     assert_eq!(why(other), Reason::NonceReused);
     // As after a restart, when only the store knows the nonce.
-    domain.bus.reservations.release(&send_of(&first, 0)).await;
+    domain
+        .bus
+        .reservations
+        .release(&send_of(&first, TICKET))
+        .await;
     let again = domain
         .send_message(&owner, with_nonce(general, "one"))
         .await
         .unwrap();
     assert_eq!(again, first);
-    domain.bus.reservations.release(&send_of(&first, 0)).await;
+    domain
+        .bus
+        .reservations
+        .release(&send_of(&first, TICKET))
+        .await;
     let other = domain
         .send_message(&owner, with_nonce(general, "two"))
         .await;
@@ -131,7 +146,7 @@ async fn a_change_of_unknown_outcome_ends_as_the_row_is() {
         let operation = Operation {
             kind,
             revision: domain.mint().unwrap(),
-            ..send_of(&message, 0)
+            ..send_of(&message, TICKET)
         };
         let unknown = store::Error::Unavailable("the disk is away".into());
         domain.settle(&operation, unknown).await

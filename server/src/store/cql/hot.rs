@@ -18,8 +18,8 @@ const MOST: f64 = 500_000.0;
 /// Buckets get wider again if they then had so many times less.
 const CALM: f64 = 5.0;
 
-/// A channel is looked at after so many messages of this node, and at the earliest so long after the
-/// last time.
+/// A channel is looked at after so many messages of this node, and at the earliest so long after
+/// the last time.
 const EACH: u32 = 5_000;
 const APART_MS: i64 = HOUR_MS;
 /// One with narrow buckets is looked at however few it has.

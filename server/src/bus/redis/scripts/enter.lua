@@ -102,9 +102,17 @@ local function hold(key, epoch, id, hash)
 end
 
 -- KEYS 6 and 7: operations that have not ended, by when they are due, and since when.
-local function begin(operation)
-  redis.call('HSET', KEYS[7], operation, digits(now))
+local function begin(operation, since)
+  redis.call('HSET', KEYS[7], operation, digits(since or now))
   redis.call('ZADD', KEYS[6], digits(now + OVERDUE_MS), operation)
+end
+
+-- Goes on with an operation that another one began, if it is pending or `anyway`: later than it began, so
+-- that whoever began it doesn't give it back any more (end.lua). Whether it was pending.
+local function join(operation, anyway)
+  local since = tonumber(redis.call('HGET', KEYS[7], operation) or '')
+  if since or anyway then begin(operation, math.max(now, (since or 0) + 1)) end
+  return since ~= nil
 end
 
 local function finish(operation)

@@ -18,8 +18,9 @@ if kind ~= '' then
     return { 'deleted', topic.epoch, digits(topic.seq) }
   end
   local began = tonumber(redis.call('HGET', KEYS[7], operation) or '')
-  if kind == 'c' and KEYS[9] and began and holder(KEYS[9], topic.epoch) ~= ARGV[13] then
+  if kind == 'c' and KEYS[9] and holder(KEYS[9], topic.epoch) ~= ARGV[13] then
     -- Since when it is pending stays as it was.
+    if not began then begin(operation) end
     return { 'refused', topic.epoch, digits(topic.seq) }
   end
   if not began then

@@ -7,17 +7,15 @@ local nonce, looked = KEYS[8], ARGV[10] == topic.epoch
 if nonce then
   local id, hash = holder(nonce, topic.epoch)
   if id then
-    local operation = ARGV[14] .. id .. ARGV[15]
-    local pending = redis.call('HEXISTS', KEYS[7], operation)
-    if pending == 1 then begin(operation) end
-    return { 'existing', topic.epoch, id, hash, tostring(pending) }
+    local pending = join(ARGV[14] .. id .. ARGV[15], false)
+    return { 'existing', topic.epoch, id, hash, pending and '1' or '0' }
   end
   if not looked and ARGV[9] ~= topic.epoch then
     return { 'look', topic.epoch }
   end
   if looked and ARGV[11] ~= '' then
     hold(nonce, topic.epoch, ARGV[11], '-')
-    begin(ARGV[14] .. ARGV[11] .. ARGV[15])
+    join(ARGV[14] .. ARGV[11] .. ARGV[15], true)
     return { 'existing', topic.epoch, ARGV[11], '-', '1' }
   end
 end
@@ -29,4 +27,4 @@ if refusal then return refusal end
 if nonce then hold(nonce, topic.epoch, ARGV[7], ARGV[13]) end
 begin(ARGV[14] .. ARGV[7] .. ARGV[15])
 keep(topic)
-return { 'new', topic.epoch }
+return { 'new', topic.epoch, digits(now) }

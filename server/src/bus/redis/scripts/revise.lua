@@ -10,4 +10,4 @@ if refusal then return refusal end
 if ARGV[12] == '1' then redis.call('SET', KEYS[8], '1', 'EX', MARK_S) end
 begin(ARGV[11])
 keep(topic)
-return { 'new', topic.epoch }
+return { 'new', topic.epoch, digits(now) }

@@ -70,11 +70,15 @@ pub(super) fn operation(kind: OperationKind, message: Id, revision: Id, epoch: i
         author: if is_send { AUTHOR } else { 0 },
         nonce: if is_send { NONCE.into() } else { String::new() },
         epoch,
+        began: 0,
     }
 }
 
 pub(super) fn send(ticket: Ticket) -> Operation {
-    operation(OperationKind::Create, ticket.id, 0, ticket.epoch)
+    Operation {
+        began: ticket.began,
+        ..operation(OperationKind::Create, ticket.id, 0, ticket.epoch)
+    }
 }
 
 pub(super) fn telling(operation: &Operation, deleted: bool) -> Draft {

@@ -5,7 +5,7 @@ use super::settings;
 use crate::bus::redis::RedisSettings;
 use crate::bus::suite::{START, draft};
 use crate::bus::{
-    Draft, Error, Extent, Operation, OperationKind, Reserve, Reserved, Settled, Since,
+    Draft, Error, Extent, Operation, OperationKind, Reserve, Reserved, Settled, Since, Ticket,
 };
 use crate::model::{Id, id_time_ms};
 use std::time::Duration;
@@ -28,10 +28,8 @@ async fn nodes_share_nonces_and_events() {
     else {
         panic!("{existing:?}")
     };
-    assert_eq!(
-        (id, content_hash, again, published),
-        (ticket.id, 3, ticket, false)
-    );
+    assert_eq!((id, content_hash, published), (ticket.id, 3, false));
+    assert_eq!(again, Ticket { began: 0, ..ticket });
     let at = one.publish(&send(ticket)).await.unwrap();
     assert_eq!(crate::bus::suite::next(&mut feed).await.position, at);
     assert_eq!(
@@ -118,6 +116,50 @@ async fn what_is_refused_is_pending_and_settled() {
     );
     node.advance(60);
     assert!(node.overdue().await.is_empty(), "it has ended");
+}
+
+/// The first call, which wrote nothing, ends after its repeat began.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
+async fn what_a_repeat_goes_on_with_is_not_given_back() {
+    let node = node_at(&settings("CHIRM_TEST_REDIS")).await;
+    let first = node.new_ticket().await;
+    let Reserved::Existing {
+        id,
+        ticket: Some(repeat),
+        published: false,
+        ..
+    } = node.reserve(&asked()).await
+    else {
+        panic!("the nonce isn't held")
+    };
+    assert_eq!(id, first.id);
+    // Neither can be sure that the other one writes nothing.
+    for ticket in [first, repeat] {
+        node.bus.reservations.release(&send(ticket)).await;
+    }
+    let at = node.publish(&send(repeat)).await.unwrap();
+    assert_eq!(at.seq, 1, "it is told");
+    assert_eq!(node.publish(&send(first)).await.unwrap(), at, "once");
+}
+
+/// What was given back and is published all the same is nobody's nonce: the sweeper sees to it.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the real servers: make stack-up"]
+async fn what_was_given_back_is_not_acknowledged_untold() {
+    let node = node_at(&settings("CHIRM_TEST_REDIS")).await;
+    let first = node.new_ticket().await;
+    node.bus.reservations.release(&send(first)).await;
+    let refused = node.publish(&send(first)).await;
+    assert!(matches!(refused, Err(Error::Refused)), "{refused:?}");
+    node.advance(8);
+    let overdue = node.overdue().await;
+    assert_eq!(overdue.len(), 1);
+    let settled = node.settle(&overdue[0], false, Some(first.id)).await;
+    assert!(
+        matches!(settled, Settled::Published(at) if at.seq == 1),
+        "{settled:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
