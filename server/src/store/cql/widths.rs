@@ -246,12 +246,16 @@ mod tests {
         assert!(widths.pending(id_at(335)) && !widths.pending(id_at(336)));
     }
 
+    fn width() -> impl Strategy<Value = i32> {
+        prop_oneof![Just(1), Just(24), Just(WIDEST)]
+    }
+
     proptest! {
         /// Buckets are stretches of ids: each begins at or before its ids, none reaches into the
         /// next one, and what is decided later moves nothing that is earlier.
         #[test]
         fn buckets_are_stretches_in_order(
-            steps in proptest::collection::vec((1..20i32, prop_oneof![Just(1), Just(24), Just(240)]), 0..6),
+            steps in proptest::collection::vec((1..20i32, width()), 0..6),
             hours in (0..5_000i32, 0..5_000i32),
         ) {
             let mut begins = 0;

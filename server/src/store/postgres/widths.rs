@@ -12,9 +12,9 @@ const READ: &str = "SELECT (extract(epoch FROM statement_timestamp()) * 1000)::b
         array_agg(begins ORDER BY begins), array_agg(hours ORDER BY begins)
     FROM channel_widths WHERE channel_id = $1";
 
-/// $1 channel, $2 hours, $3 the time in ms from which hours are counted. Whoever reads counts on it that
-/// what isn't there yet begins a day later, so the time is that of this very moment, and nothing
-/// is waited for but the row's own commit. No id may have been given out that lies beyond.
+/// $1 channel, $2 hours, $3 the time in ms from which hours are counted. Whoever reads counts on it
+/// that what isn't there yet begins a day later, so the time is that of this very moment, and
+/// nothing is waited for but the row's own commit. No id may have been given out that lies beyond.
 const DECIDE: &str = "INSERT INTO channel_widths (channel_id, begins, hours)
     SELECT c.id, n.begins, $2
     FROM channels c
