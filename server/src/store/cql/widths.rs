@@ -246,6 +246,23 @@ mod tests {
         assert!(widths.pending(id_at(335)) && !widths.pending(id_at(336)));
     }
 
+    #[test]
+    fn no_more_channels_are_remembered_than_fit() {
+        let known = Known::default();
+        for channel in 0..CHANNELS as Id + 20_000 {
+            let told = Told {
+                widths: Widths::default(),
+                until: 1,
+                again: 1,
+                asked: Duration::ZERO,
+            };
+            known.channels.insert(channel, told);
+        }
+        // Each of a cache's parts may have one more than its share.
+        let kept = known.channels.len();
+        assert!((CHANNELS / 2..=CHANNELS + 1_000).contains(&kept), "{kept}");
+    }
+
     fn width() -> impl Strategy<Value = i32> {
         prop_oneof![Just(1), Just(24), Just(WIDEST)]
     }
