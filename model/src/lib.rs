@@ -213,13 +213,12 @@ impl Scenario {
             return;
         }
         actions.push(Action::Step(op, index, Fate::Ends));
-        if matches!(attempt.step, Step::WriteNonce | Step::WriteRow) && state.faults.late > 0 {
+        let writes = matches!(attempt.step, Step::WriteNonce | Step::WriteRow);
+        if writes && state.faults.late > 0 {
             actions.push(Action::Step(op, index, Fate::TimesOut));
         }
-        if matches!(attempt.step, Step::WriteNonce | Step::WriteRow)
-            && state.faults.shed > 0
-            && matches!(self.operations[op], Kind::Send(_))
-        {
+        let sends = matches!(self.operations[op], Kind::Send(_));
+        if writes && sends && state.faults.shed > 0 {
             actions.push(Action::Step(op, index, Fate::IsShed));
         }
         if matches!(attempt.step, Step::Publish | Step::TellDeleted) && state.faults.lost > 0 {

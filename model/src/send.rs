@@ -29,12 +29,8 @@ impl Scenario {
     pub(crate) fn step_send(&self, state: &mut State, at: Try, fate: Fate) -> Option<()> {
         let mut attempt = state.attempts[at.operation][at.attempt];
         let lost = fate == Fate::EventLost;
-        if fate == Fate::IsShed {
-            self.give_back(state, at, &mut attempt)?;
-            state.attempts[at.operation][at.attempt] = attempt;
-            return Some(());
-        }
         match attempt.step {
+            _ if fate == Fate::IsShed => self.give_back(state, at, &mut attempt)?,
             Step::Reserve => self.reserve_send(state, at, &mut attempt),
             Step::ReadNonce => {
                 if self.rules.hold(Rule::DurableNonce) {

@@ -4,7 +4,6 @@
 //! messages it had lately, all nodes' together, and has a width decided that begins a day later.
 
 use super::Cql;
-use super::session::typed;
 use super::widths::{HOUR_MS, WIDEST, Widths, hour_of};
 use crate::model::{Id, id_time_ms};
 use crate::store::Error;
@@ -151,15 +150,15 @@ impl Cql {
         'all: for bucket in buckets {
             let mut from = newest;
             loop {
-                let rows = self.ids_older((channel, bucket), from, ROWS).await?;
-                let here = rows.iter().take_while(|id| **id >= lowest).count();
+                let (rows, _) = self.authors((channel, bucket), false, from, ROWS).await?;
+                let here = rows.iter().take_while(|row| row.id >= lowest).count();
                 count += here;
                 if count >= LOOKED_AT {
-                    oldest = rows[here - 1];
+                    oldest = rows[here - 1].id;
                     break 'all;
                 }
                 match rows.last() {
-                    Some(last) if here == ROWS as usize => from = last - 1,
+                    Some(last) if here == ROWS as usize => from = last.id - 1,
                     _ => break,
                 }
             }
@@ -170,20 +169,6 @@ impl Cql {
         // A minute at least: a burst of a moment says nothing of hours.
         let ms = ((newest - oldest) >> 22).max(60_000);
         Ok(count as f64 * HOUR_MS as f64 / ms as f64)
-    }
-
-    /// Ids of a bucket from one on, itself included, the newest first.
-    async fn ids_older(
-        &self,
-        (channel, bucket): (Id, i32),
-        from: Id,
-        limit: i32,
-    ) -> Result<Vec<Id>, Error> {
-        let link = self.link();
-        let values = (self.keys().key(channel), bucket, from, limit);
-        let rows = link.read(&link.statements.authors_older, values).await?;
-        let rows = typed::<(Id, Option<Id>, Option<bool>)>(&rows)?.into_iter();
-        Ok(rows.map(|row| row.0).collect())
     }
 }
 

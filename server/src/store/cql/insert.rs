@@ -42,14 +42,23 @@ struct Run<'a> {
 
 /// Inserts messages of a channel, in their order, and tells their callers.
 pub(super) async fn run(cql: &Cql, channel: Id, inserts: Vec<Insert>) {
+    let highest = inserts.iter().map(|insert| insert.message.id).max();
+    let widths = match cql.widths(channel, highest.unwrap_or_default()).await {
+        Ok(widths) => widths,
+        Err(error) => {
+            for insert in inserts {
+                let _ = insert.caller.send(Err(again(&error)));
+            }
+            return;
+        }
+    };
     let mut run = Run {
         cql,
         channel,
         inserts: &inserts,
         fates: inserts.iter().map(|_| Fate::New).collect(),
-        widths: Widths::default(),
+        widths,
     };
-    run.place().await;
     run.note().await;
     if let Err(error) = run.look().await {
         run.refuse(&error, |insert| !insert.reserved);
@@ -108,25 +117,12 @@ impl Run<'_> {
         }
     }
 
-    /// Finds out in which buckets they are.
-    async fn place(&mut self) {
-        let highest = self.inserts.iter().map(|insert| insert.message.id).max();
-        match self
-            .cql
-            .widths(self.channel, highest.unwrap_or_default())
-            .await
-        {
-            Ok(widths) => self.widths = widths,
-            Err(error) => self.refuse(&error, |_| true),
-        }
-    }
-
     /// Notes the buckets of the channel and of the authors.
     async fn note(&mut self) {
         let widths = self.widths.clone();
         let mut seen = HashSet::new();
-        let fresh: Vec<Id> = self.fresh().map(|(_, insert)| insert.message.id).collect();
-        for id in fresh {
+        for insert in self.inserts {
+            let id = insert.message.id;
             let bucket = widths.bucket_of(id);
             if !seen.insert(bucket) {
                 continue;

@@ -23,8 +23,8 @@ pub struct Wrote {
 }
 
 /// A message: its id, whose it is, whether it is deleted.
-struct Brief {
-    id: Id,
+pub(super) struct Brief {
+    pub(super) id: Id,
     author: Id,
     deleted: bool,
 }
@@ -132,7 +132,7 @@ impl Cql {
         limit: usize,
     ) -> Result<Wrote, Error> {
         let mut step = Step::new(author, limit);
-        // All of a channel that is gone are looked at again: they are being removed.
+        // Nobody knows the widths of a channel that is gone: its messages are being removed.
         let widths = self.widths_to_read(after.0, after.1).await?;
         let mut from = (after.0, widths.bucket_of(after.1));
         loop {
@@ -180,7 +180,7 @@ impl Cql {
     }
 
     /// Messages of a bucket from one on in a direction, and how many rows were read for them.
-    async fn authors(
+    pub(super) async fn authors(
         &self,
         (channel, bucket): (Id, i32),
         newer: bool,

@@ -82,26 +82,59 @@ pub(super) async fn open() -> (Cql, Arc<Rest>) {
     open_at(KEPT_MS).await
 }
 
-/// Another node of the same deployment.
-pub(super) async fn open_beside(cql: &Cql) -> (Cql, Arc<Rest>) {
-    let clock = Arc::new(ManualClock::new(KEPT_MS));
-    let salt = cql.keys().0;
-    let other = Cql::open(&CqlSettings { salt, ..settings() }, clock)
-        .await
-        .unwrap();
-    let rest = Arc::new(Rest::default());
-    other.plan(rest.clone());
-    other.tie(rest.clone());
-    (other, rest)
+pub(super) async fn open_at(wall_ms: UnixMs) -> (Cql, Arc<Rest>) {
+    open_with(settings(), wall_ms).await
 }
 
-pub(super) async fn open_at(wall_ms: UnixMs) -> (Cql, Arc<Rest>) {
+/// Another node of the same deployment.
+pub(super) async fn open_beside(cql: &Cql) -> (Cql, Arc<Rest>) {
+    let salt = cql.keys().0;
+    open_with(CqlSettings { salt, ..settings() }, KEPT_MS).await
+}
+
+async fn open_with(settings: CqlSettings, wall_ms: UnixMs) -> (Cql, Arc<Rest>) {
     let clock = Arc::new(ManualClock::new(wall_ms));
-    let cql = Cql::open(&settings(), clock).await.unwrap();
+    let cql = Cql::open(&settings, clock).await.unwrap();
     let rest = Arc::new(Rest::default());
     cql.plan(rest.clone());
     cql.tie(rest.clone());
     (cql, rest)
+}
+
+/// Inserts a message under each id.
+pub(super) async fn insert_all(cql: &Cql, ids: &[Id]) {
+    let all = ids.iter().map(|id| cql.insert(message(*id, "")));
+    for inserted in futures::future::join_all(all).await {
+        assert_eq!(inserted.unwrap(), Inserted::New);
+    }
+}
+
+/// What pages show from the newest message back.
+pub(super) async fn paged_back(cql: &Cql, limit: u32) -> Vec<Id> {
+    let (mut back, mut anchor) = (Vec::new(), Anchor::Newest);
+    loop {
+        let page = cql.page(CHANNEL, anchor, limit).await.unwrap();
+        anchor = Anchor::Before(page.messages[0].id);
+        back.splice(0..0, page.messages.iter().map(|message| message.id));
+        if !page.has_older {
+            return back;
+        }
+    }
+}
+
+/// What pages show from the oldest message on.
+pub(super) async fn paged_on(cql: &Cql, limit: u32) -> Vec<Id> {
+    let (mut on, mut after) = (Vec::new(), 0);
+    loop {
+        let anchor = Anchor::After(after);
+        let page = cql.page(CHANNEL, anchor, limit).await.unwrap();
+        assert_eq!(page.has_older, after != 0);
+        on.extend(page.messages.iter().map(|message| message.id));
+        after = *on.last().unwrap();
+        if !page.has_newer {
+            return on;
+        }
+    }
 }
 
 pub(super) fn message(id: Id, nonce: &str) -> Message {
@@ -138,35 +171,10 @@ async fn late_edit(cql: &Cql, id: Id, revision: i64) {
 async fn pages_go_on_from_bucket_to_bucket() {
     let (cql, _) = open().await;
     let ids: Vec<Id> = (1..=60).map(|n| n * 7 * DAY + 5).collect();
-    let all = ids.iter().map(|id| cql.insert(message(*id, "")));
-    for inserted in futures::future::join_all(all).await {
-        assert_eq!(inserted.unwrap(), Inserted::New);
-    }
+    insert_all(&cql, &ids).await;
     for limit in [1, 7, 50] {
-        let (mut back, mut anchor) = (Vec::new(), Anchor::Newest);
-        loop {
-            let page = cql.page(CHANNEL, anchor, limit).await.unwrap();
-            anchor = Anchor::Before(page.messages[0].id);
-            back.splice(0..0, page.messages.iter().map(|message| message.id));
-            if !page.has_older {
-                break;
-            }
-        }
-        assert_eq!(back, ids, "limit {limit}");
-        let (mut on, mut after) = (Vec::new(), 0);
-        loop {
-            let page = cql
-                .page(CHANNEL, Anchor::After(after), limit)
-                .await
-                .unwrap();
-            assert_eq!(page.has_older, after != 0);
-            on.extend(page.messages.iter().map(|message| message.id));
-            after = *on.last().unwrap();
-            if !page.has_newer {
-                break;
-            }
-        }
-        assert_eq!(on, ids, "limit {limit}");
+        assert_eq!(paged_back(&cql, limit).await, ids, "limit {limit}");
+        assert_eq!(paged_on(&cql, limit).await, ids, "limit {limit}");
     }
     let around = cql.page(CHANNEL, Anchor::Around(ids[30]), 6).await.unwrap();
     let around: Vec<Id> = around.messages.iter().map(|message| message.id).collect();
@@ -302,15 +310,9 @@ async fn a_channel_is_purged_step_by_step() {
     for n in 0..5 {
         cql.insert(message(ID + n * 20 * DAY, "")).await.unwrap();
     }
-    // Its clock stands still in 2025, before the messages: what is removed must be below it.
-    let clock = Arc::new(SystemClock::default());
-    let salt = cql.keys().0;
-    let other = Cql::open(&CqlSettings { salt, ..settings() }, clock)
-        .await
-        .unwrap();
-    assert!(other.purge(CHANNEL, 2).await.unwrap());
-    assert!(other.purge(CHANNEL, 2).await.unwrap());
-    assert!(!other.purge(CHANNEL, 2).await.unwrap());
+    assert!(cql.purge(CHANNEL, 2).await.unwrap());
+    assert!(cql.purge(CHANNEL, 2).await.unwrap());
+    assert!(!cql.purge(CHANNEL, 2).await.unwrap());
     let page = cql.page(CHANNEL, Anchor::Newest, 9).await.unwrap();
     assert_eq!(page, crate::store::Page::default());
     assert_eq!(cql.get(CHANNEL, ID).await.unwrap(), None);

@@ -1,6 +1,6 @@
 //! On a real server: buckets that change their width.
 
-use super::tests::{CHANNEL, DAY, ID, Rest, message, open, open_at, open_beside};
+use super::tests::*;
 use super::widths::hour_of;
 use super::*;
 use crate::store::{Anchor, Inserted};
@@ -21,10 +21,7 @@ async fn spread(cql: &Cql, rest: &Rest) -> Vec<Id> {
     let decided = [(midnight(4), 24), (midnight(8), 1), (midnight(12), 240)];
     *rest.widths.lock().unwrap() = decided.into();
     let ids: Vec<Id> = (0..96).map(|n| ID + n * 5 * HOUR).collect();
-    let all = ids.iter().map(|id| cql.insert(message(*id, "")));
-    for inserted in futures::future::join_all(all.collect::<Vec<_>>()).await {
-        assert_eq!(inserted.unwrap(), Inserted::New);
-    }
+    insert_all(cql, &ids).await;
     ids
 }
 
@@ -48,33 +45,8 @@ async fn pages_go_on_where_buckets_change_their_width() {
     );
     assert!(buckets.contains(&midnight(5)) && buckets.contains(&midnight(12)));
     for limit in [1, 7, 50] {
-        for newer in [false, true] {
-            let mut found: Vec<Id> = Vec::new();
-            let mut anchor = if newer {
-                Anchor::After(0)
-            } else {
-                Anchor::Newest
-            };
-            loop {
-                let page = cql.page(CHANNEL, anchor, limit).await.unwrap();
-                let of_page = page.messages.iter().map(|message| message.id);
-                let at = if newer { found.len() } else { 0 };
-                found.splice(at..at, of_page);
-                let more = if newer {
-                    page.has_newer
-                } else {
-                    page.has_older
-                };
-                if !more {
-                    break;
-                }
-                anchor = match newer {
-                    true => Anchor::After(found[found.len() - 1]),
-                    false => Anchor::Before(found[0]),
-                };
-            }
-            assert_eq!(found, ids, "limit {limit}, newer {newer}");
-        }
+        assert_eq!(paged_back(&cql, limit).await, ids, "limit {limit}");
+        assert_eq!(paged_on(&cql, limit).await, ids, "limit {limit}");
     }
 }
 

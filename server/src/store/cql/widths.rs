@@ -161,14 +161,6 @@ impl Cql {
         ))
     }
 
-    /// The bucket of a message that is to be changed.
-    ///
-    /// # Errors
-    /// As of [`Cql::widths`].
-    pub(super) async fn bucket(&self, channel: Id, id: Id) -> Result<i32, Error> {
-        Ok(self.widths(channel, id).await?.bucket_of(id))
-    }
-
     /// The same to read: an id that is ahead is nobody's.
     pub(super) async fn widths_to_read(&self, channel: Id, id: Id) -> Result<Widths, Error> {
         if let Some(told) = self.inner.widths.channels.get(&channel)
@@ -178,6 +170,14 @@ impl Cql {
             return Ok(told.widths);
         }
         Ok(self.told(channel, id).await?.widths)
+    }
+
+    /// The bucket of a message that is to be changed.
+    ///
+    /// # Errors
+    /// As of [`Cql::widths`].
+    pub(super) async fn bucket(&self, channel: Id, id: Id) -> Result<i32, Error> {
+        Ok(self.widths(channel, id).await?.bucket_of(id))
     }
 
     async fn told(&self, channel: Id, id: Id) -> Result<Told, Error> {

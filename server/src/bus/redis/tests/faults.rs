@@ -108,7 +108,6 @@ async fn a_frozen_link_is_noticed() {
     assert!(watch.since(before).await >= Some(2));
 }
 
-/// Of what was sent and not answered the outcome is unknown; what waited for its turn wasn't done.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the real servers: make stack-up"]
 async fn a_server_that_is_full_is_told() {
@@ -132,6 +131,7 @@ async fn a_server_that_is_full_is_told() {
     topics.publish(draft(TOPIC)).await.unwrap();
 }
 
+/// Of what was sent and not answered the outcome is unknown; what waited for its turn wasn't done.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the real servers: make stack-up"]
 async fn at_the_bound_of_calls_what_waits_is_refused_and_what_was_sent_is_unknown() {

@@ -13,14 +13,14 @@ use tokio::time::{sleep, timeout};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A world, and another node of its store.
-async fn two() -> (World<Schema>, Postgres) {
+pub(super) async fn two() -> (World<Schema>, Postgres) {
     let world = World::<Schema>::new().await;
     let other = world.place.store(world.relay.clone(), world.clock.clone());
     let other = other.await;
     (world, other)
 }
 
-async fn close(world: World<Schema>, other: Postgres) {
+pub(super) async fn close(world: World<Schema>, other: Postgres) {
     other.close().await;
     world.store.close().await;
 }
